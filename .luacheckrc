@@ -1,0 +1,15 @@
+-- Locals only: no file may read or set a global that Lua 5.4 does not have.
+std = "lua54"
+max_line_length = 120
+self = false
+cache = false
+exclude_files = { "build/**", "build-sanitize/**" }
+
+files["spec"] = { std = "lua54+busted" }
+files["tests"] = { std = "lua54+busted" }
+files["scripts/policies/*_spec.lua"] = { std = "lua54+busted" }
+-- A policy is run with these set in its own globals.
+files["scripts/policies/*.lua"] = { read_globals = { "deny" } }
+files["config.ld"] = { std = "ldoc" }
+files["*.rockspec"] = { std = "rockspec" }
+files[".luacheckrc"] = { std = "luacheckrc" }

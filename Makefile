@@ -1,0 +1,111 @@
+# ctrexec: one word a job. `make help` lists them.
+
+VERSION = 0.1.0
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+LUA_VERSION = 5.4
+BINDIR ?= $(PREFIX)/bin
+LUA_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
+LUA_SHAREDIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
+MANDIR ?= $(PREFIX)/share/man
+LUA_INCDIR ?= /usr/include/lua$(LUA_VERSION)
+LUA ?= lua$(LUA_VERSION)
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+# SANITIZE=1 builds everything with ASan and UBSan into a directory of its own; `make test SANITIZE=1` runs on that build.
+ifdef SANITIZE
+BUILD ?= build-sanitize
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPTIMIZE = -O1 -g
+else
+BUILD ?= build
+HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+OPTIMIZE = -O2 -g
+endif
+
+WARN = -Wall -Wextra -Werror
+DIALECT = -std=c11 -D_GNU_SOURCE
+CORE_CFLAGS = $(DIALECT) $(WARN) $(OPTIMIZE) $(HARDEN) $(SANITIZERS) -fPIC -fvisibility=hidden -isystem $(LUA_INCDIR) $(CFLAGS)
+CORE_LDFLAGS = -shared -Wl,-z,relro,-z,now,-z,noexecstack $(SANITIZERS) $(LDFLAGS)
+
+# The helper is static and tiny (design section 4): musl, no stdio, no locale. musl has no sanitizer runtime, so the
+# sanitized helper is an ordinary dynamic program: it is loaded before any namespace is entered.
+ifdef SANITIZE
+HELPER_CC = gcc
+HELPER_CFLAGS = $(DIALECT) $(WARN) $(OPTIMIZE) $(SANITIZERS)
+HELPER_LDFLAGS = $(SANITIZERS)
+else
+HELPER_CC = musl-gcc
+HELPER_CFLAGS = $(DIALECT) $(WARN) -Os -fno-pie -fstack-protector-strong -ffunction-sections -fdata-sections \
+  -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
+HELPER_LDFLAGS = -static -no-pie -s -Wl,--gc-sections,--build-id=none,-z,relro,-z,noexecstack
+endif
+
+# core/enter*.c is the helper's alone; what the helper shares with the module is listed here.
+HELPER_SHARED = core/plan.c
+HELPER_SRC = $(wildcard core/enter*.c $(HELPER_SHARED))
+CORE_SRC = $(filter-out core/seccomp.c $(wildcard core/enter*.c),$(wildcard core/*.c))
+
+CORE_SO = $(BUILD)/lua/ctrexec/core.so
+SECCOMP_SO = $(if $(wildcard core/seccomp.c),$(BUILD)/lua/ctrexec/core/seccomp.so)
+HELPER = $(if $(wildcard core/enter.c),$(BUILD)/lua/ctrexec/enter)
+CORE_OBJ = $(CORE_SRC:core/%.c=$(BUILD)/core/%.o) $(if $(HELPER),$(BUILD)/core/enter_image.o)
+SECCOMP_OBJ = $(BUILD)/core/seccomp.o
+HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: build help deps test lint lint-c lint-lua lint-sh lint-text docs install deb demo bench fuzz test-hostile test-vm \
+  clean FORCE
+
+build: $(CORE_SO) $(SECCOMP_SO) $(HELPER)
+
+help:
+	@echo "build (default)  deps  demo  test  lint  docs  install DESTDIR= PREFIX=  deb  clean"
+	@echo "variables: CC=clang  SANITIZE=1"
+
+# A change of compiler or flags rebuilds everything that was built with the old ones.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(CC) $(CORE_CFLAGS) $(CORE_LDFLAGS) / $(HELPER_CC) $(HELPER_CFLAGS) $(HELPER_LDFLAGS)' >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(BUILD)/core/%.o: core/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The helper's bytes live inside the core module.
+$(BUILD)/core/enter_image.o: core/enter_image.S $(HELPER) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) -DCTX_ENTER_IMAGE='"$(HELPER)"' -c -o $@ $<
+
+$(BUILD)/helper/%.o: core/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(HELPER_CC) $(HELPER_CFLAGS) -MMD -MP -c -o $@ $<
+
+# A list of the objects, so that a source file that is removed relinks the module.
+$(BUILD)/objects: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(CORE_OBJ) / $(HELPER_OBJ)' >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(CORE_SO): $(CORE_OBJ) $(BUILD)/objects
+	@mkdir -p $(@D)
+	$(CC) $(CORE_LDFLAGS) -o $@ $(CORE_OBJ) -lcap
+
+$(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CORE_LDFLAGS) -o $@ $^ -lseccomp
+
+$(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
+	@mkdir -p $(@D)
+	$(HELPER_CC) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ)
+
+-include $(CORE_OBJ:.o=.d) $(SECCOMP_OBJ:.o=.d) $(HELPER_OBJ:.o=.d)
+
+clean:
+	rm -rf build build-sanitize

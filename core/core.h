@@ -1,0 +1,76 @@
+/* The private header of the core module: what every binding shares. */
+#ifndef CTREXEC_CORE_H
+#define CTREXEC_CORE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The metatable name of an owned file descriptor: closed by close(), __close and __gc, whichever is first. */
+#define CTX_FD "ctrexec.fd"
+
+/* Pushes an owned descriptor object. If Lua runs out of memory the descriptor is closed before the error. */
+void ctx_push_fd(lua_State *L, int fd);
+
+/* Pushes a descriptor object that owns nothing yet (-1) and returns the place of its number. A call that
+ * stores what it opened there can raise no error between the opening and the owning. */
+int *ctx_new_fd(lua_State *L);
+
+/* The descriptor number at `index`, or -1 when there is none: for descriptors inside a table. */
+int ctx_to_fd(lua_State *L, int index);
+
+/* The descriptor number of argument `arg`: an integer or an fd object. Raises an argument error for anything
+ * else, for a negative number and for a closed object. */
+int ctx_check_fd(lua_State *L, int arg);
+
+/* As ctx_check_fd, but -1 for none or nil. */
+int ctx_opt_fd(lua_State *L, int arg);
+
+/* Takes the descriptor out of the fd object at `arg`: the object is closed, the caller owns the number. */
+int ctx_release_fd(lua_State *L, int arg);
+
+/* The error return of every binding: pushes nil, "WHAT: strerror(error)", error and returns 3.
+ * `what` is a printf format naming the call and its object, as "open /proc/1/ns". */
+int ctx_error(lua_State *L, int error, const char *what, ...) __attribute__((format(printf, 3, 4)));
+
+/* Pushes true and returns 1: the success return of a binding that has nothing to give. */
+int ctx_ok(lua_State *L);
+
+/* The string argument `arg` as a path. A name that holds a NUL byte can name no file: it becomes the empty
+ * path, which every call refuses with ENOENT, instead of being cut short. */
+const char *ctx_check_path(lua_State *L, int arg);
+
+/* The integer argument `arg` as a pid; -1, which names no process, for a number that is not a valid pid. */
+pid_t ctx_check_pid(lua_State *L, int arg);
+
+/* openat2(2). Retries EINTR and, some times, EAGAIN: a rename elsewhere in the tree made the kernel unsure.
+ * Returns a close-on-exec descriptor, or -1 with errno. */
+int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve);
+
+/* read(2) and write(2) with EINTR retried. The write fails with EPIPE and raises no SIGPIPE: the host program
+ * may not have one ignored. */
+ssize_t ctx_read(int fd, void *data, size_t size);
+ssize_t ctx_write(int fd, const void *data, size_t size);
+
+/* Reads all of a small file, at most `size` bytes, into `data`. Returns the length, or -1 with errno. */
+ssize_t ctx_read_small(const char *path, char *data, size_t size);
+
+/* Reads `fd` to its end and pushes the string. Returns 0, or an errno (EFBIG beyond `limit` bytes) with
+ * nothing pushed. */
+int ctx_push_contents(lua_State *L, int fd, size_t limit);
+
+/* One pusher a primitive: each leaves its table of functions on the stack and returns 1. */
+int ctx_open_fd(lua_State *L);
+int ctx_open_file(lua_State *L);
+int ctx_open_namespace(lua_State *L);
+int ctx_open_pidfd(lua_State *L);
+int ctx_open_cgroup(lua_State *L);
+int ctx_open_capability(lua_State *L);
+int ctx_open_fdpass(lua_State *L);
+int ctx_open_terminal(lua_State *L);
+int ctx_open_relay(lua_State *L);
+int ctx_open_spawn(lua_State *L);
+
+#endif

@@ -105,7 +105,27 @@ $(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
 	$(HELPER_CC) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ)
 
+# The interpreter the sanitized tests run under: the system's, made to load the ASan runtime before anything else.
+# (LD_PRELOAD would reach every program that a test starts.)
+$(BUILD)/lua5.4:
+	@mkdir -p $(@D)
+	cp "$$(command -v lua5.4)" $@.new
+	patchelf --add-needed "$$(objdump -p "$$(gcc -print-file-name=libasan.so)" | awk '$$1 == "SONAME" { print $$2 }')" $@.new
+	mv $@.new $@
+
 -include $(CORE_OBJ:.o=.d) $(SECCOMP_OBJ:.o=.d) $(HELPER_OBJ:.o=.d)
+
+deps:
+	@tests/deps
+
+# A plain `make test` or `make demo` on a fresh machine installs and builds what it needs; MAKEFLAGS hands SANITIZE on.
+test: deps
+	@$(MAKE) --no-print-directory build $(if $(SANITIZE),$(BUILD)/lua5.4)
+	@SANITIZE='$(SANITIZE)' tests/run
+
+demo: deps
+	@$(MAKE) --no-print-directory build
+	@scripts/demo
 
 clean:
 	rm -rf build build-sanitize

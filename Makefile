@@ -45,16 +45,19 @@ HELPER_CFLAGS = $(DIALECT) $(WARN) -Os -fno-pie -fstack-protector-strong -ffunct
 HELPER_LDFLAGS = -static -no-pie -s -Wl,--gc-sections,--build-id=none,-z,relro,-z,noexecstack
 endif
 
-# core/enter*.c is the helper's alone; what the helper shares with the module is listed here.
-HELPER_SHARED = core/plan.c
-HELPER_SRC = $(wildcard core/enter*.c $(HELPER_SHARED))
-CORE_SRC = $(filter-out core/seccomp.c $(wildcard core/enter*.c),$(wildcard core/*.c))
+# What only the helper has, and what it shares with the module.
+HELPER_ONLY = $(wildcard core/enter*.c core/passwd.c)
+HELPER_SHARED = $(wildcard core/plan.c)
+HELPER_SRC = $(HELPER_ONLY) $(HELPER_SHARED)
+# The seccomp compiler is a module of its own, so that only a container with a profile costs the loading of libseccomp.
+SECCOMP_SRC = $(wildcard core/seccomp.c core/bpf.c)
+CORE_SRC = $(filter-out $(SECCOMP_SRC) $(HELPER_ONLY),$(wildcard core/*.c))
 
 CORE_SO = $(BUILD)/lua/ctrexec/core.so
 SECCOMP_SO = $(if $(wildcard core/seccomp.c),$(BUILD)/lua/ctrexec/core/seccomp.so)
 HELPER = $(if $(wildcard core/enter.c),$(BUILD)/lua/ctrexec/enter)
 CORE_OBJ = $(CORE_SRC:core/%.c=$(BUILD)/core/%.o) $(if $(HELPER),$(BUILD)/core/enter_image.o)
-SECCOMP_OBJ = $(BUILD)/core/seccomp.o
+SECCOMP_OBJ = $(SECCOMP_SRC:core/%.c=$(BUILD)/core/%.o)
 HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
 
 .DELETE_ON_ERROR:
@@ -90,16 +93,16 @@ $(BUILD)/helper/%.o: core/%.c $(BUILD)/flags
 # A list of the objects, so that a source file that is removed relinks the module.
 $(BUILD)/objects: FORCE
 	@mkdir -p $(BUILD)
-	@echo '$(CORE_OBJ) / $(HELPER_OBJ)' >$@.new
+	@echo '$(CORE_OBJ) / $(SECCOMP_OBJ) / $(HELPER_OBJ)' >$@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(CORE_SO): $(CORE_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
 	$(CC) $(CORE_LDFLAGS) -o $@ $(CORE_OBJ) -lcap
 
-$(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ)
+$(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(CC) $(CORE_LDFLAGS) -o $@ $^ -lseccomp
+	$(CC) $(CORE_LDFLAGS) -o $@ $(SECCOMP_OBJ) -lseccomp
 
 $(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
@@ -126,6 +129,32 @@ test: deps
 demo: deps
 	@$(MAKE) --no-print-directory build
 	@scripts/demo
+
+lint: deps
+	@$(MAKE) --no-print-directory lint-c lint-lua lint-sh lint-text
+
+# Everything that is, or is about to be, in the repository.
+FILES = git ls-files --cached --others --exclude-standard
+C_FILES = $(shell $(FILES) '*.c')
+TIDY_FLAGS = $(DIALECT) -Wall -Wextra -isystem $(LUA_INCDIR)
+
+lint-c:
+	$(MAKE) --no-print-directory --silent BUILD=build/lint-gcc CC=gcc build
+	$(MAKE) --no-print-directory --silent BUILD=build/lint-clang CC=clang build
+	clang $(TIDY_FLAGS) -Werror -O2 -fsyntax-only $(HELPER_SRC)
+	clang-format --dry-run -Werror $(C_FILES) $(shell $(FILES) '*.h')
+	cppcheck --quiet --std=c11 -D_GNU_SOURCE --enable=warning,style,performance,portability --inline-suppr \
+	  --error-exitcode=1 $(C_FILES)
+	printf '%s\n' $(C_FILES) | xargs -P 2 -I FILE clang-tidy --quiet FILE -- $(TIDY_FLAGS)
+
+lint-lua:
+	luacheck --quiet --no-color .luacheckrc .busted $$($(FILES) '*.lua' '*.rockspec' '*.ld')
+
+lint-sh:
+	shellcheck $$($(FILES) | xargs awk 'FNR == 1 && /^#!.*sh( |$$)/ { print FILENAME } { nextfile }')
+
+lint-text:
+	tests/lint-text
 
 clean:
 	rm -rf build build-sanitize

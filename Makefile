@@ -62,7 +62,7 @@ HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: build help deps test lint lint-c lint-lua lint-sh lint-text docs install deb demo bench fuzz test-hostile test-vm \
+.PHONY: build help deps test test-helpers lint lint-c lint-lua lint-sh lint-text docs install deb demo bench fuzz test-hostile test-vm \
   clean FORCE
 
 build: $(CORE_SO) $(SECCOMP_SO) $(HELPER)
@@ -121,9 +121,26 @@ $(BUILD)/lua5.4:
 deps:
 	@tests/deps
 
+# What tests need compiled, from tests/helpers: a Lua module where the source opens one, else a static program that runs
+# in any root file system.
+HELPER_TEST_MODULES = $(shell grep -ls luaopen_ tests/helpers/*.c)
+HELPER_TEST_PROGRAMS = $(filter-out $(HELPER_TEST_MODULES),$(wildcard tests/helpers/*.c))
+TEST_HELPERS = $(HELPER_TEST_MODULES:tests/helpers/%.c=$(BUILD)/tests/%.so) \
+  $(HELPER_TEST_PROGRAMS:tests/helpers/%.c=$(BUILD)/tests/%)
+
+$(BUILD)/tests/%.so: tests/helpers/%.c
+	@mkdir -p $(@D)
+	$(CC) $(DIALECT) $(WARN) -O2 -g -fPIC -shared -isystem $(LUA_INCDIR) -o $@ $< -lseccomp
+
+$(BUILD)/tests/%: tests/helpers/%.c
+	@mkdir -p $(@D)
+	$(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $<
+
+test-helpers: $(TEST_HELPERS)
+
 # A plain `make test` or `make demo` on a fresh machine installs and builds what it needs; MAKEFLAGS hands SANITIZE on.
 test: deps
-	@$(MAKE) --no-print-directory build $(if $(SANITIZE),$(BUILD)/lua5.4)
+	@$(MAKE) --no-print-directory build test-helpers $(if $(SANITIZE),$(BUILD)/lua5.4)
 	@SANITIZE='$(SANITIZE)' tests/run
 
 demo: deps

@@ -1,0 +1,813 @@
+/* The helper that enters a container and becomes the command.
+ *
+ * A static program of its own, started from a sealed memfd: what the container can see and attack is this and
+ * the plan, never the caller's interpreter, memory or descriptors (CVE-2019-5736, CVE-2016-9962,
+ * CVE-2024-21626).
+ *
+ *   first    started by spawn.c in the caller's namespaces. Writes what belongs to the host's procfs.
+ *   member   v2 only: first's double, born in the container's cgroup. Invisible to the container, as first
+ * is. final    born in the container's namespaces, child of the caller. Becomes the command.
+ *
+ * It prints nothing, allocates nothing, parses nothing but the plan and the container's passwd. A failure is
+ * one message on the control socket; end of file there means that the execve has happened, or that final
+ * died. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+
+#include "passwd.h"
+#include "plan.h"
+
+#define ENTER_FAILED 255
+#define DEVPTS_MAGIC 0x1cd1
+#define PROC_MAGIC 0x9fa0
+#define KEYCTL_JOIN_SESSION_KEYRING 1
+#define IOPRIO_WHO_PROCESS 1
+#define PASSWD_LIMIT (8 << 20) /* a passwd file beyond this is an attack on our time, not a user list */
+#define LAST_CAPABILITY 63
+#define MOVE_MOUNT_EMPTY_PATH 0x4 /* MOVE_MOUNT_F_EMPTY_PATH; <linux/mount.h> collides with <sys/mount.h> */
+
+/* The kernel's struct sched_attr: glibc and the kernel headers disagree on who defines it. */
+struct scheduler_attributes {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+/* ------------------------------------------------------------------------------------------------ messages
+ */
+
+/* A message and, unless fd is negative, a descriptor. The result is not looked at: a caller that is gone
+ * shows at the next check of the control socket, which is the only thing to be done about it. */
+static void tell(const struct plan *plan, const struct plan_message *message, int fd)
+{
+    struct iovec data = {.iov_base = (void *)message, .iov_len = sizeof(*message)};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr packet = {.msg_iov = &data, .msg_iovlen = 1};
+    if (fd >= 0) {
+        memset(&control, 0, sizeof(control));
+        packet.msg_control = control.bytes;
+        packet.msg_controllen = sizeof(control.bytes);
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    }
+    while (sendmsg(plan->control_fd, &packet, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
+static _Noreturn void fail_at(const struct plan *plan, enum plan_step step, int error, int value,
+                              const char *detail)
+{
+    struct plan_message message = {.kind = MSG_ERROR, .step = step, .error = error, .value = value};
+    if (detail != NULL) {
+        size_t length = strnlen(detail, PLAN_DETAIL - 1);
+        memcpy(message.detail, detail, length);
+    }
+    tell(plan, &message, -1);
+    _exit(ENTER_FAILED);
+}
+
+static _Noreturn void fail(const struct plan *plan, enum plan_step step)
+{
+    fail_at(plan, step, errno, 0, NULL);
+}
+
+/* The caller may have been killed before the parent-death signal was armed: its end of the socket tells. */
+static void end_if_abandoned(const struct plan *plan)
+{
+    struct pollfd caller = {.fd = plan->control_fd, .events = 0};
+    if (poll(&caller, 1, 0) > 0 && (caller.revents & (POLLHUP | POLLERR)) != 0)
+        _exit(ENTER_FAILED);
+}
+
+/* Nothing that ctrexec started outlives it before the execve. fork(2) and a change of user both reset the
+ * signal. */
+static void die_with_caller(const struct plan *plan)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    end_if_abandoned(plan);
+}
+
+/* Waits for the caller's one byte; a caller that closed its end has given up. */
+static void wait_for_go(const struct plan *plan)
+{
+    char go;
+    ssize_t got;
+    do
+        got = recv(plan->control_fd, &go, 1, 0);
+    while (got < 0 && errno == EINTR);
+    if (got != 1)
+        _exit(ENTER_FAILED);
+}
+
+/* ------------------------------------------------------------------------------------------------ first */
+
+/* A file of this process in the caller's procfs. It is written before any namespace is joined and inherited
+ * over the fork, so no descriptor of the host's procfs ever exists where the container can see it, and the
+ * container's own /proc, which may lie, is never used (CVE-2019-16884, CVE-2025-52881). */
+static int open_own_file(const struct plan *plan, const char *name, enum plan_step step)
+{
+    struct statfs fs;
+    int fd = open(name, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        fail_at(plan, step, errno, 0, name);
+    if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_MAGIC)
+        fail_at(plan, step, ENOSYS, 0, name);
+    return fd;
+}
+
+static void write_own_file(const struct plan *plan, int fd, const char *text, size_t length,
+                           enum plan_step step)
+{
+    if (write(fd, text, length) != (ssize_t)length)
+        fail(plan, step);
+    close(fd);
+}
+
+/* Decimal digits without stdio; `end` is one past the buffer. */
+static char *decimal(char *end, int64_t number)
+{
+    uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    do
+        *--end = (char)('0' + rest % 10);
+    while ((rest /= 10) != 0);
+    if (number < 0)
+        *--end = '-';
+    return end;
+}
+
+static void write_own_number(const struct plan *plan, int fd, int64_t number, enum plan_step step)
+{
+    char digits[24];
+    char *start = decimal(digits + sizeof(digits), number);
+    write_own_file(plan, fd, start, (size_t)(digits + sizeof(digits) - start), step);
+}
+
+/* "/proc/self/attr/" + name into `path`. */
+static void attribute_path(char *path, size_t size, const char *name)
+{
+    static const char folder[] = "/proc/self/attr/";
+    size_t length = strnlen(name, size - sizeof(folder));
+    memcpy(path, folder, sizeof(folder) - 1);
+    memcpy(path + sizeof(folder) - 1, name, length);
+    path[sizeof(folder) - 1 + length] = '\0';
+}
+
+/* The files are opened while the process is still dumpable, because procfs gives those of a non-dumpable
+ * process to root and a rootless caller is not root. */
+static void write_own_files(const struct plan *plan)
+{
+    int oom = -1, login = -1, label = -1, key = -1;
+    char path[64];
+    if (plan->flags & PLAN_OOM_SCORE_ADJ)
+        oom = open_own_file(plan, "/proc/self/oom_score_adj", STEP_OOM_SCORE_ADJ);
+    if (plan->flags & PLAN_LOGIN_UID)
+        login = open_own_file(plan, "/proc/self/loginuid", STEP_LOGIN_UID);
+    if (plan->exec_label.offset != 0) {
+        attribute_path(path, sizeof(path), plan_text(plan, plan->exec_attribute));
+        label = open_own_file(plan, path, STEP_LABEL);
+    }
+    if (plan->key_label.offset != 0)
+        key = open_own_file(plan, "/proc/self/attr/keycreate", STEP_KEY_LABEL);
+
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        fail(plan, STEP_PLAN);
+
+    if (oom >= 0)
+        write_own_number(plan, oom, plan->oom_score_adj, STEP_OOM_SCORE_ADJ);
+    if (login >= 0)
+        write_own_number(plan, login, plan->login_uid, STEP_LOGIN_UID);
+    if (label >= 0)
+        write_own_file(plan, label, plan_text(plan, plan->exec_label), plan->exec_label.length, STEP_LABEL);
+    if (key >= 0)
+        write_own_file(plan, key, plan_text(plan, plan->key_label), plan->key_label.length, STEP_KEY_LABEL);
+}
+
+/* Hard limits can only be raised with a privilege of the host, so that part is done here; the limits
+ * themselves are set at the end, where a low one cannot disturb the entry. */
+static void raise_hard_limits(const struct plan *plan)
+{
+    const struct plan_rlimit *limits = plan_list(plan, plan->rlimits);
+    for (uint32_t i = 0; i < plan->rlimits.count; i++) {
+        struct rlimit now;
+        if (getrlimit((int)limits[i].resource, &now) < 0)
+            fail_at(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+        if (limits[i].hard <= now.rlim_max)
+            continue;
+        now.rlim_max = limits[i].hard;
+        if (setrlimit((int)limits[i].resource, &now) < 0)
+            fail_at(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+    }
+}
+
+static void set_limits(const struct plan *plan)
+{
+    const struct plan_rlimit *limits = plan_list(plan, plan->rlimits);
+    for (uint32_t i = 0; i < plan->rlimits.count; i++) {
+        const struct rlimit wanted = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
+        if (setrlimit((int)limits[i].resource, &wanted) < 0)
+            fail_at(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+    }
+}
+
+static void set_affinity(const struct plan *plan, struct plan_list mask)
+{
+    if (mask.count != 0 &&
+        syscall(SYS_sched_setaffinity, 0, (size_t)mask.count * 8, plan_list(plan, mask)) < 0)
+        fail(plan, STEP_AFFINITY);
+}
+
+/* A single-threaded process that writes "0" to "tasks" moves itself without the kernel's global thread-group
+ * lock, which a write of a pid to "cgroup.procs" takes and which costs milliseconds. */
+static void join_tasks(const struct plan *plan)
+{
+    const int32_t *files = plan_list(plan, plan->tasks);
+    for (uint32_t i = 0; i < plan->tasks.count; i++) {
+        if (write(files[i], "0", 1) != 1)
+            fail_at(plan, STEP_TASKS, errno, (int)i, NULL);
+        close(files[i]);
+    }
+}
+
+/* clone3(2) on the caller's own stack: with CLONE_VM | CLONE_VFORK the parent comes back to a stack that its
+ * child has used, so it must not be a function that returns, and the parent may only _exit. */
+static inline long clone3_inline(struct clone_args *args)
+{
+#if defined(__x86_64__)
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "0"((long)SYS_clone3), "D"(args), "S"(sizeof(*args))
+                     : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register long number __asm__("x8") = SYS_clone3;
+    register long first __asm__("x0") = (long)args;
+    register long second __asm__("x1") = (long)sizeof(*args);
+    __asm__ volatile("svc 0" : "+r"(first) : "r"(number), "r"(second) : "memory");
+    return first;
+#else
+#error "clone3_inline: only x86-64 and arm64 are supported"
+#endif
+}
+
+/* Being born in a cgroup costs a fraction of moving there. It has to happen here, outside: the right to do it
+ * belongs to the caller's user namespace, and a descriptor of the host's cgroup tree must not exist in
+ * `final`, which the container may look into. The double shares this memory, as after vfork(2). */
+static void become_member(struct plan *plan, struct plan *shared)
+{
+    if (plan->cgroup_fd < 0)
+        return;
+    struct clone_args args = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
+        .parent_tid = (uint64_t)(uintptr_t)&shared->member_pid,
+        .cgroup = (uint64_t)plan->cgroup_fd,
+    };
+    long pid = clone3_inline(&args);
+    if (pid > 0)
+        _exit(0);
+    if (pid < 0)
+        fail_at(plan, STEP_CLONE_INTO_CGROUP, (int)-pid, 0, NULL);
+    close(plan->cgroup_fd);
+    die_with_caller(plan);
+}
+
+static void join_namespaces(const struct plan *plan)
+{
+    if (plan->namespaces != 0 && syscall(SYS_setns, plan->init_fd, (int)plan->namespaces) < 0)
+        fail(plan, STEP_NAMESPACE);
+    if (plan->root_fd >= 0) {
+        if (fchdir(plan->root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+            fail(plan, STEP_NAMESPACE);
+        close(plan->root_fd);
+    }
+    if (plan->init_fd >= 0)
+        close(plan->init_fd);
+    /* The raw calls: libc's would take the locks and signals of a threaded program. */
+    if ((plan->flags & PLAN_BECOME_ROOT) &&
+        (syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0))
+        fail(plan, STEP_BECOME_ROOT);
+}
+
+static _Noreturn void final(struct plan *plan);
+
+/* CLONE_PARENT: the command is the caller's child, so that the caller can wait for it. */
+static _Noreturn void fork_final(struct plan *plan, struct plan *shared)
+{
+    int pidfd = -1;
+    struct clone_args args = {
+        .flags = CLONE_PARENT | CLONE_PIDFD | CLONE_PARENT_SETTID,
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .parent_tid = (uint64_t)(uintptr_t)&shared->final_pid,
+    };
+    long pid = syscall(SYS_clone3, &args, sizeof(args));
+    if (pid < 0)
+        fail(plan, STEP_CLONE);
+    if (pid == 0)
+        final(plan);
+    const struct plan_message message = {.kind = MSG_CHILD, .value = (int32_t)pid};
+    tell(plan, &message, pidfd);
+    _exit(0);
+}
+
+/* ------------------------------------------------------------------------------------------------ final */
+
+static void new_session(const struct plan *plan)
+{
+    if (setsid() < 0)
+        fail(plan, STEP_SESSION);
+    const char *name = plan_text(plan, plan->keyring);
+    /* a kernel without keyrings has nothing to leak */
+    if (name != NULL && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0) < 0 &&
+        errno != ENOSYS)
+        fail(plan, STEP_KEYRING);
+}
+
+/* Lent trees are mounted in a copy of the container's mount namespace that only the command has. */
+static void mount_trees(const struct plan *plan)
+{
+    const struct plan_mount *mounts = plan_list(plan, plan->mounts);
+    if (plan->mounts.count == 0)
+        return;
+    if (syscall(SYS_unshare, CLONE_NEWNS) < 0 ||
+        syscall(SYS_mount, NULL, "/", NULL, 0x4000UL | 0x40000UL, NULL) < 0)
+        fail(plan, STEP_MOUNT);
+    for (uint32_t i = 0; i < plan->mounts.count; i++) {
+        const char *target = plan_text(plan, mounts[i].target);
+        if (syscall(SYS_move_mount, mounts[i].fd, "", AT_FDCWD, target, MOVE_MOUNT_EMPTY_PATH) < 0)
+            fail_at(plan, STEP_MOUNT, errno, 0, target);
+    }
+}
+
+static int open_beneath(int folder, const char *name, uint64_t flags)
+{
+    const struct open_how how = {
+        .flags = flags | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+    };
+    return (int)syscall(SYS_openat2, folder, name, &how, sizeof(how));
+}
+
+/* The container may have put anything at /dev/ptmx and /dev/pts (CVE-2025-52565). The directory is proven to
+ * be a devpts before anything in it is opened; there only the kernel makes files, and NO_XDEV keeps out what
+ * was mounted over one. The peer comes from the master itself, not from a path. */
+static void open_terminal(const struct plan *plan)
+{
+    struct statfs fs;
+    int folder = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        fail_at(plan, STEP_TERMINAL, errno, 0, "open /dev/pts");
+    if (fstatfs(folder, &fs) < 0 || fs.f_type != DEVPTS_MAGIC)
+        fail_at(plan, STEP_TERMINAL, ENODEV, 0, "/dev/pts is not a devpts");
+    int master = open_beneath(folder, "ptmx", O_RDWR | O_NOCTTY);
+    close(folder);
+    int unlock = 0;
+    if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
+        fail_at(plan, STEP_TERMINAL, errno, 0, "open /dev/pts/ptmx");
+    int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (slave < 0)
+        fail_at(plan, STEP_TERMINAL, errno, 0, "open the terminal's peer");
+    const struct winsize size = {.ws_row = plan->rows, .ws_col = plan->columns};
+    if ((size.ws_row != 0 || size.ws_col != 0) && ioctl(master, TIOCSWINSZ, &size) < 0)
+        fail_at(plan, STEP_TERMINAL, errno, 0, "set the window size");
+    for (int fd = 0; fd <= 2; fd++)
+        if (dup2(slave, fd) < 0)
+            fail_at(plan, STEP_TERMINAL, errno, 0, "put the terminal on stdio");
+    close(slave);
+    if (ioctl(0, TIOCSCTTY, 0) < 0)
+        fail_at(plan, STEP_TERMINAL, errno, 0, "make it the controlling terminal");
+    const struct plan_message message = {.kind = MSG_TERMINAL};
+    tell(plan, &message, master);
+    close(master);
+}
+
+static void set_attributes(const struct plan *plan)
+{
+    if (plan->flags & PLAN_SCHEDULER) {
+        const struct plan_scheduler *wanted = &plan->scheduler;
+        const struct scheduler_attributes attributes = {
+            .size = sizeof(attributes),
+            .policy = wanted->policy,
+            .flags = wanted->flags,
+            .nice = wanted->nice,
+            .priority = (uint32_t)wanted->priority,
+            .runtime = wanted->runtime,
+            .deadline = wanted->deadline,
+            .period = wanted->period,
+        };
+        if (syscall(SYS_sched_setattr, 0, &attributes, 0) < 0)
+            fail(plan, STEP_SCHEDULER);
+    }
+    if ((plan->flags & PLAN_IO_PRIORITY) &&
+        syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (int)plan->io_priority) < 0)
+        fail(plan, STEP_IO_PRIORITY);
+    if ((plan->flags & PLAN_PERSONALITY) && syscall(SYS_personality, (unsigned long)plan->personality) < 0)
+        fail(plan, STEP_PERSONALITY);
+    if ((plan->flags & PLAN_MEMORY_POLICY) &&
+        syscall(SYS_set_mempolicy, (int)plan->memory_mode,
+                plan->memory_nodes.count != 0 ? plan_list(plan, plan->memory_nodes) : NULL,
+                (unsigned long)plan->memory_nodes.count * 64) < 0)
+        fail(plan, STEP_MEMORY_POLICY);
+    set_affinity(plan, plan->final_affinity);
+    if (plan->flags & PLAN_UMASK)
+        umask((mode_t)plan->umask);
+}
+
+/* Closes everything above the passed descriptors but the control socket, which the execve closes. */
+static void close_others(const struct plan *plan)
+{
+    unsigned first = 3 + (unsigned)plan->preserve_fds;
+    unsigned control = (unsigned)plan->control_fd;
+    if ((control > first && syscall(SYS_close_range, first, control - 1, 0) < 0) ||
+        syscall(SYS_close_range, control + 1 > first ? control + 1 : first, ~0U, 0) < 0)
+        fail(plan, STEP_CLOSE);
+}
+
+/* True when done; false when only the final user may be allowed to (a directory on a file system that
+ * squashes root). */
+static bool change_directory(const struct plan *plan, bool last)
+{
+    const char *cwd = plan_text(plan, plan->cwd);
+    if (chdir(cwd) == 0)
+        return true;
+    if (!last && (errno == EACCES || errno == EPERM))
+        return false;
+    fail_at(plan, STEP_CWD, errno, 0, cwd);
+}
+
+/* A directory that was reached through a leaked descriptor or swapped under us lies outside the root; the
+ * kernel then answers with "(unreachable)" instead of an absolute path (CVE-2024-21626). */
+static void prove_directory(const struct plan *plan)
+{
+    char path[PLAN_PATH_MAX];
+    long length = syscall(SYS_getcwd, path, sizeof(path));
+    if (length < 0 && errno == ERANGE)
+        return; /* deeper than PATH_MAX, so reached from the root */
+    if (length < 0)
+        fail(plan, STEP_CWD_OUTSIDE);
+    if (path[0] != '/')
+        fail_at(plan, STEP_CWD_OUTSIDE, ENOENT, 0, path);
+}
+
+/* The file is the container's: a fifo must not block us, a device or an endless file not keep us. */
+static bool read_home(uint32_t uid, struct passwd_search *search)
+{
+    static const char path[] = "/etc/passwd";
+    char buffer[8192];
+    struct stat about;
+    passwd_begin(search, uid);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool found = false;
+    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
+        ssize_t got = 0;
+        for (size_t total = 0; !found && total < PASSWD_LIMIT; total += (size_t)got) {
+            got = read(fd, buffer, sizeof(buffer));
+            if (got <= 0)
+                break;
+            found = passwd_feed(search, buffer, (size_t)got);
+        }
+        if (!found && got == 0)
+            found = passwd_end(search);
+    }
+    close(fd);
+    return found;
+}
+
+/* env has a spare slot behind its last string for this. */
+static void set_home(struct plan *plan, char *buffer)
+{
+    static const char name[] = "HOME=";
+    struct passwd_search search;
+    const char *home = read_home(plan->uid, &search) ? search.home : "/";
+    size_t length = strnlen(home, PASSWD_HOME_MAX - 1);
+    memcpy(buffer, name, sizeof(name) - 1);
+    memcpy(buffer + sizeof(name) - 1, home, length);
+    buffer[sizeof(name) - 1 + length] = '\0';
+    uint64_t *env = (uint64_t *)((char *)plan + plan->env.offset);
+    env[plan->env.count++] = (uint64_t)(uintptr_t)buffer;
+}
+
+/* The command may want to reopen its streams by name. Devices belong to the host and stay as they are, but
+ * for the pty, which is ours. Not every stream can be given away (read-only mounts, unmapped ids): no reason
+ * to fail. */
+static void chown_stdio(const struct plan *plan)
+{
+    if (!(plan->flags & PLAN_CHOWN_STDIO))
+        return;
+    for (int fd = 0; fd <= 2; fd++) {
+        struct stat about;
+        if (fstat(fd, &about) < 0 || about.st_uid == plan->uid)
+            continue;
+        bool device = S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode) || S_ISDIR(about.st_mode);
+        if (device && !(plan->flags & PLAN_TERMINAL))
+            continue;
+        if (fchown(fd, plan->uid, (gid_t)-1) < 0)
+            continue;
+    }
+}
+
+/* Dispositions that were ignored survive an execve; the command must not inherit the taste of a host program.
+ * SIGHUP and SIGINT stay ignored when they were: that is nohup(1). */
+static void reset_signals(void)
+{
+    struct sigaction action;
+    for (int number = 1; number < NSIG; number++) {
+        if (number == SIGKILL || number == SIGSTOP)
+            continue;
+        if (number == SIGHUP || number == SIGINT)
+            continue;
+        memset(&action, 0, sizeof(action));
+        action.sa_handler = SIG_DFL;
+        sigaction(number, &action, NULL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* ---------------------------------------------------------------------------------------------- seccomp */
+
+/* The listener must reach the caller although the filter may trap the very call that sends it. A thread that
+ * the filter does not bind sends it; the two talk through memory, and the bound one makes no system call
+ * until the listener has taken over. */
+struct handover {
+    const struct plan *plan;
+    _Atomic int listener; /* -1: not there yet, -2: none will come */
+    _Atomic int done;
+};
+
+static int hand_over(void *argument)
+{
+    struct handover *handover = argument;
+    int fd;
+    while ((fd = atomic_load(&handover->listener)) == -1)
+        syscall(SYS_sched_yield);
+    if (fd >= 0) {
+        const struct plan_message message = {.kind = MSG_LISTENER};
+        tell(handover->plan, &message, fd);
+        wait_for_go(handover->plan);
+        close(fd);
+    }
+    atomic_store(&handover->done, 1);
+    syscall(SYS_exit, 0);
+    return 0;
+}
+
+/* musl's; the header hides it without _GNU_SOURCE in some versions */
+extern int clone(int (*)(void *), void *, int, void *, ...);
+
+static void install_filter(const struct plan *plan)
+{
+    static char stack[16384] __attribute__((aligned(16)));
+    static struct handover handover;
+    const struct sock_fprog program = {
+        .len = (unsigned short)plan->seccomp.count,
+        .filter = (struct sock_filter *)plan_list(plan, plan->seccomp),
+    };
+    if (!(plan->flags & PLAN_SECCOMP_NOTIFY)) {
+        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)plan->seccomp_flags, &program) < 0)
+            fail(plan, STEP_SECCOMP);
+        return;
+    }
+    handover.plan = plan;
+    atomic_store(&handover.listener, -1);
+    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    if (clone(hand_over, stack + sizeof(stack), flags, &handover) < 0)
+        fail(plan, STEP_SECCOMP);
+    unsigned filter_flags = (unsigned)plan->seccomp_flags | SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter_flags, &program);
+    if (fd < 0) {
+        int error = errno;
+        atomic_store(&handover.listener, -2);
+        fail_at(plan, STEP_SECCOMP, error, 0, NULL);
+    }
+    atomic_store(&handover.listener, (int)fd);
+    while (atomic_load(&handover.done) == 0)
+        ;
+}
+
+/* --------------------------------------------------------------------------------------------- identity */
+
+static void drop_bounding(const struct plan *plan)
+{
+    for (int bit = 0; bit <= LAST_CAPABILITY; bit++) {
+        if (plan->bounding >> bit & 1)
+            continue;
+        if (prctl(PR_CAPBSET_DROP, bit, 0, 0, 0) == 0)
+            continue;
+        if (errno == EINVAL)
+            return; /* above the kernel's last capability */
+        if (prctl(PR_CAPBSET_READ, bit, 0, 0, 0) == 1)
+            fail_at(plan, STEP_BOUNDING, EPERM, bit, NULL);
+    }
+}
+
+static void set_user(const struct plan *plan)
+{
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        fail(plan, STEP_CAPABILITIES);
+    if (!(plan->flags & PLAN_SKIP_GROUPS) &&
+        syscall(SYS_setgroups, (size_t)plan->groups.count, plan_list(plan, plan->groups)) < 0 &&
+        !((plan->flags & PLAN_GROUPS_OPTIONAL) && errno == EPERM))
+        fail(plan, STEP_GROUPS);
+    if (syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid) < 0)
+        fail_at(plan, STEP_GID, errno, (int)plan->gid, NULL);
+    if (syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid) < 0)
+        fail_at(plan, STEP_UID, errno, (int)plan->uid, NULL);
+}
+
+/* The sets are written in full, so inheritable and ambient are empty unless the plan says otherwise
+ * (CVE-2022-29162). */
+static void set_capabilities(const struct plan *plan)
+{
+    if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+        fail(plan, STEP_CAPABILITIES);
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {
+        {(uint32_t)plan->effective, (uint32_t)plan->permitted, (uint32_t)plan->inheritable},
+        {(uint32_t)(plan->effective >> 32), (uint32_t)(plan->permitted >> 32),
+         (uint32_t)(plan->inheritable >> 32)},
+    };
+    if (syscall(SYS_capset, &header, data) < 0)
+        fail(plan, STEP_CAPABILITIES);
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        fail(plan, STEP_AMBIENT);
+    for (int bit = 0; bit <= LAST_CAPABILITY; bit++)
+        if ((plan->ambient >> bit & 1) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0) < 0)
+            fail_at(plan, STEP_AMBIENT, errno, bit, NULL);
+}
+
+/* ------------------------------------------------------------------------------------------- the command */
+
+/* Offsets become pointers, in place. */
+static char **pointers(struct plan *plan, struct plan_list list, uint32_t relative)
+{
+    uint64_t *slots = (uint64_t *)((char *)plan + list.offset);
+    for (uint32_t i = 0; i < relative; i++)
+        slots[i] += (uint64_t)(uintptr_t)plan;
+    slots[list.count] = 0;
+    return (char **)slots;
+}
+
+/* The caller's word for ENOENT and EACCES depends on whether the file is there: value 1 when it is. */
+static _Noreturn void exec_failed(const struct plan *plan, int error, const char *path)
+{
+    struct stat about;
+    int there = stat(path, &about) == 0;
+    if (there && S_ISDIR(about.st_mode))
+        error = EISDIR;
+    fail_at(plan, STEP_EXEC, error, there, path);
+}
+
+/* As execvp(3) does it, but on the container's PATH and as the final user. An entry that cannot be executed
+ * is passed over for a later one. */
+static _Noreturn void exec_on_path(const struct plan *plan, char **args, char **env)
+{
+    char path[PLAN_PATH_MAX];
+    size_t name = strlen(args[0]);
+    int error = ENOENT;
+    const char *folder = plan_text(plan, plan->path);
+    while (folder != NULL && name != 0) {
+        const char *end = strchr(folder, ':');
+        size_t length = end != NULL ? (size_t)(end - folder) : strlen(folder);
+        /* an empty or relative entry would run what lies in the working directory */
+        if (length > 0 && folder[0] == '/' && length + 1 + name < sizeof(path)) {
+            memcpy(path, folder, length);
+            path[length] = '/';
+            memcpy(path + length + 1, args[0], name + 1);
+            execve(path, args, env);
+            struct stat about;
+            if (errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != ELOOP)
+                exec_failed(plan, errno, path);
+            if (errno == ENOENT && stat(path, &about) == 0 && (about.st_mode & 0111) != 0)
+                exec_failed(plan, ENOENT, path); /* a script whose interpreter is missing */
+            if (errno == EACCES && stat(path, &about) == 0 && S_ISREG(about.st_mode))
+                error = EACCES;
+        }
+        folder = end != NULL ? end + 1 : NULL;
+    }
+    fail_at(plan, STEP_LOOKUP, error, 0, args[0]);
+}
+
+static _Noreturn void exec_command(struct plan *plan, uint32_t env_relative)
+{
+    char **env = pointers(plan, plan->env, env_relative);
+    char **args = pointers(plan, plan->args, plan->args.count);
+    prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+    end_if_abandoned(plan);
+    if (strchr(args[0], '/') == NULL)
+        exec_on_path(plan, args, env);
+    execve(args[0], args, env);
+    exec_failed(plan, errno, args[0]);
+}
+
+static _Noreturn void final(struct plan *plan)
+{
+    static char home[sizeof("HOME=") + PASSWD_HOME_MAX];
+    const uint32_t env_relative = plan->env.count;
+    const bool seccomp = (plan->flags & PLAN_SECCOMP) != 0;
+    const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
+
+    die_with_caller(plan);
+    new_session(plan);
+    mount_trees(plan);
+    if (plan->flags & PLAN_TERMINAL)
+        open_terminal(plan);
+    set_attributes(plan);
+    close_others(plan);
+    bool there = change_directory(plan, false);
+    if (plan->flags & PLAN_SET_HOME)
+        set_home(plan, home);
+    chown_stdio(plan);
+    set_limits(plan);
+    reset_signals();
+    if (plan->flags & PLAN_WAIT) {
+        const struct plan_message message = {.kind = MSG_READY};
+        tell(plan, &message, -1);
+        wait_for_go(plan);
+    }
+
+    if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        fail(plan, STEP_NO_NEW_PRIVS);
+    /* Without no_new_privs a filter needs CAP_SYS_ADMIN, so it goes before the drop; with it, as late as
+     * possible, so that the fewest calls of ours must be allowed by it. */
+    if (seccomp && !no_new_privs)
+        install_filter(plan);
+    drop_bounding(plan);
+    set_user(plan);
+    if (!there)
+        change_directory(plan, true);
+    prove_directory(plan);
+    set_capabilities(plan);
+    die_with_caller(plan);
+    if (seccomp && no_new_privs)
+        install_filter(plan);
+    exec_command(plan, env_relative);
+}
+
+/* ------------------------------------------------------------------------------------------------- start */
+
+static int64_t number_argument(const char *text)
+{
+    int64_t number = 0;
+    for (; *text >= '0' && *text <= '9' && number < 1 << 20; text++)
+        number = number * 10 + (*text - '0');
+    return *text == '\0' ? number : -1;
+}
+
+/* argv: PLAN_COMM, the plan's descriptor. Nobody but spawn.c starts this program; anything else ends it at
+ * once. */
+int main(int argc, char **argv)
+{
+    int fd = argc == 2 ? (int)number_argument(argv[1]) : -1;
+    struct stat about;
+    if (fd < 3 || fstat(fd, &about) < 0 || about.st_size < (off_t)sizeof(struct plan) ||
+        about.st_size > PLAN_MAX_SIZE)
+        return ENTER_FAILED;
+    size_t size = (size_t)about.st_size;
+    struct plan *plan = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    struct plan *shared = mmap(NULL, sizeof(struct plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (plan == MAP_FAILED || shared == MAP_FAILED || !plan_check(plan, size))
+        return ENTER_FAILED;
+    if (madvise(shared, sizeof(struct plan), MADV_DONTFORK) < 0)
+        fail(plan, STEP_PLAN);
+    close(fd);
+    prctl(PR_SET_NAME, PLAN_COMM, 0, 0, 0);
+    fcntl(plan->control_fd, F_SETFD, FD_CLOEXEC);
+    die_with_caller(plan);
+    write_own_files(plan);
+    raise_hard_limits(plan);
+    set_affinity(plan, plan->initial_affinity);
+    join_tasks(plan);
+    become_member(plan, shared);
+    join_namespaces(plan);
+    fork_final(plan, shared);
+}

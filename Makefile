@@ -62,7 +62,7 @@ HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: build help deps test test-helpers lint lint-c lint-lua lint-sh lint-text docs install deb demo bench fuzz test-hostile test-vm \
+.PHONY: build help deps test test-helpers lint lint-c lint-lua lint-sh lint-text docs install deb demo \
   clean FORCE
 
 build: $(CORE_SO) $(SECCOMP_SO) $(HELPER)
@@ -172,6 +172,53 @@ lint-sh:
 
 lint-text:
 	tests/lint-text
+
+docs: deps
+	$(LUA) docs/check.lua $$($(FILES) 'lua/*.lua' 'core/*.c')
+	ldoc --quiet --fatalwarnings .
+
+# What a user needs and nothing of the tests. Everything is found from PREFIX by lua5.4's own module path.
+install: build
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core
+	cd lua && find ctrexec -name '*.lua' -exec install -D -m 644 '{}' '$(DESTDIR)$(LUA_SHAREDIR)/{}' ';'
+	install -m 644 $(CORE_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core.so
+	install -m 644 $(SECCOMP_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core/seccomp.so
+	install -m 755 $(HELPER) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/enter
+	install -m 755 scripts/ctrexec.lua $(DESTDIR)$(BINDIR)/ctrexec
+
+# A binary package in Debian's layout; the C library it needs is read off what was built.
+DEB_ARCH = $(shell dpkg --print-architecture)
+DEB = build/ctrexec_$(VERSION)_$(DEB_ARCH).deb
+DEB_ROOT = build/deb
+
+deb: build
+	rm -rf $(DEB_ROOT)
+	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/$(DEB_ROOT) PREFIX=/usr \
+	  LUA_LIBDIR=/usr/lib/$$(gcc -print-multiarch)/lua/$(LUA_VERSION)
+	install -D -m 644 LICENSE $(DEB_ROOT)/usr/share/doc/ctrexec/copyright
+	install -m 644 README.md $(DEB_ROOT)/usr/share/doc/ctrexec/README.md
+	find $(DEB_ROOT) -name '*.so' -exec strip --strip-unneeded '{}' ';'
+	install -d $(DEB_ROOT)/DEBIAN
+	libc=$$(find $(DEB_ROOT) -name '*.so' -exec objdump -T '{}' ';' | sed -n 's/.*(GLIBC_\([0-9.]*\)).*/\1/p' | \
+	  sort -Vu | tail -n 1) && \
+	printf '%s\n' 'Package: ctrexec' 'Version: $(VERSION)' 'Architecture: $(DEB_ARCH)' 'Section: admin' \
+	  'Priority: optional' 'Maintainer: The ctrexec authors <ctrexec@localhost>' \
+	  "Depends: lua5.4, lua-cjson, libcap2, libseccomp2 (>= 2.5.0), libc6 (>= $$libc)" 'Recommends: runc | crun' \
+	  'Description: starts a process inside a running OCI container' \
+	  ' A command and a Lua module that do the job of "runc exec" for containers of' ' runc and crun.' \
+	  >$(DEB_ROOT)/DEBIAN/control
+	dpkg-deb --root-owner-group --build $(DEB_ROOT) $(DEB)
+
+# Jobs that live in a folder of their own: the word is there when the folder's `run` is.
+define job
+.PHONY: $(1)
+$(1): deps
+	@$$(MAKE) --no-print-directory build test-helpers
+	@$(2)
+endef
+$(foreach job,bench:tests/bench/run fuzz:tests/fuzz/run test-hostile:tests/hostile/run test-vm:tests/vm/run,\
+  $(if $(wildcard $(lastword $(subst :, ,$(job)))),\
+    $(eval $(call job,$(firstword $(subst :, ,$(job))),$(lastword $(subst :, ,$(job)))))))
 
 clean:
 	rm -rf build build-sanitize

@@ -59,7 +59,7 @@ int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t re
 {
     struct open_how how = {
         .flags = (uint64_t)(unsigned int)flags | O_CLOEXEC,
-        .mode = flags & O_CREAT ? mode : 0,
+        .mode = (flags & O_CREAT) ? mode : 0,
         .resolve = resolve,
     };
 

@@ -101,7 +101,7 @@ static int check_open_flags(lua_State *L, int arg)
         return flags;
     }
     if (named & FLAG_WRITE) {
-        flags |= named & FLAG_READ ? O_RDWR : O_WRONLY;
+        flags |= (named & FLAG_READ) ? O_RDWR : O_WRONLY;
     }
     return flags | O_NOCTTY;
 }

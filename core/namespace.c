@@ -167,7 +167,7 @@ those that the kernel lacks
 static int namespace_ids(lua_State *L)
 {
     pid_t pid = ctx_check_pid(L, 1);
-    uint64_t inodes[KIND_COUNT];
+    uint64_t inodes[KIND_COUNT] = {0};
     int error = read_target(pid, inodes);
 
     if (error != 0) {
@@ -199,7 +199,7 @@ still alive.
 static int namespace_differing(lua_State *L)
 {
     pid_t pid = ctx_check_pid(L, 1);
-    uint64_t inodes[KIND_COUNT];
+    uint64_t inodes[KIND_COUNT] = {0};
     int mask = 0;
     int error = read_target(pid, inodes);
 

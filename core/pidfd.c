@@ -314,8 +314,8 @@ static void read_entry(lua_State *L, struct pollfd *entry)
     entry->fd = ctx_to_fd(L, -1);
     luaL_argcheck(L, entry->fd >= 0, 1, "open descriptor expected in field 'fd'");
     lua_pop(L, 1);
-    entry->events = (short)(field_is_true(L, "read") ? POLLIN : 0);
-    entry->events |= (short)(field_is_true(L, "write") ? POLLOUT : 0);
+    entry->events =
+        (short)((field_is_true(L, "read") ? POLLIN : 0) | (field_is_true(L, "write") ? POLLOUT : 0));
 }
 
 static struct pollfd *read_entries(lua_State *L, size_t *count)

@@ -856,6 +856,7 @@ static int push_error_event(lua_State *L, struct entry *entry, const struct plan
     lua_setfield(L, -2, "step");
     set_integer(L, "errno", message->error);
     set_integer(L, "value", message->value);
+    set_integer(L, "pid", entry->first);
     lua_pushstring(L, strerror(message->error));
     lua_setfield(L, -2, "message");
     lua_pushlstring(L, message->detail, strnlen(message->detail, sizeof(message->detail)));
@@ -929,7 +930,7 @@ The next event of an entry.
 
 Events: `child` (`pid`: the process that will be the command exists), `terminal` and `listener` (`fd`),
 `ready` (the plan asked to wait: call `go`), and one of the last ones: `started`, `error` (`step`, `errno`,
-`message`, `value`, `detail`) and `died` (`reason` "exited" or "killed" and `status`, when known).
+`message`, `value`, `detail`, `pid` of the first helper) and `died` (`reason` "exited" or "killed" and `status`, when known).
 
 @function entry:next
 @tparam[opt] integer timeout milliseconds to wait; without it, until there is an event

@@ -1,0 +1,117 @@
+--- A command that ctrexec started: the process handle of the public module.
+-- @module ctrexec.child
+local core = require "ctrexec.core"
+local pidfd = core.pidfd
+
+local child = {}
+local methods = {}
+local class = { __index = methods, __name = "ctrexec.process" }
+
+--- Wraps a started command.
+-- @tparam table started from `ctrexec.start`
+-- @tparam table ours pipes to its streams by name
+-- @treturn process
+function child.new(started, ours)
+  return setmetatable({
+    pid = started.pid, pidfd = started.pidfd, terminal = started.terminal, state = started,
+    stdin = ours.stdin, stdout = ours.stdout, stderr = ours.stderr,
+  }, class)
+end
+
+--- The pidfd of the command: readable when it has ended. It stays the handle's.
+-- @treturn integer
+function methods:fd()
+  return self.pidfd:fd()
+end
+
+--- Runs a command that was prepared.
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function methods:start()
+  if not self.state or not self.state.entry then return nil, "the command was already started", "invalid" end
+  local started, message, code = require "ctrexec.start".resume(self.state)
+  if not started then return nil, message, code end
+  self.state = nil
+  return true
+end
+
+--- Sends a signal: kill(2) on the pidfd.
+-- @tparam[opt="TERM"] string|integer signal a name without SIG, or a number
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "invalid" for an unknown name, "system" otherwise (the command has ended)
+function methods:kill(signal)
+  local number = type(signal) == "string" and pidfd.signals[signal:gsub("^SIG", "")] or signal or pidfd.signals.TERM
+  if math.type(number) ~= "integer" then return nil, "unknown signal " .. tostring(signal), "invalid" end
+  local ok, message = pidfd.send_signal(self.pidfd, number)
+  if not ok then return nil, message, "system" end
+  return true
+end
+
+-- The exit status a shell would show: 128 and the signal for a command that was killed.
+local function with_code(status)
+  status.code = status.reason == "exited" and status.status or 128 + status.status
+  status.signal = status.reason ~= "exited" and status.status or nil
+  return status
+end
+
+local function reap(self)
+  local status, message = pidfd.wait(self.pidfd, { nohang = true })
+  if status then
+    self.status = with_code(status)
+    return self.status
+  end
+  return status, message, "system"
+end
+
+--- Waits for the command to end: waitid(2) on the pidfd alone, so no other child of the program is touched.
+-- @tparam[opt] number timeout in seconds; 0 looks without waiting; absent waits for ever
+-- @treturn[1] table `code` (128 + signal when killed), `signal`, `reason`, `status`, `utime` and `stime` in seconds,
+-- `maxrss` in KiB
+-- @treturn[2] boolean false: the time is over
+-- @treturn[3] nil
+-- @treturn[3] string message
+-- @treturn[3] string code "system"
+function methods:wait(timeout)
+  if self.status then return self.status end
+  local deadline = timeout and pidfd.clock() + timeout
+  while true do
+    local left = deadline and math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
+    local ready, message, errno = pidfd.poll({ { fd = self.pidfd, read = true } }, left)
+    if ready then return reap(self) end
+    if ready == false then return false end
+    if errno ~= 4 then return nil, message, "system" end -- EINTR: wait on
+  end
+end
+
+--- Sets the size of the command's terminal: TIOCSWINSZ.
+-- @tparam integer rows
+-- @tparam integer columns
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "invalid" without a terminal, "system" otherwise
+function methods:resize(rows, columns)
+  if not self.terminal then return nil, "the command has no terminal", "invalid" end
+  local ok, message = core.terminal.set_size(self.terminal, rows, columns)
+  if not ok then return nil, message, "system" end
+  return true
+end
+
+--- Closes the handle's descriptors. The command goes on; one that was prepared but not started ends.
+function methods:close()
+  if self.state and self.state.entry then require "ctrexec.start".abort(self.state) end
+  for _, name in ipairs { "stdin", "stdout", "stderr", "terminal" } do
+    if self[name] then self[name]:close() end
+    self[name] = nil
+  end
+  if self.pidfd then self.pidfd:close() end
+end
+
+class.__gc = methods.close
+class.__close = methods.close
+
+return child

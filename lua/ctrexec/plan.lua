@@ -1,0 +1,363 @@
+--- From a process object and a container to the plan that core/plan.h describes.
+--
+-- Here the names of the OCI runtime specification become the kernel's numbers, and paths become descriptors. Nothing
+-- is started. Descriptors in a plan close by themselves when the plan is collected.
+-- @module ctrexec.plan
+local core = require "ctrexec.core"
+
+local plan = {}
+
+local ALL_CPUS = {}
+for word = 1, 16 do ALL_CPUS[word] = -1 end -- 1024 CPUs; the kernel takes those that the cpuset allows
+
+-- getrlimit(2); the same numbers on x86-64 and arm64
+local RLIMITS = {
+  RLIMIT_CPU = 0, RLIMIT_FSIZE = 1, RLIMIT_DATA = 2, RLIMIT_STACK = 3, RLIMIT_CORE = 4, RLIMIT_RSS = 5,
+  RLIMIT_NPROC = 6, RLIMIT_NOFILE = 7, RLIMIT_MEMLOCK = 8, RLIMIT_AS = 9, RLIMIT_LOCKS = 10,
+  RLIMIT_SIGPENDING = 11, RLIMIT_MSGQUEUE = 12, RLIMIT_NICE = 13, RLIMIT_RTPRIO = 14, RLIMIT_RTTIME = 15,
+}
+
+-- sched(7), sched_setattr(2)
+local SCHED_POLICIES = {
+  SCHED_OTHER = 0, SCHED_FIFO = 1, SCHED_RR = 2, SCHED_BATCH = 3, SCHED_ISO = 4, SCHED_IDLE = 5, SCHED_DEADLINE = 6,
+}
+local SCHED_FLAGS = {
+  SCHED_FLAG_RESET_ON_FORK = 0x01, SCHED_FLAG_RECLAIM = 0x02, SCHED_FLAG_DL_OVERRUN = 0x04,
+  SCHED_FLAG_KEEP_POLICY = 0x08, SCHED_FLAG_KEEP_PARAMS = 0x10, SCHED_FLAG_UTIL_CLAMP_MIN = 0x20,
+  SCHED_FLAG_UTIL_CLAMP_MAX = 0x40,
+}
+
+-- ioprio_set(2)
+local IO_CLASSES = { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_IDLE = 3 }
+
+-- set_mempolicy(2)
+local MEMORY_MODES = {
+  MPOL_DEFAULT = 0, MPOL_PREFERRED = 1, MPOL_BIND = 2, MPOL_INTERLEAVE = 3, MPOL_LOCAL = 4, MPOL_PREFERRED_MANY = 5,
+  MPOL_WEIGHTED_INTERLEAVE = 6,
+}
+local MEMORY_FLAGS = {
+  MPOL_F_NUMA_BALANCING = 1 << 13, MPOL_F_RELATIVE_NODES = 1 << 14, MPOL_F_STATIC_NODES = 1 << 15,
+}
+
+-- personality(2)
+local PERSONALITIES = { LINUX = 0x0000, LINUX32 = 0x0008 }
+
+local CAPABILITY_SETS = { "bounding", "effective", "permitted", "inheritable", "ambient" }
+
+-- A failed step unwinds with this, so that the steps read as plain descents.
+local Failure = {}
+
+local function fail(message, code)
+  error(setmetatable({ message = message, code = code or "system" }, Failure), 0)
+end
+
+local function lower_first(text)
+  return (text:gsub("^%u", string.lower))
+end
+
+--- The system's reason in a core error message, in the spelling of Go's errno table.
+-- @tparam string message "CALL: Reason"
+-- @treturn string "reason"
+function plan.reason(message)
+  return lower_first(message:match ".*: (.*)$" or message)
+end
+
+
+-- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list.
+local function words_of_list(list)
+  local words
+  for part in list:gmatch "[^,]+" do
+    local low, high = part:match "(%d+)%s*-%s*(%d+)"
+    low = math.tointeger(tonumber(low or part:match "%d+"))
+    high = math.tointeger(tonumber(high)) or low
+    for bit = low, high do
+      words = words or {}
+      local index = bit // 64 + 1
+      for filler = #words + 1, index do words[filler] = 0 end
+      words[index] = words[index] | 1 << bit % 64
+    end
+  end
+  return words
+end
+
+local function add_capabilities(target, sets)
+  for _, name in ipairs(CAPABILITY_SETS) do
+    target[name] = sets and sets[name] and #sets[name] > 0 and (core.capability.mask(sets[name])) or 0
+  end
+  -- The kernel keeps an ambient capability only while it is permitted and inheritable: runc warns and goes on.
+  target.ambient = target.ambient & target.permitted & target.inheritable
+end
+
+-- OCI limits above 2^63 are floats (ctrexec.process); -1 is RLIM_INFINITY in 64 bits.
+local function limit(value)
+  return math.type(value) == "float" and -1 or value
+end
+
+local function add_rlimits(target, rlimits)
+  if not rlimits then return end
+  local list = {}
+  for index, entry in ipairs(rlimits) do
+    list[index] = { resource = RLIMITS[entry.type], soft = limit(entry.soft), hard = limit(entry.hard) }
+  end
+  target.rlimits = list
+end
+
+local function flags_of(names, known)
+  local flags = 0
+  for _, name in ipairs(names or {}) do flags = flags | known[name] end
+  return flags
+end
+
+local function add_scheduler(target, scheduler)
+  if not scheduler then return end
+  target.scheduler = {
+    policy = SCHED_POLICIES[scheduler.policy], nice = scheduler.nice, priority = scheduler.priority,
+    flags = flags_of(scheduler.flags, SCHED_FLAGS), runtime = scheduler.runtime, deadline = scheduler.deadline,
+    period = scheduler.period,
+  }
+end
+
+local function add_memory_policy(target, policy)
+  if not policy then return end
+  local mode = MEMORY_MODES[policy.mode]
+  if not mode then fail("memory policy: unknown mode " .. tostring(policy.mode), "invalid") end
+  for _, name in ipairs(policy.flags or {}) do
+    if not MEMORY_FLAGS[name] then fail("memory policy: unknown flag " .. tostring(name), "invalid") end
+  end
+  target.memory_policy = mode | flags_of(policy.flags, MEMORY_FLAGS)
+  target.memory_nodes = policy.nodes and words_of_list(policy.nodes)
+end
+
+local function add_personality(target, personality)
+  if not personality then return end
+  local domain = PERSONALITIES[personality.domain]
+  if not domain then fail("personality: unknown domain " .. tostring(personality.domain), "invalid") end
+  target.personality = domain
+end
+
+-- The command's environment. HOME comes from the container's passwd where it is unset or empty, as runc does it.
+local function add_environment(target, env)
+  local list, home = {}, false
+  for _, entry in ipairs(env) do
+    if entry:sub(1, 5) == "PATH=" then target.path = entry:sub(6) end
+    home = home or entry:sub(1, 5) == "HOME=" and #entry > 5
+    if entry ~= "HOME=" then list[#list + 1] = entry end
+  end
+  target.env, target.set_home = list, not home
+end
+
+local function add_user(target, user, settings)
+  target.uid, target.gid, target.groups = user.uid, user.gid, user.additionalGids
+  target.umask = user.umask
+  if settings.rootless_euid then
+    if #user.additionalGids > 0 then
+      fail("unable to start container process: unable to setup user: "
+        .. "cannot set any additional groups in a rootless container", "invalid")
+    end
+    target.skip_groups = true
+  end
+end
+
+-- Which file below /proc/self/attr takes an AppArmor profile depends on whether LSMs are stacked: proc(5).
+local function apparmor_attribute()
+  local probe = io.open "/proc/self/attr/apparmor/exec"
+  if probe then probe:close() end
+  return probe and "apparmor/exec" or "exec"
+end
+
+local function add_labels(target, process)
+  local profile, label = process.apparmorProfile or "", process.selinuxLabel or ""
+  if profile ~= "" then
+    target.exec_attribute, target.exec_label = apparmor_attribute(), "exec " .. profile
+  end
+  if label ~= "" then
+    target.exec_attribute, target.exec_label, target.key_label = "exec", label, label
+  end
+end
+
+local function add_seccomp(target, settings)
+  local program
+  if settings.seccomp_bpf then
+    program = { program = settings.seccomp_bpf, flags = 0 }
+  elseif settings.seccomp then
+    local message
+    program, message = require "ctrexec.core.seccomp".compile(settings.seccomp)
+    if not program then fail("unable to start container process: unable to init seccomp: " .. message, "invalid") end
+  end
+  if not program then return end
+  target.seccomp, target.seccomp_flags = program.program, program.flags
+  target.seccomp_notify = program.notify
+end
+
+-- The descriptors from 3 on that the command keeps. Our own are close-on-exec and so are told from the caller's.
+local function add_preserved(target, count)
+  count = count or 0
+  for index = 0, count - 1 do
+    local number = 3 + index
+    if not core.fd.is_open(number) or core.fd.cloexec(number) then
+      fail(("unable to stat preserved-fd %d (of %d): stat /proc/self/fd/%d: no such file or directory")
+        :format(index, count, number), "invalid")
+    end
+  end
+  target.preserve_fds = math.max(count, 0)
+end
+
+-- setns(2) with exactly the namespaces that differ: joining one's own user namespace is an error.
+local function add_namespaces(target, record)
+  local mask, differing = core.namespace.differing(record.pid)
+  if not mask or not core.pidfd.alive(record.pidfd) then
+    fail("cannot exec in a stopped container", "stopped")
+  end
+  target.init, target.namespaces = record.pidfd, mask
+  if differing.user then
+    local mappings = record.settings.uid_mappings or {}
+    local has_root = #mappings == 0
+    for _, mapping in ipairs(mappings) do has_root = has_root or mapping.containerID == 0 end
+    target.become_root, target.groups_optional = has_root, true
+  end
+end
+
+-- ------------------------------------------------------------------------------------------------- cgroups
+
+-- --cgroup values, one a PATH (for v2 or every v1 controller) or "ctrl[,ctrl]:PATH".
+local function sub_cgroups(values)
+  local sub = {}
+  for _, value in ipairs(values or {}) do
+    local controllers, path = value:match "^([^:]*):(.*)$"
+    if not controllers or controllers == "" then
+      sub[""] = path or value
+    else
+      for name in controllers:gmatch "[^,]+" do sub[name] = path end
+    end
+  end
+  return sub
+end
+
+local function sub_path(path)
+  if (path .. "/"):find("/../", 1, true) or path:sub(1, 3) == "../" then
+    fail(("unable to create new parent process: bad sub cgroup path: %s is not a sub cgroup path"):format(path),
+      "invalid")
+  end
+  return (path:gsub("^/+", ""))
+end
+
+local function check_controllers(sub, paths)
+  local known = next(paths) ~= nil
+  for name in pairs(sub) do
+    if name ~= "" and known and not paths[name] and not paths["name=" .. name] then
+      fail(("unable to create new parent process: unknown controller %s in SubCgroupPaths"):format(name), "invalid")
+    end
+  end
+end
+
+local function cgroup_failure(folder, file, message)
+  return ("unable to start container process: error adding pid to cgroups: open %s/%s: %s")
+    :format(folder, file, plan.reason(message))
+end
+
+-- The directory of one hierarchy, below the container's own: core.cgroup.open goes up by no ".." and no symlink.
+local function open_cgroup(base, sub)
+  local folder, message = core.cgroup.open(base, "/" .. sub)
+  if not folder then return nil, cgroup_failure(sub == "" and base or base .. "/" .. sub, "cgroup.procs", message) end
+  return folder
+end
+
+local function add_cgroups(target, record, values, paths)
+  local sub = sub_cgroups(values)
+  local optional = record.settings.rootless_cgroups
+  check_controllers(sub, paths)
+  local tasks, names, seen = {}, {}, {}
+  for controller, base in pairs(paths) do
+    local below = sub_path(sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or "")
+    local key = base .. "/" .. below
+    local folder, message = nil, nil
+    if not seen[key] then folder, message = open_cgroup(base, below) end
+    seen[key] = true
+    if message and not optional then fail(message) end
+    if folder and controller == "" then
+      target.cgroup = folder
+    elseif folder then
+      local file, why = core.cgroup.file(folder, "tasks", "w")
+      if not file and not optional then fail(cgroup_failure(key, "tasks", why)) end
+      tasks[#tasks + 1], names[#names + 1] = file, file and key
+    end
+  end
+  target.tasks, target.task_paths = tasks, names
+end
+
+local function add_resctrl(target, path)
+  if not path or path == "" then return end
+  local file, message = core.file.open(path .. "/tasks", { write = true })
+  if not file then fail("unable to start container process: error adding pid to Intel RDT group: "
+    .. plan.reason(message)) end
+  target.tasks[#target.tasks + 1] = file
+  target.task_paths[#target.task_paths + 1] = path
+end
+
+--- The cgroup paths of a process as they are now, in the form of `record.cgroup_paths`.
+-- @tparam integer pid
+-- @treturn table controller ("" for v2) to absolute directory
+function plan.current_cgroups(pid)
+  local mounts, paths = core.cgroup.mounts() or {}, {}
+  for _, entry in ipairs(core.cgroup.of(pid) or {}) do
+    local controllers = #entry.controllers > 0 and entry.controllers or { "" }
+    for _, controller in ipairs(controllers) do
+      local mount = mounts[controller]
+      if mount then paths[controller] = entry.path == "/" and mount or mount .. entry.path end
+    end
+  end
+  return paths
+end
+
+-- ------------------------------------------------------------------------------------------------- all of it
+
+local function build(record, process, options)
+  local settings = record.settings
+  local target = {
+    args = process.args, cwd = process.cwd, terminal = process.terminal, no_new_privs = process.noNewPrivileges,
+    oom_score_adj = process.oomScoreAdj, login_uid = options.login_uid, chown_stdio = true, wait = options.wait,
+    stdin = options.stdin, stdout = options.stdout, stderr = options.stderr, mounts = options.mounts,
+  }
+  if process.consoleSize then
+    target.rows, target.columns = process.consoleSize.height, process.consoleSize.width
+  end
+  if not settings.no_new_keyring then target.keyring = "_ses." .. record.id end
+  local affinity = process.execCPUAffinity or {}
+  target.initial_affinity = affinity.initial and words_of_list(affinity.initial)
+  target.final_affinity = affinity.final and words_of_list(affinity.final) or ALL_CPUS
+  if process.ioPriority then
+    target.io_priority = IO_CLASSES[process.ioPriority.class] << 13 | (process.ioPriority.priority or 0)
+  end
+  add_environment(target, process.env)
+  add_user(target, process.user, settings)
+  add_capabilities(target, process.capabilities)
+  add_rlimits(target, process.rlimits)
+  add_scheduler(target, process.scheduler)
+  add_memory_policy(target, settings.memory_policy)
+  add_personality(target, settings.personality)
+  add_labels(target, process)
+  add_seccomp(target, settings)
+  add_preserved(target, options.preserve_fds)
+  add_namespaces(target, record)
+  add_cgroups(target, record, options.cgroup, options.cgroup_paths or record.cgroup_paths)
+  add_resctrl(target, settings.intel_rdt_path)
+  return target
+end
+
+--- Builds the plan of an exec.
+-- @tparam table record a container record (`ctrexec.container`), running
+-- @tparam table process a checked process object (`ctrexec.process`)
+-- @tparam table options `stdin`, `stdout`, `stderr`: descriptors; `preserve_fds`: count; `cgroup`: array of --cgroup
+-- values; `cgroup_paths`: instead of the record's; `wait`: the helper waits before the command; `login_uid`; `mounts`
+-- @treturn[1] table the plan, for `ctrexec.core.spawn.start`
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code: "invalid", "stopped", "system"
+function plan.build(record, process, options)
+  local ok, result = pcall(build, record, process, options)
+  if ok then return result end
+  if getmetatable(result) == Failure then return nil, result.message, result.code end
+  error(result, 0)
+end
+
+return plan

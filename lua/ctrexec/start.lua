@@ -1,0 +1,154 @@
+--- From a plan to a running command: follows the helper and answers what it asks.
+-- @module ctrexec.start
+local core = require "ctrexec.core"
+local failure = require "ctrexec.failure"
+
+local start = {}
+
+-- Longer than any entry takes, shorter than anybody waits: what is inside may have stopped our process.
+local ENTRY_SECONDS = 60
+
+-- errno(3) of a cgroup that is gone, or that takes no processes because its children have domain controllers
+local ENOENT, EBUSY, ENODEV, EOPNOTSUPP = 2, 16, 19, 95
+local CGROUP_GONE = { [ENOENT] = true, [EBUSY] = true, [ENODEV] = true, [EOPNOTSUPP] = true }
+
+--- A command that is on its way in or has started.
+-- @table started
+-- @field pid of the command, in the caller's pid namespace
+-- @field pidfd of the command (fd object)
+-- @field terminal the pty's master (fd object), with `terminal` in the plan
+-- @field entry the core's entry, while a waiting command has not been told to go
+
+local answer = {}
+
+function answer.child(state, event)
+  state.pid = event.pid
+  state.pidfd = assert(state.entry:pidfd())
+  return true
+end
+
+function answer.terminal(state, event)
+  state.terminal = event.fd
+  return true
+end
+
+function answer.listener(state, event)
+  if not state.hooks.listener then
+    return nil, "the seccomp profile wants a listener but names no listenerPath", "invalid"
+  end
+  local ok, message, code = state.hooks.listener(event.fd, state)
+  event.fd:close()
+  if not ok then return nil, message, code end
+  return state.entry:go()
+end
+
+function answer.ready(state)
+  if state.hooks.ready then
+    local ok, message, code = state.hooks.ready(state)
+    if not ok then return nil, message, code end
+  end
+  if state.hooks.pause then
+    state.hooks.pause = nil
+    return "pause"
+  end
+  return state.entry:go()
+end
+
+local function oom_kills(paths)
+  local base = paths and (paths.memory or paths[""])
+  local folder = base and core.cgroup.open(base, "/")
+  local count = folder and core.cgroup.oom_kills(folder)
+  return count or 0
+end
+
+local function close(state)
+  state.entry:abort()
+  for _, name in ipairs { "pidfd", "terminal" } do
+    if state[name] then state[name]:close() end
+    state[name] = nil
+  end
+end
+
+-- Until the command runs, waits at a pause or has failed.
+local function follow(state)
+  local clock = core.pidfd.clock
+  local deadline = state.hooks.seconds and clock() + state.hooks.seconds
+  while true do
+    local left = deadline and math.max(0, math.ceil((deadline - clock()) * 1000))
+    local event, message, errno = state.entry:next(left)
+    if event and answer[event.event] then
+      local ok, why, code = answer[event.event](state, event)
+      if not ok then
+        close(state)
+        return nil, why, code or "system"
+      elseif ok == "pause" then
+        return state
+      end
+    elseif event and event.event == "started" then
+      state.entry = nil
+      return state
+    elseif event then
+      close(state)
+      state.failed = event
+      return nil, failure.describe(event, state.plan, event.event == "died" and oom_kills(state.hooks.cgroup_paths))
+    elseif event == false then
+      close(state)
+      return nil, ("the command did not start within %g seconds"):format(state.hooks.seconds), "timeout"
+    elseif errno ~= 4 then -- EINTR: a signal handler of the host program ran
+      close(state)
+      return nil, message, "system"
+    end
+  end
+end
+
+local function begin(plan, hooks)
+  local entry, message = core.spawn.start(plan)
+  if not entry then return nil, "unable to start container process: " .. message, "system" end
+  local state = { entry = entry, plan = plan, hooks = hooks }
+  local started, why, code = follow(state)
+  return started, why, code, state
+end
+
+--- Starts a plan and waits until the command runs.
+-- @tparam table plan from `ctrexec.plan`
+-- @tparam table hooks `listener(fd, started)`: takes the seccomp listener; `ready(started)`: with `wait` in the plan,
+-- called when all is done but the start; `pause`: return at that point, `resume` goes on; `seconds`: how long the
+-- entry may take; `fallback_paths()`: cgroup paths to try when the plan's cgroup is gone or takes no process;
+-- `cgroup_paths`: for the message of an out-of-memory kill
+-- @treturn[1] started
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function start.run(plan, hooks)
+  hooks.seconds = hooks.seconds or ENTRY_SECONDS
+  local started, message, code, state = begin(plan, hooks)
+  local failed = state and state.failed
+  if not started and hooks.fallback and failed and failed.step == "cgroup" and CGROUP_GONE[failed.errno] then
+    local again = hooks.fallback()
+    if again then started, message, code = begin(again, hooks) end
+  end
+  return started, message, code
+end
+
+--- Lets a command that was started with `pause` run.
+-- @tparam started state
+-- @treturn[1] started
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function start.resume(state)
+  local ok, message = state.entry:go()
+  if not ok then
+    close(state)
+    return nil, message, "system"
+  end
+  return follow(state)
+end
+
+--- Ends a command that waits at a pause; does nothing to one that runs.
+-- @tparam started state
+function start.abort(state)
+  if state.entry then close(state) end
+end
+
+return start

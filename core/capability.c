@@ -111,10 +111,10 @@ bool ctx_parse_capabilities(struct ctx_text text, struct ctx_capabilities *sets)
 }
 
 /* The number of a capability, or -1. */
-static int number_of(const char *name)
+static int number_of(struct ctx_text name)
 {
     for (int i = 0; i < NAME_COUNT; i++) {
-        if (strcmp(names[i], name) == 0) {
+        if (ctx_text_is(name, names[i])) {
             return i;
         }
     }
@@ -138,9 +138,12 @@ static int capability_mask(lua_State *L)
     count = luaL_len(L, 1);
     lua_newtable(L);
     for (lua_Integer i = 1; i <= count; i++) {
+        const char *name;
+        size_t length;
         int number;
         luaL_argcheck(L, lua_geti(L, 1, i) == LUA_TSTRING, 1, "array of strings expected");
-        number = number_of(lua_tostring(L, -1));
+        name = lua_tolstring(L, -1, &length);
+        number = number_of(ctx_text(name, length));
         if (number >= 0) {
             mask |= UINT64_C(1) << (unsigned int)number;
             lua_pop(L, 1);

@@ -35,7 +35,7 @@ through to. The spec runs both forms of many profiles over all calls.
 #define MAX_ARGUMENT 5
 #define X32_BIT 0x40000000U
 
-int luaopen_ctrexec_core_seccomp(lua_State *L);
+__attribute__((visibility("default"))) int luaopen_ctrexec_core_seccomp(lua_State *L);
 
 /* One system call name of the profile. `number` is the native one, negative for a call that only others have.
  */

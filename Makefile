@@ -177,7 +177,8 @@ docs: deps
 	$(LUA) docs/check.lua $$($(FILES) 'lua/*.lua' 'core/*.c')
 	ldoc --quiet --fatalwarnings .
 
-# What a user needs and nothing of the tests. Everything is found from PREFIX by lua5.4's own module path.
+# What a user needs and nothing of the tests. lua5.4 looks in /usr and /usr/local by itself; the command is told of any
+# other PREFIX.
 install: build
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core
 	cd lua && find ctrexec -name '*.lua' -exec install -D -m 644 '{}' '$(DESTDIR)$(LUA_SHAREDIR)/{}' ';'
@@ -185,6 +186,9 @@ install: build
 	install -m 644 $(SECCOMP_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core/seccomp.so
 	install -m 755 $(HELPER) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/enter
 	install -m 755 scripts/ctrexec.lua $(DESTDIR)$(BINDIR)/ctrexec
+	$(LUA) -E -e 'os.exit(package.path:find("$(LUA_SHAREDIR)/?.lua", 1, true) ~= nil)' || \
+	  sed -i -e '1a package.path = "$(LUA_SHAREDIR)/?.lua;$(LUA_SHAREDIR)/?/init.lua;" .. package.path' \
+	  -e '1a package.cpath = "$(LUA_LIBDIR)/?.so;" .. package.cpath' $(DESTDIR)$(BINDIR)/ctrexec
 
 # A binary package in Debian's layout; the C library it needs is read off what was built.
 DEB_ARCH = $(shell dpkg --print-architecture)

@@ -1,0 +1,201 @@
+--- The comparison: each row of a table is one request, made of a runtime and of ctrexec on the same container; what
+-- comes of both must be equal line by line. A row is a table:
+--
+--   name      of the test
+--   on        variant of the container (tests/lib/variants.lua; default "plain")
+--   global    options before `exec`; args: options after it; command: default { "/report" }, false for none
+--   process   content of a process file, a table or text; it becomes --process
+--   stdin     text of standard input
+--   shell     shell text instead of all that: "$@" is the program with its global options
+--   view      "v2" or "hybrid" when the row only makes sense there
+--   only      "runc" or "crun" when the row only makes sense there
+--   fails     the request is refused; with crun only that it is refused must be equal (see `reduce`)
+--   differs   why the two must differ; then one of
+--               expect: lines that ctrexec must give (the reference must not give the same),
+--               drop: patterns of lines that do not count
+--   crun      a table that overrides fields of the row when the reference is crun
+--
+-- In all strings @DIR@ is a fresh directory, @ID@ the container's id, @RUNTIME@ the runtime with its root, @CGROUP@ the
+-- name of the container's cgroup.
+
+local cjson = require "cjson"
+local luassert = require "luassert"
+local outcome = require "tests.lib.outcome"
+local tool = require "tests.lib.tool"
+local variants = require "tests.lib.variants"
+
+local matrix = {}
+
+local function overlay(row, reference)
+  local override = row[reference]
+  if not override then
+    return row
+  end
+  local result = {}
+  for key, value in pairs(row) do
+    result[key] = value
+  end
+  for key, value in pairs(override) do
+    result[key] = value
+  end
+  return result
+end
+
+local function applies(row, reference, view)
+  return (not row.view or row.view == view) and (not row.only or row.only == reference)
+end
+
+local function request_words(row, ct)
+  local words = { "exec" }
+  table.move(row.args or {}, 1, #(row.args or {}), #words + 1, words)
+  if row.process then
+    words[#words + 1] = "--process"
+    words[#words + 1] = "@DIR@/process.json"
+  end
+  words[#words + 1] = ct.id
+  if row.command ~= false and not (row.process and not row.command) then
+    local command = row.command or { "/report" }
+    table.move(command, 1, #command, #words + 1, words)
+  end
+  return words
+end
+
+local function run(row, ct, program)
+  local directory, files = variants.directory "run", variants.directory "streams"
+  local values = {
+    DIR = directory, ID = ct.id, CGROUP = ct.dir:match "[^/]+$",
+    RUNTIME = ("%s --root %s"):format(tool.quote(ct.runtime), tool.quote(ct.root)),
+  }
+  local function fill(text)
+    return (text:gsub("@(%u+)@", values))
+  end
+  local given = {}
+  if row.process then
+    local content = type(row.process) == "table" and cjson.encode(row.process) or row.process
+    tool.write(directory .. "/process.json", content)
+    given["process.json"] = true
+  end
+  local words = { "--root", ct.root }
+  table.move(row.global or {}, 1, #(row.global or {}), #words + 1, words)
+  local text = row.shell or 'exec "$@" ' .. tool.quote_all(request_words(row, ct))
+  local status = tool.shell(fill(text), {
+    directory = directory, files = files, stdin = row.stdin, words = program .. " " .. fill(tool.quote_all(words)),
+  })
+  return outcome.lines { status = status, container = ct, directory = directory, files = files, given = given }
+end
+
+-- crun has words and statuses of its own for every failure. ctrexec speaks runc's on a container of either runtime,
+-- because those are what engines look for; so with crun only that a request fails, and what it leaves, must be equal.
+local function reduce(lines)
+  local result = {}
+  for _, line in ipairs(lines) do
+    if line:find "^status: [1-9]" then
+      result[#result + 1] = "status: failed"
+    elseif not line:find "^stderr: " and not line:find "^stdout: " and not line:find "^log " then
+      result[#result + 1] = line
+    end
+  end
+  return result
+end
+
+local function without(lines, patterns)
+  local result = {}
+  for _, line in ipairs(lines) do
+    local dropped = false
+    for _, pattern in ipairs(patterns) do
+      dropped = dropped or line:find(pattern) ~= nil
+    end
+    if not dropped then
+      result[#result + 1] = line
+    end
+  end
+  return result
+end
+
+local function contains(lines, wanted)
+  for _, line in ipairs(lines) do
+    if line == wanted then
+      return true
+    end
+  end
+  return false
+end
+
+-- nil, or what is wrong, for a person to read.
+local function judge(row, reference, theirs, ours)
+  if row.fails and reference == "crun" then
+    theirs, ours = reduce(theirs), reduce(ours)
+  end
+  if row.expect then
+    local missing = {}
+    for _, line in ipairs(row.expect) do
+      if not contains(ours, line) then
+        missing[#missing + 1] = "missing: " .. line
+      end
+    end
+    if #missing > 0 then
+      table.move(ours, 1, #ours, #missing + 1, missing)
+      return "ctrexec must give (" .. row.differs .. "):\n" .. table.concat(missing, "\n")
+    end
+    if #outcome.difference(theirs, ours) == 0 then
+      return reference .. " gives the same: this row needs no `differs`"
+    end
+    return nil
+  end
+  if row.drop then
+    theirs, ours = without(theirs, row.drop), without(ours, row.drop)
+  end
+  local difference = outcome.difference(theirs, ours)
+  if #difference > 0 then
+    return ("- %s, + ctrexec:\n%s"):format(reference, table.concat(difference, "\n"))
+  end
+  return nil
+end
+
+local function check(row, reference)
+  assert(not row.differs == not (row.expect or row.drop), "a row that differs has `expect` or `drop`, and no other has")
+  local ct = variants.get(row.on or "plain", reference)
+  local theirs = run(row, ct, tool.quote(reference))
+  local ours = run(row, ct, tool.ctrexec())
+  local wrong = judge(row, reference, theirs, ours)
+  luassert(not wrong, wrong)
+end
+
+--- Defines the tests of all rows that make sense with that runtime in this view.
+-- @tparam string reference "runc" or "crun"
+-- @tparam table lists lists of rows
+-- @tparam table env the globals of the spec file: busted's functions are only there
+function matrix.define(reference, lists, env)
+  local view, names, count = tool.view(), {}, 0
+  env.describe(("ctrexec exec like %s exec (%s)"):format(reference, view), function ()
+    local missing
+
+    env.setup(function ()
+      local ok, reason = variants.prepare(reference)
+      missing = not ok and reason
+    end)
+
+    env.teardown(function ()
+      variants.remove_all()
+      io.write(("  %d rows compared with %s\n"):format(missing and 0 or count, reference))
+    end)
+
+    for _, rows in ipairs(lists) do
+      for _, row in ipairs(rows) do
+        if applies(row, reference, view) then
+          assert(not names[row.name], "two rows are named " .. row.name)
+          names[row.name] = true
+          count = count + 1
+          env.it(row.name, function ()
+            if missing then
+              env.pending(missing)
+            end
+            check(overlay(row, reference), reference)
+          end)
+        end
+      end
+    end
+  end)
+end
+
+return matrix

@@ -1,0 +1,134 @@
+--- Every field of the OCI process object, by --process.
+
+local rows = {}
+
+local function add(row)
+  row.process.args = row.process.args or { "/report" }
+  row.process.cwd = row.process.cwd or "/"
+  rows[#rows + 1] = row
+end
+
+-- What crun takes from the container where the file says nothing. ctrexec follows the runtime that made the container.
+add { name = "process: args and cwd only", process = {} }
+add { name = "process: args and cwd only, container with a user", on = "user", process = {} }
+add { name = "process: args and cwd only, container with limits", on = "rlimits", process = {} }
+add { name = "process: args and cwd only, container with a score", on = "oom", process = {} }
+add { name = "process: args and cwd only, container with no_new_privs", on = "no_new_privs", process = {} }
+add { name = "process: args and cwd only, container with ambient ones", on = "ambient", process = {} }
+add { name = "process: args and cwd only, container with a profile", on = "seccomp", process = {} }
+add { name = "process: args and cwd only, user namespace", on = "userns", process = {} }
+
+add { name = "process: args", process = { args = { "/report", "", "a b", "\u{e9}" } } }
+add { name = "process: cwd", process = { cwd = "/work" } }
+add { name = "process: cwd not cleaned", process = { cwd = "/bin//../work" } }
+add { name = "process: cwd of a root-only directory", process = { cwd = "/rootonly", user = { uid = 5, gid = 5 } } }
+add { name = "process: env", process = { env = { "PATH=/bin", "B=2", "A=1" } } }
+add { name = "process: env with a name twice", process = { env = { "A=1", "B=2", "A=3", "PATH=/bin", "B=4" } } }
+add { name = "process: env with HOME", process = { env = { "HOME=/elsewhere" } } }
+add { name = "process: env with HOME empty", process = { env = { "A=1", "HOME=", "B=2" } },
+  crun = { differs = "crun leaves an empty HOME; runc and ctrexec set it from the container's passwd",
+    drop = { "^stdout: env: HOME=" } } }
+add { name = "process: command on the PATH of env", process = { args = { "report" }, env = { "PATH=/nowhere:/bin" } } }
+add { name = "process: PATH twice", process = { args = { "report" }, env = { "PATH=/nowhere", "PATH=/bin" } } }
+add { name = "process: user", process = { user = { uid = 1000, gid = 1001 } } }
+add { name = "process: user without gid", process = { user = { uid = 1000 } } }
+add { name = "process: additionalGids", process = { user = { uid = 0, gid = 0, additionalGids = { 9, 4, 9 } } } }
+add { name = "process: username is for others", process = { user = { uid = 3, gid = 3, username = "root" } } }
+add { name = "process: umask", process = { user = { uid = 0, gid = 0, umask = 63 } } }
+add { name = "process: umask 0", process = { user = { uid = 0, gid = 0, umask = 0 } } }
+add { name = "process: umask of more than nine bits", process = { user = { uid = 0, gid = 0, umask = 65535 } } }
+add { name = "process: umask on a container with one", on = "user", process = { user = { uid = 0, umask = 2 } } }
+add { name = "process: no umask on a container with one", on = "user", process = { user = { uid = 0 } } }
+add { name = "process: noNewPrivileges", process = { noNewPrivileges = true } }
+add { name = "process: noNewPrivileges false on a container with it", on = "no_new_privs",
+  process = { noNewPrivileges = false } }
+add { name = "process: noNewPrivileges with a profile", on = "seccomp", process = { noNewPrivileges = true } }
+add { name = "process: terminal false", process = { terminal = false } }
+add { name = "process: consoleSize without a terminal", process = { consoleSize = { height = 5, width = 6 } } }
+add { name = "process: oomScoreAdj", process = { oomScoreAdj = 300 } }
+add { name = "process: oomScoreAdj 0 on a container with one", on = "oom", process = { oomScoreAdj = 0 } }
+add { name = "process: oomScoreAdj out of range", process = { oomScoreAdj = 5000 } }
+add { name = "process: scheduler", process = { scheduler = { policy = "SCHED_BATCH", nice = 5 } },
+  differs = "runc since 1.2 and crun since 1.10 obey it, and so does ctrexec; the installed ones ignore it",
+  drop = { "^stdout: scheduler:" } }
+add { name = "process: ioPriority", process = { ioPriority = { class = "IOPRIO_CLASS_BE", priority = 6 } },
+  differs = "runc since 1.2 obeys it, and so does ctrexec; the installed one ignores it",
+  drop = { "^stdout: ioprio:" } }
+add { name = "process: execCPUAffinity", process = { execCPUAffinity = { initial = "0", final = "1" } },
+  differs = "runc since 1.3 obeys it, and so does ctrexec; the installed one ignores it",
+  drop = { "^stdout: status: Cpus_allowed" } }
+add { name = "process: apparmorProfile and selinuxLabel empty", process = { apparmorProfile = "", selinuxLabel = "" } }
+add { name = "process: unknown fields",
+  process = { future = { 1, 2 }, user = { uid = 0, gid = 0, shell = "/bin/sh" } } }
+add { name = "process: commandLine is for others", process = { commandLine = "x" } }
+
+-- Capability sets
+local function caps(name, sets, on, uid)
+  add { name = "process: capabilities, " .. name, on = on,
+    process = { capabilities = sets, user = { uid = uid or 0, gid = uid or 0 } } }
+end
+local KILL, TWO = { "CAP_KILL" }, { "CAP_KILL", "CAP_CHOWN" }
+caps("bounding only", { bounding = TWO })
+caps("permitted only", { bounding = TWO, permitted = TWO })
+caps("effective", { bounding = TWO, permitted = TWO, effective = KILL })
+caps("inheritable", { bounding = TWO, permitted = TWO, effective = TWO, inheritable = KILL })
+caps("ambient", { bounding = TWO, permitted = TWO, effective = TWO, inheritable = TWO, ambient = KILL })
+caps("ambient as a user",
+  { bounding = TWO, permitted = TWO, effective = TWO, inheritable = TWO, ambient = KILL }, nil, 5)
+caps("ambient without inheritable", { bounding = TWO, permitted = TWO, effective = TWO, ambient = KILL }, nil, 5)
+caps("as a user", { bounding = TWO, permitted = TWO, effective = TWO }, nil, 5)
+caps("as a user with a profile", { bounding = TWO, permitted = TWO, effective = TWO }, "seccomp", 5)
+caps("in a user namespace", { bounding = TWO, permitted = TWO, effective = TWO }, "userns", 5)
+caps("a name twice", { bounding = { "CAP_KILL", "CAP_KILL" }, permitted = KILL, effective = KILL })
+caps("no sets", {})
+rows[#rows + 1] = { name = "process: capabilities, unknown names", only = "runc",
+  process = { args = { "/report" }, cwd = "/", capabilities = {
+    bounding = { "CAP_NONE", "CAP_KILL" }, permitted = { "CAP_KILL", "CAP_OTHER", "CAP_NONE" }, effective = KILL } } }
+
+-- Resource limits: this machine may only lower them
+local function limit(name, kind, soft, hard)
+  add { name = "process: rlimit " .. name, process = { rlimits = { { type = kind, soft = soft, hard = hard } } } }
+end
+-- Wide enough for runc's own Go runtime, which runs under them for a moment.
+for kind, value in pairs {
+  AS = 1 << 35, CORE = 4096, CPU = 600, DATA = 1 << 35, FSIZE = 1 << 30, LOCKS = 100, MEMLOCK = 65536, MSGQUEUE = 8192,
+  NPROC = 900, RSS = 1 << 35, RTTIME = 1000000, SIGPENDING = 900, STACK = 1 << 22,
+} do
+  limit(kind, "RLIMIT_" .. kind, value, value + 100)
+end
+limit("NICE", "RLIMIT_NICE", 0, 0)
+limit("RTPRIO", "RLIMIT_RTPRIO", 0, 0)
+limit("NOFILE", "RLIMIT_NOFILE", 100, 200)
+rows[#rows + 1] = { name = "process: rlimit without end",
+  process = '{"args":["/report"],"cwd":"/","rlimits":[{"type":"RLIMIT_STACK","soft":18446744073709551615,' ..
+    '"hard":18446744073709551615}]}' }
+add { name = "process: two rlimits", process = { rlimits = {
+  { type = "RLIMIT_CORE", soft = 0, hard = 5 }, { type = "RLIMIT_NPROC", soft = 900, hard = 901 } } } }
+
+-- The file itself
+local GOOD = '{"args":["/report"],"cwd":"/"}'
+local function file(name, content, more)
+  local row = { name = "process file: " .. name, process = content }
+  for key, value in pairs(more or {}) do
+    row[key] = value
+  end
+  rows[#rows + 1] = row
+end
+file("text after the object", GOOD .. " {", { only = "runc" })
+file("names of fields in another case", '{"ARGS":["/report"],"CwD":"/"}', { only = "runc" })
+file("null is as not given", '{"args":["/report"],"cwd":"/","env":null,"user":null,"capabilities":null,"rlimits":null}')
+file("white space and escapes", ' \n{ "args" : ["\\u002freport", "\\ud83d\\ude00", "\\t"],\n"cwd":"\\/" }\n')
+file("a field twice: the last", '{"args":["/nothing"],"cwd":"/","args":["/report"]}', { only = "runc" })
+file("options beside it do not count", GOOD, {
+  args = { "--user", "5", "--cwd", "/nosuch", "--env", "A=1", "--cap", "CAP_CHOWN", "--no-new-privs" }, only = "runc" })
+file("a command beside it does not count", GOOD, { command = { "false" } })
+rows[#rows + 1] = { name = "process file: -p", shell =
+  [[echo '{"args":["/report"],"cwd":"/"}' >p.json; exec "$@" exec -p p.json @ID@]] }
+rows[#rows + 1] = { name = "process file: /dev/fd", shell =
+  [[echo '{"args":["/report"],"cwd":"/"}' | { exec 9<&0 </dev/null; exec "$@" exec --process=/dev/fd/9 @ID@; }]] }
+rows[#rows + 1] = { name = "process file: standard input", shell =
+  [[echo '{"args":["/report"],"cwd":"/"}' | "$@" exec -p /dev/stdin @ID@]] }
+rows[#rows + 1] = { name = "process file: a named pipe", shell =
+  [[mkfifo p; { echo '{"args":["/report"],"cwd":"/"}' >p & } ; exec "$@" exec -p p @ID@]] }
+
+return rows

@@ -1,0 +1,292 @@
+--- The containers that the comparison runs in: each is made at its first use and removed by `variants.remove_all`.
+-- Every one has /report (tests/helpers/report.c) and the programs that cannot be run, for the failures of an exec.
+
+local cjson = require "cjson"
+local lfs = require "lfs"
+local fixture = require "ctrexec.busted"
+local tool = require "tests.lib.tool"
+
+local variants = {}
+
+local CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID",
+  "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT" }
+
+local function namespaces_without(config, ...)
+  local dropped, kept = {}, {}
+  for _, kind in ipairs { ... } do
+    dropped[kind] = true
+  end
+  for _, namespace in ipairs(config.linux.namespaces) do
+    if not dropped[namespace.type] then
+      kept[#kept + 1] = namespace
+    end
+  end
+  config.linux.namespaces = kept
+end
+
+local function set_capabilities(config, sets)
+  for _, set in ipairs(sets) do
+    config.process.capabilities[set] = CAPABILITIES
+  end
+end
+
+-- Errno values, an argument rule, an architecture list and a call that no kernel has. What it refuses, /report prints.
+local function seccomp()
+  return {
+    defaultAction = "SCMP_ACT_ALLOW",
+    architectures = { "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM" },
+    syscalls = {
+      { names = { "keyctl", "add_key", "request_key" }, action = "SCMP_ACT_ERRNO", errnoRet = 38 },
+      { names = { "ioprio_get" }, action = "SCMP_ACT_ERRNO" },
+      { names = { "sched_getattr", "no_such_call" }, action = "SCMP_ACT_ERRNO", errnoRet = 95 },
+      { names = { "personality" }, action = "SCMP_ACT_ERRNO",
+        args = { { index = 0, value = 8, op = "SCMP_CMP_EQ" } } },
+    },
+  }
+end
+
+-- What each adds to the fixture's container: config (before the start), flags of `run`, created, after (the start).
+local definitions = {
+  plain = {},
+
+  seccomp = {
+    config = function (config)
+      config.linux.seccomp = seccomp()
+    end,
+  },
+
+  -- With no_new_privs a filter may be loaded last; without, before the capabilities are dropped.
+  seccomp_nnp = {
+    config = function (config)
+      config.linux.seccomp = seccomp()
+      config.process.noNewPrivileges = true
+    end,
+  },
+
+  userns = {
+    config = function (config, ct)
+      table.insert(config.linux.namespaces, { type = "user" })
+      config.linux.uidMappings = { { containerID = 0, hostID = 100000, size = 65536 } }
+      config.linux.gidMappings = { { containerID = 0, hostID = 200000, size = 65536 } }
+      assert(os.execute("chown -R -h 100000:200000 " .. tool.quote(ct.rootfs)))
+      set_capabilities(config, { "bounding", "effective", "permitted" })
+    end,
+  },
+
+  cgroupns = {
+    config = function (config)
+      namespaces_without(config, "cgroup")
+      table.insert(config.linux.namespaces, { type = "cgroup" })
+    end,
+  },
+
+  host_pid = {
+    config = function (config)
+      namespaces_without(config, "pid")
+    end,
+  },
+
+  host_net = {
+    config = function (config)
+      namespaces_without(config, "network", "ipc", "uts")
+      config.hostname = nil
+    end,
+  },
+
+  readonly = {
+    config = function (config)
+      config.root.readonly = true
+    end,
+  },
+
+  no_new_privs = {
+    config = function (config)
+      config.process.noNewPrivileges = true
+    end,
+  },
+
+  user = {
+    config = function (config)
+      config.process.user = { uid = 1000, gid = 1001, additionalGids = { 4, 7 }, umask = 23 }
+      config.process.cwd = "/work"
+      config.process.env = { "PATH=/bin", "A=1", "B=2", "A=3", "EMPTY=" }
+    end,
+  },
+
+  oom = {
+    config = function (config)
+      config.process.oomScoreAdj = 500
+    end,
+  },
+
+  rlimits = {
+    config = function (config)
+      config.process.rlimits = {
+        { type = "RLIMIT_CORE", soft = 0, hard = 1024 },
+        { type = "RLIMIT_NPROC", soft = 500, hard = 600 },
+        { type = "RLIMIT_STACK", soft = 4194304, hard = 8388608 },
+      }
+    end,
+  },
+
+  ambient = {
+    config = function (config)
+      set_capabilities(config, { "bounding", "effective", "permitted", "inheritable", "ambient" })
+      config.process.user = { uid = 1000, gid = 1000 }
+    end,
+  },
+
+  no_capabilities = {
+    config = function (config)
+      config.process.capabilities = nil
+    end,
+  },
+
+  keyring = { flags = { "--no-new-keyring" } },
+
+  personality = {
+    config = function (config)
+      config.linux.personality = { domain = "LINUX32" }
+    end,
+  },
+
+  created = { created = true },
+
+  paused = {
+    after = function (ct)
+      assert(ct:run_runtime "pause")
+    end,
+  },
+
+  stopped = {
+    after = function (ct)
+      assert(ct:run_runtime("kill", "KILL"))
+      for _ = 1, 200 do
+        local stat = tool.read("/proc/" .. ct.init .. "/stat")
+        if not stat or stat:match "^.*%) (%a)" == "Z" then
+          return
+        end
+        os.execute "sleep 0.02"
+      end
+      error "the init of the stopped container does not end"
+    end,
+  },
+
+  -- With cgroups below its own, for --cgroup.
+  cgroups = {
+    after = function (ct)
+      local wildcard = tool.view() == "v2" and "/sys/fs/cgroup/" or "/sys/fs/cgroup/*/"
+      local name = ct.dir:match "[^/]+$"
+      assert(os.execute(("for d in %s%s; do mkdir \"$d/sub\" \"$d/sub/deep\" || exit; done"):format(wildcard, name)))
+      -- A new v1 cpuset has no processor until it is given some.
+      os.execute(("cd /sys/fs/cgroup/cpuset/%s 2>/dev/null && for d in sub sub/deep; do " ..
+        "cat cpuset.cpus >$d/cpuset.cpus; cat cpuset.mems >$d/cpuset.mems; done"):format(name))
+    end,
+  },
+}
+
+local report = tool.build .. "/tests/report"
+local scratch
+local running = {}
+
+-- The programs an exec can fail on.
+local function add_programs(rootfs)
+  local function add(path, data, mode)
+    tool.write(rootfs .. path, data)
+    assert(os.execute(("chmod %s %s"):format(mode, tool.quote(rootfs .. path))))
+  end
+  assert(os.execute(("cp %s %s"):format(tool.quote(report), tool.quote(rootfs .. "/report"))))
+  assert(lfs.link("../report", rootfs .. "/bin/report", true))
+  add("/noexec", "", "0644")
+  add("/bin/noexecprog", "", "0644")
+  add("/badinterpreter", "#!/no/such/interpreter\n", "0755")
+  add("/noshebang", "echo no interpreter line\n", "0755")
+  add("/empty", "", "0755")
+  add("/script", "#!/bin/sh\necho script \"$@\"\nexit 3\n", "0755")
+  add("/owneronly", "#!/bin/sh\necho ran\n", "0700")
+  assert(lfs.mkdir(rootfs .. "/directory"))
+  assert(lfs.mkdir(rootfs .. "/bin/directoryprog"))
+  assert(lfs.mkdir(rootfs .. "/rootonly"))
+  add("/rootonly/true", "#!/bin/true\n", "0755")
+  assert(os.execute("chmod 0700 " .. tool.quote(rootfs .. "/rootonly")))
+  assert(lfs.link("loop", rootfs .. "/loop", true))
+  assert(lfs.link("/bin", rootfs .. "/linktobin", true))
+end
+
+local function cgroup_directory(ct)
+  local base = tool.view() == "v2" and "/sys/fs/cgroup/" or "/sys/fs/cgroup/unified/"
+  return base .. ct.dir:match "[^/]+$"
+end
+
+local function init_pid(ct)
+  local state = tool.read(ct.root .. "/" .. ct.id .. "/state.json") or tool.read(ct.root .. "/" .. ct.id .. "/status")
+  local decoded = cjson.decode(state)
+  return tostring(math.tointeger(decoded.init_process_pid or decoded.pid))
+end
+
+--- Builds what all containers share.
+-- @treturn boolean|nil true, or nil and the reason why no container can be made here
+function variants.prepare(runtime)
+  for _, program in ipairs { runtime, "busybox", "setsid", "timeout" } do
+    if not tool.has(program) then
+      return nil, program .. " is not installed"
+    end
+  end
+  if tool.output "id -u" ~= "0" then
+    return nil, "containers of the comparison need root"
+  end
+  if runtime == "crun" and tool.view() ~= "v2" then
+    return nil, "crun 1.8 runs only in the pure cgroup v2 view: run this under tests/v2view"
+  end
+  if not lfs.attributes(report) then
+    return nil, report .. " is not built: make test-helpers"
+  end
+  scratch = scratch or tool.output "mktemp -d"
+  return true
+end
+
+--- A directory for a run, empty.
+function variants.directory(name)
+  local path = scratch .. "/" .. name
+  os.execute("rm -rf " .. tool.quote(path))
+  assert(lfs.mkdir(path))
+  return path
+end
+
+--- The container of that variant and runtime.
+function variants.get(name, runtime)
+  local key = runtime .. " " .. name
+  if running[key] then
+    return running[key]
+  end
+  local definition = assert(definitions[name], "no such variant: " .. name)
+  local ct = fixture.container {
+    runtime = runtime, rootfs = add_programs, flags = definition.flags, created = definition.created,
+    config = function (config, ct)
+      config.process.noNewPrivileges = false
+      if definition.config then
+        definition.config(config, ct)
+      end
+    end,
+  }
+  running[key] = ct
+  ct.init, ct.cgroup = init_pid(ct), cgroup_directory(ct)
+  if definition.after then
+    definition.after(ct)
+  end
+  return ct
+end
+
+function variants.remove_all()
+  for key, ct in pairs(running) do
+    ct:run_runtime "resume"
+    assert(ct:remove())
+    running[key] = nil
+  end
+  if scratch then
+    os.execute("rm -rf " .. tool.quote(scratch))
+    scratch = nil
+  end
+end
+
+return variants

@@ -98,7 +98,7 @@ $(BUILD)/objects: FORCE
 
 $(CORE_SO): $(CORE_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(CC) $(CORE_LDFLAGS) -o $@ $(CORE_OBJ) -lcap
+	$(CC) $(CORE_LDFLAGS) -o $@ $(CORE_OBJ)
 
 $(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
@@ -207,7 +207,7 @@ deb: build
 	  sort -Vu | tail -n 1) && \
 	printf '%s\n' 'Package: ctrexec' 'Version: $(VERSION)' 'Architecture: $(DEB_ARCH)' 'Section: admin' \
 	  'Priority: optional' 'Maintainer: The ctrexec authors <ctrexec@localhost>' \
-	  "Depends: lua5.4, lua-cjson, libcap2, libseccomp2 (>= 2.5.0), libc6 (>= $$libc)" 'Recommends: runc | crun' \
+	  "Depends: lua5.4, lua-cjson, libseccomp2 (>= 2.5.0), libc6 (>= $$libc)" 'Recommends: runc | crun' \
 	  'Description: starts a process inside a running OCI container' \
 	  ' A command and a Lua module that do the job of "runc exec" for containers of' ' runc and crun.' \
 	  >$(DEB_ROOT)/DEBIAN/control

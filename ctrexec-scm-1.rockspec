@@ -17,7 +17,6 @@ dependencies = {
 }
 -- musl-gcc builds the helper that enters the container: on Debian it is in musl-tools.
 external_dependencies = {
-  LIBCAP = { header = "sys/capability.h" },
   LIBSECCOMP = { header = "seccomp.h" },
 }
 build = {

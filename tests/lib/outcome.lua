@@ -22,7 +22,7 @@ local function normalise(text, run)
   text = text:gsub("(Sig%u%l+):\t(%x+)", without_libc_signals)
   -- runc walks the v1 controllers in the random order of a Go map.
   text = text:gsub("/sys/fs/cgroup/[^/ ]+/ctrexec", "/sys/fs/cgroup/CONTROLLER/ctrexec")
-XX, 'TOOL: \\"exec'):gsub('ctrexec: \\"exec', 'TOOL: \\"exec'))
+  return (text:gsub('runc: \\"exec', 'TOOL: \\"exec'):gsub('ctrexec: \\"exec', 'TOOL: \\"exec'))
 end
 
 local function add_lines(lines, label, text)

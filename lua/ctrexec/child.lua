@@ -13,7 +13,7 @@ local class = { __index = methods, __name = "ctrexec.process" }
 -- @treturn process
 function child.new(started, ours)
   return setmetatable({
-    pid = started.pid, pidfd = started.pidfd, terminal = started.terminal, state = started,
+    pid = started.pid, pidfd = started.pidfd, terminal = started.terminal, state = started, tree = started.plan.tree,
     stdin = ours.stdin, stdout = ours.stdout, stderr = ours.stderr,
   }, class)
 end
@@ -37,15 +37,29 @@ function methods:start()
   return true
 end
 
---- Sends a signal: kill(2) on the pidfd.
--- @tparam[opt="TERM"] string|integer signal a name without SIG, or a number
+local function signal_number(signal)
+  if type(signal) == "string" then return pidfd.signals[(signal:gsub("^SIG", ""))] end
+  return math.type(signal) == "integer" and signal or nil
+end
+
+--- Sends a signal on the pidfd: pidfd_send_signal(2).
+-- @tparam[opt="TERM"] string|integer|table signal a name, with or without SIG, or a number; or a table with `signal`
+-- and `tree`: true for everything that the command started, too (KILL by default; the spec must have had `tree` or
+-- `timeout` to reach processes that daemonised)
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string code "invalid" for an unknown name, "system" otherwise (the command has ended)
+-- @treturn[2] string code "invalid" for an unknown signal, "system" otherwise (the command has ended)
 function methods:kill(signal)
-  local number = type(signal) == "string" and pidfd.signals[signal:gsub("^SIG", "")] or signal or pidfd.signals.TERM
-  if math.type(number) ~= "integer" then return nil, "unknown signal " .. tostring(signal), "invalid" end
+  local whole = type(signal) == "table" and signal.tree
+  if type(signal) == "table" then signal = signal.signal or (whole and "KILL") end
+  local number = signal_number(signal or "TERM")
+  if not number then return nil, "unknown signal " .. tostring(signal), "invalid" end
+  if whole then
+    local tree = self.tree or require "ctrexec.tree".new()
+    if number == pidfd.signals.KILL then tree:kill(self.pidfd) else tree:signal(self.pidfd, number) end
+    return true
+  end
   local ok, message = pidfd.send_signal(self.pidfd, number)
   if not ok then return nil, message, "system" end
   return true
@@ -108,6 +122,7 @@ function methods:close()
     if self[name] then self[name]:close() end
     self[name] = nil
   end
+  if self.tree then self.tree:close(self.status and 1 or 0) end
   if self.pidfd then self.pidfd:close() end
 end
 

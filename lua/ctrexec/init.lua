@@ -104,7 +104,10 @@ local function ready_hook(spec, sockets)
     local ok, message, code = true, nil, nil
     if sockets.console then ok, message, code = hand_over(sockets.console, started.terminal, "/dev/ptmx") end
     if ok and sockets.pidfd then ok, message, code = hand_over(sockets.pidfd, started.pidfd, "setns") end
-    if ok and spec.pid_file then ok, message, code = write_pid_file(spec.pid_file, started.pid) end
+    if ok and spec.pid_file then
+      ok, message, code = write_pid_file(spec.pid_file, started.pid)
+      sockets.pid_file = ok and spec.pid_file -- removed again when the command cannot be executed
+    end
     return ok, message, code
   end
 end
@@ -139,7 +142,7 @@ local function launch(self, spec, object, set, pause)
   if not sockets then return nil, message, code end
   local options = {
     stdin = set.theirs.stdin, stdout = set.theirs.stdout, stderr = set.theirs.stderr, preserve_fds = spec.preserve_fds,
-    cgroup = spec.cgroup, login_uid = spec.login_uid,
+    cgroup = spec.cgroup, login_uid = spec.login_uid, tree = spec.tree or spec.timeout ~= nil,
   }
   if object.terminal then
     local null = require "ctrexec.core".file.open("/dev/null", { read = true, write = true })
@@ -161,7 +164,7 @@ local function launch(self, spec, object, set, pause)
   if not plan then return nil, message, code end
   local started
   started, message, code = start.run(plan, hooks)
-  if not started and spec.pid_file and hooks.wrote then os.remove(spec.pid_file) end
+  if not started and sockets.pid_file then os.remove(sockets.pid_file) end
   return started, message, code
 end
 
@@ -211,6 +214,86 @@ end
 function methods:prepare(spec)
   check_spec(spec, 2)
   return spawn(self, spec, true)
+end
+
+local function check_number(value, name, level)
+  if value ~= nil and (type(value) ~= "number" or value < 0) then
+    error(("bad %s (a number of seconds expected, got %s)"):format(name, tostring(value)), level + 1)
+  end
+end
+
+-- What `exec` does with an output stream: collect it, give it to a function, or leave it to `spawn`.
+local function sink_of(spec, name, capture)
+  local wanted = spec[name]
+  if wanted == nil or type(wanted) == "function" then
+    capture[name] = wanted or { size = 0 }
+    return "pipe"
+  end
+  return wanted
+end
+
+local function captured(sink)
+  return type(sink) == "table" and table.concat(sink) or nil
+end
+
+-- TERM at the time-out and KILL `kill_after` later, or KILL at once; the whole tree either way.
+local function deadlines_of(handle, spec, result)
+  if not spec.timeout then return {} end
+  local TERM = require "ctrexec.core".pidfd.signals.TERM
+  local function kill()
+    result.timed_out = true
+    handle:kill { tree = true }
+  end
+  if not spec.kill_after then return { { after = spec.timeout, act = kill } } end
+  local function terminate()
+    result.timed_out = true
+    handle:kill { tree = true, signal = TERM }
+  end
+  return { { after = spec.timeout, act = terminate }, { after = spec.timeout + spec.kill_after, act = kill } }
+end
+
+--- Runs a command and waits for its end.
+--
+-- Besides what `spawn` takes: `input`: what the command reads, a string, a function that returns the next piece or nil,
+-- or a file (default: nothing); `stdout` and `stderr`: a function that is given each piece, or what `spawn` takes
+-- (default: collected); `timeout`: seconds after which the command and everything that it started are ended;
+-- `kill_after`: with `timeout`, TERM is sent first and KILL that many seconds later; `max_output`: how many bytes of
+-- each stream are kept, the rest being read and dropped.
+-- @tparam table spec
+-- @treturn[1] table `code` (128 + signal when killed), `signal`, `stdout`, `stderr` (strings, where collected),
+-- `truncated`, `timed_out`, `utime`, `stime` (seconds), `maxrss` (KiB)
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function methods:exec(spec)
+  check_spec(spec, 2)
+  check_number(spec.timeout, "timeout", 2)
+  check_number(spec.kill_after, "kill_after", 2)
+  local capture = {}
+  local own = setmetatable({}, { __index = spec })
+  for index, word in ipairs(spec) do own[index] = word end
+  own.stdin = spec.input ~= nil and "pipe" or spec.stdin or "null"
+  if spec.terminal then
+    capture.terminal = type(spec.stdout) == "function" and spec.stdout or { size = 0 }
+    own.stdin, own.stdout, own.stderr = nil, nil, nil
+  else
+    own.stdout, own.stderr = sink_of(spec, "stdout", capture), sink_of(spec, "stderr", capture)
+  end
+  local handle <close>, message, code = spawn(self, own)
+  if not handle then return nil, message, code end
+  local result = {}
+  local ended, truncated
+  ended, truncated, code = require "ctrexec.communicate".run(handle, {
+    input = spec.input, sinks = capture, max_output = spec.max_output, deadlines = deadlines_of(handle, spec, result),
+  })
+  if not ended then return nil, truncated, code end
+  local status
+  status, message, code = handle:wait()
+  if not status then return nil, message, code end
+  for name, value in pairs(status) do result[name] = value end
+  result.stdout, result.stderr = captured(capture.stdout or capture.terminal), captured(capture.stderr)
+  result.truncated = truncated
+  return result
 end
 
 return ctrexec

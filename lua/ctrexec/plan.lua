@@ -1,7 +1,7 @@
 --- From a process object and a container to the plan that core/plan.h describes.
 --
 -- Here the names of the OCI runtime specification become the kernel's numbers, and paths become descriptors. Nothing
--- is started. Descriptors in a plan close by themselves when the plan is collected.
+-- is started.
 -- @module ctrexec.plan
 local core = require "ctrexec.core"
 
@@ -262,22 +262,40 @@ local function open_cgroup(base, sub)
   return folder
 end
 
+-- v2 first: a tree of the command's own is made there where it can be.
+local function controllers_of(paths)
+  local list = {}
+  for controller in pairs(paths) do list[#list + 1] = controller end
+  table.sort(list)
+  return list
+end
+
+-- The command's own child of the cgroup that it would join, with `options.tree`.
+local function leaf(target, folder, controller)
+  if not target.tree or target.tree.folder or (controller ~= "" and controller ~= "freezer") then return folder end
+  target.tree = require "ctrexec.tree".new(folder, controller)
+  return target.tree.folder or folder
+end
+
 local function add_cgroups(target, record, values, paths)
   local sub = sub_cgroups(values)
   local optional = record.settings.rootless_cgroups
   check_controllers(sub, paths)
   local tasks, names, seen = {}, {}, {}
-  for controller, base in pairs(paths) do
+  for _, controller in ipairs(controllers_of(paths)) do
+    local base = paths[controller]
     local below = sub_path(sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or "")
-    local key = base .. "/" .. below
+    local key = below == "" and base or base .. "/" .. below
     local folder, message = nil, nil
     if not seen[key] then folder, message = open_cgroup(base, below) end
     seen[key] = true
     if message and not optional then fail(message) end
-    if folder and controller == "" then
-      target.cgroup = folder
-    elseif folder then
-      local file, why = core.cgroup.file(folder, "tasks", "w")
+    local own = folder and leaf(target, folder, controller)
+    if own and controller == "" then
+      target.cgroup = own
+    elseif own then
+      local file, why = core.cgroup.file(own, "tasks", "w")
+      if own == folder then folder:close() end
       if not file and not optional then fail(cgroup_failure(key, "tasks", why)) end
       tasks[#tasks + 1], names[#names + 1] = file, file and key
     end
@@ -339,16 +357,25 @@ local function build(record, process, options)
   add_seccomp(target, settings)
   add_preserved(target, options.preserve_fds)
   add_namespaces(target, record)
+  if options.tree then target.tree = require "ctrexec.tree".new() end
   add_cgroups(target, record, options.cgroup, options.cgroup_paths or record.cgroup_paths)
   add_resctrl(target, settings.intel_rdt_path)
   return target
+end
+
+--- Closes the descriptors that a plan opened; the command's tree keeps its own.
+-- @tparam table target a plan
+function plan.close(target)
+  for _, file in ipairs(target.tasks) do file:close() end
+  if target.cgroup and not (target.tree and target.tree.folder == target.cgroup) then target.cgroup:close() end
 end
 
 --- Builds the plan of an exec.
 -- @tparam table record a container record (`ctrexec.container`), running
 -- @tparam table process a checked process object (`ctrexec.process`)
 -- @tparam table options `stdin`, `stdout`, `stderr`: descriptors; `preserve_fds`: count; `cgroup`: array of --cgroup
--- values; `cgroup_paths`: instead of the record's; `wait`: the helper waits before the command; `login_uid`; `mounts`
+-- values; `cgroup_paths`: instead of the record's; `tree`: a cgroup of its own
+-- (`ctrexec.tree`, in the plan's field `tree`); `wait`: the helper waits before the command; `login_uid`; `mounts`
 -- @treturn[1] table the plan, for `ctrexec.core.spawn.start`
 -- @treturn[2] nil
 -- @treturn[2] string message

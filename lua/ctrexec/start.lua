@@ -103,6 +103,7 @@ end
 
 local function begin(plan, hooks)
   local entry, message = core.spawn.start(plan)
+  require "ctrexec.plan".close(plan) -- the helper has its own copies
   if not entry then return nil, "unable to start container process: " .. message, "system" end
   local state = { entry = entry, plan = plan, hooks = hooks }
   local started, why, code = follow(state)

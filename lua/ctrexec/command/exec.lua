@@ -52,6 +52,9 @@ local function shield_terminals(spec)
 end
 
 local function copies_of(handle)
+  if handle.terminal then
+    return { { from = 0, to = handle.terminal }, { from = handle.terminal, to = 1 } }
+  end
   local copies = {}
   if handle.stdin then copies[#copies + 1] = { from = 0, to = handle.stdin } end
   if handle.stdout then copies[#copies + 1] = { from = handle.stdout, to = 1 } end
@@ -59,12 +62,35 @@ local function copies_of(handle)
   return copies
 end
 
-local function foreground(handle)
-  local ok, message = core.relay.run { pidfd = handle.pidfd, signals = true, copies = copies_of(handle) }
+-- The terminal that the caller sits at, even when its stdin and stdout are something else.
+local function caller_terminal()
+  for number = 2, 0, -1 do
+    if core.terminal.is_terminal(number) then return number end
+  end
+  local terminal = core.terminal.open_controlling()
+  if not terminal then return nil, "open /dev/tty: no such device or address" end
+  return terminal
+end
+
+local function use_terminal(spec)
+  local terminal, message = caller_terminal()
+  if not terminal then return nil, message end
+  local rows, columns = core.terminal.size(terminal)
+  if rows and rows > 0 and columns > 0 then spec.consoleSize = { height = rows, width = columns } end
+  return terminal
+end
+
+-- Copies, forwards signals and waits. `terminal`: of the caller, when the command has one.
+local function foreground(handle, terminal)
+  local saved <close> = terminal and core.terminal.raw(terminal) or nil
+  if terminal then core.terminal.pass_newlines(handle.terminal) end
+  local ok, message = core.relay.run {
+    pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
+  }
   if ok == nil then return nil, message end
   local status, why = handle:wait()
   if not status then return nil, why end
-  return status.code
+  return status.code, saved
 end
 
 --- Runs the command.
@@ -82,7 +108,13 @@ function exec.run(parsed, log)
   local spec
   spec, message = spec_of(parsed)
   if not spec then return failed(message) end
-  if not spec.detach then shield_terminals(spec) end
+  local terminal
+  if spec.terminal and not spec.detach then
+    terminal, message = use_terminal(spec)
+    if not terminal then return failed(message) end
+  elseif not spec.detach then
+    shield_terminals(spec)
+  end
   local handle
   handle, message = container:spawn(spec)
   if not handle then return failed(message) end
@@ -92,7 +124,7 @@ function exec.run(parsed, log)
   end
   if spec.detach then return 0 end
   local code
-  code, message = foreground(handle)
+  code, message = foreground(handle, terminal)
   if not code then return failed(message) end
   return code
 end

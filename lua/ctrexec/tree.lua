@@ -1,0 +1,150 @@
+--- A cgroup of its own for a command and everything that it starts, so that all of it can be ended at once.
+--
+-- A child cgroup below the container's, in the v2 hierarchy where there is one, else in the v1 freezer's. A process
+-- leaves neither by daemonising nor by changing its session. Where no such cgroup can be made (a rootless container
+-- without delegation) the tree is walked by parent instead, which a daemon escapes.
+-- @module ctrexec.tree
+local core = require "ctrexec.core"
+local cgroup, pidfd = core.cgroup, core.pidfd
+
+local tree = {}
+local methods = {}
+local class = { __index = methods }
+
+local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any bomb needs
+
+--- Makes the cgroup.
+-- @tparam[opt] fd base the cgroup that the command would join; nil: there is none to make a child in
+-- @tparam[opt] string controller "" for v2, "freezer" for v1
+-- @treturn table the tree; its field `folder` is the new cgroup (fd object), nil where it could not be made
+function tree.new(base, controller)
+  local self = setmetatable({ controller = controller }, class)
+  if base then
+    local name = ("ctrexec-%d-%s"):format(pidfd.ids().pid, tostring(self):match "0x(%x+)")
+    local folder = cgroup.create(base, name)
+    if folder then self.base, self.name, self.folder = base, name, folder end
+  end
+  return self
+end
+
+-- Every process of the cgroup by pidfd. A pid may be recycled between the listing and the opening, so the cgroup is
+-- asked again before the signal.
+local function signal_members(self, signal)
+  local open = {}
+  for _, pid in ipairs(cgroup.procs(self.folder) or {}) do open[pid] = pidfd.open(pid) end
+  local count = 0
+  for _, pid in ipairs(cgroup.procs(self.folder) or {}) do
+    if open[pid] then
+      pidfd.send_signal(open[pid], signal)
+      count = count + 1
+    end
+  end
+  for _, fd in pairs(open) do fd:close() end
+  return count
+end
+
+local function freeze(self, on)
+  if self.controller == "" then return cgroup.write(self.folder, "cgroup.freeze", on and "1" or "0") end
+  return cgroup.write(self.folder, "freezer.state", on and "FROZEN" or "THAWED")
+end
+
+local function descendants(root)
+  local children, found = {}, {}
+  for _, name in ipairs(core.file.list "/proc" or {}) do
+    local pid = math.tointeger(tonumber(name))
+    local stat = pid and pidfd.stat(pid)
+    if stat then
+      children[stat.ppid] = children[stat.ppid] or {}
+      table.insert(children[stat.ppid], { pid = pid, start_time = stat.start_time })
+    end
+  end
+  local function walk(pid)
+    for _, entry in ipairs(children[pid] or {}) do
+      found[#found + 1] = entry
+      walk(entry.pid)
+    end
+  end
+  walk(root)
+  return found
+end
+
+-- Without a cgroup: every descendant as a pidfd, stopped, so that it has no more children when it is looked at again.
+-- A pid is only believed when its start time is the same after the pidfd was opened.
+local function stop_descendants(root)
+  local stopped, found = {}, true
+  while found do
+    found = false
+    for _, entry in ipairs(descendants(root)) do
+      local fd = not stopped[entry.pid] and pidfd.open(entry.pid)
+      local stat = fd and pidfd.stat(entry.pid)
+      if stat and stat.start_time == entry.start_time then
+        pidfd.send_signal(fd, pidfd.signals.STOP)
+        stopped[entry.pid], found = fd, true
+      elseif fd then
+        fd:close()
+      end
+    end
+  end
+  return stopped
+end
+
+local function signal_descendants(root, signal)
+  for _, fd in pairs(stop_descendants(root)) do
+    pidfd.send_signal(fd, signal)
+    pidfd.send_signal(fd, pidfd.signals.CONT)
+    fd:close()
+  end
+end
+
+--- Sends a signal to every process of the tree.
+-- @tparam fd root pidfd of the command
+-- @tparam integer signal
+function methods:signal(root, signal)
+  if self.folder then
+    signal_members(self, signal)
+  else
+    local pid = pidfd.pid(root)
+    if pid then signal_descendants(pid, signal) end
+    pidfd.send_signal(root, signal)
+  end
+end
+
+--- Ends every process of the tree. cgroup.kill (Linux 5.14) does it at once; before that, and on v1, the cgroup is
+-- frozen so that nothing can fork meanwhile.
+-- @tparam fd root pidfd of the command
+function methods:kill(root)
+  if not self.folder then return self:signal(root, pidfd.signals.KILL) end
+  if self.controller == "" and cgroup.kill(self.folder) then return end
+  for _ = 1, ROUNDS do
+    freeze(self, true)
+    local count = signal_members(self, pidfd.signals.KILL)
+    freeze(self, false)
+    if count == 0 then return end
+    pidfd.poll({}, 1)
+  end
+end
+
+--- Removes the cgroup. Processes that the command left behind move up into the container's own.
+-- @tparam[opt=0] number seconds how long to wait for killed processes to be gone
+function methods:close(seconds)
+  if not self.folder then return end
+  local deadline = pidfd.clock() + (seconds or 0)
+  while not cgroup.remove(self.base, self.name) do
+    if pidfd.clock() >= deadline then
+      for _, pid in ipairs(cgroup.procs(self.folder) or {}) do
+        cgroup.write(self.base, "cgroup.procs", tostring(pid))
+      end
+      cgroup.remove(self.base, self.name)
+      break
+    end
+    pidfd.poll({}, 2)
+  end
+  self.folder:close()
+  self.base:close()
+  self.folder = nil
+end
+
+class.__gc = methods.close
+class.__close = function(self) self:close() end
+
+return tree

@@ -1,7 +1,7 @@
 -- Refuses an undocumented public function: `lua5.4 docs/check.lua FILE...`, Lua and C files.
--- In Lua, what a module gives out is named with a dot or a colon (`function users.find`) or set as a field; in C it
--- stands in a luaL_Reg table. Each needs a documentation comment directly above its definition that says, where it has
--- parameters or results, what they are.
+-- In Lua that is a field of the table the module returns (`function users.find`, `users.find = function`) and a method
+-- of any object (`function handle:close`); in C it stands in a luaL_Reg table. Each needs a documentation comment
+-- directly above its definition; in Lua it must name every parameter.
 
 local failures = 0
 
@@ -49,12 +49,22 @@ local function is_lua_comment(line) return line:find "^%s*%-%-" ~= nil end
 
 local function check_lua(path)
   local lines = read_lines(path)
+  local module
   for at, line in ipairs(lines) do
-    local name, parameters = line:match "^function ([%w_]+[.:][%w_.:]+)%s*%((.-)%)"
-    if not name then name, parameters = line:match "^([%w_]+%.[%w_.]+)%s*=%s*function%s*%((.-)%)" end
+    if line:find "^return" then
+      module = line:match "^return ([%w_]+)%s*$"
+      if not module then complain(path, at, "what the module returns has no name: write `return NAME`") end
+    end
+  end
+  for at, line in ipairs(lines) do
+    local owner, separator, name, parameters = line:match "^function ([%w_]+)([.:])([%w_.:]+)%s*(%b())"
+    if not owner then
+      owner, separator, name, parameters = line:match "^([%w_]+)(%.)([%w_]+)%s*=%s*function%s*(%b())"
+    end
     -- Metamethods are described where their object is.
-    if name and not name:find "[.:]__" then
-      check_block(path, at, name, comment_above(lines, at, is_lua_comment), "^%s*%-%-%-", parameters)
+    if owner and (owner == module or separator == ":") and not name:find "^__" then
+      check_block(path, at, owner .. separator .. name, comment_above(lines, at, is_lua_comment), "^%s*%-%-%-",
+        parameters)
     end
   end
 end

@@ -178,7 +178,8 @@ docs: deps
 	ldoc --quiet --fatalwarnings .
 
 # What a user needs and nothing of the tests. lua5.4 looks in /usr and /usr/local by itself; the command is told of any
-# other PREFIX.
+# other PREFIX, unless something else will tell it (EMBED_PATH= with LuaRocks, which moves the files once more).
+EMBED_PATH ?= yes
 install: build
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core
 	cd lua && find ctrexec -name '*.lua' -exec install -D -m 644 '{}' '$(DESTDIR)$(LUA_SHAREDIR)/{}' ';'
@@ -186,7 +187,8 @@ install: build
 	install -m 644 $(SECCOMP_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core/seccomp.so
 	install -m 755 $(HELPER) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/enter
 	install -m 755 scripts/ctrexec.lua $(DESTDIR)$(BINDIR)/ctrexec
-	$(LUA) -E -e 'os.exit(package.path:find("$(LUA_SHAREDIR)/?.lua", 1, true) ~= nil)' || \
+	test -z '$(EMBED_PATH)' || \
+	  $(LUA) -E -e 'os.exit(package.path:find("$(LUA_SHAREDIR)/?.lua", 1, true) ~= nil)' || \
 	  sed -i -e '1a package.path = "$(LUA_SHAREDIR)/?.lua;$(LUA_SHAREDIR)/?/init.lua;" .. package.path' \
 	  -e '1a package.cpath = "$(LUA_LIBDIR)/?.so;" .. package.cpath' $(DESTDIR)$(BINDIR)/ctrexec
 

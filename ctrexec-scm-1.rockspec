@@ -31,5 +31,6 @@ build = {
     BINDIR = "$(BINDIR)",
     LUA_LIBDIR = "$(LIBDIR)",
     LUA_SHAREDIR = "$(LUADIR)",
+    EMBED_PATH = "",
   },
 }

@@ -1,6 +1,6 @@
 # ctrexec: one word a job. `make help` lists them.
 
-VERSION = 0.1.0
+VERSION = $(shell sed -n 's/.*_VERSION = "ctrexec \(.*\)".*/\1/p' lua/ctrexec/init.lua)
 
 PREFIX ?= /usr/local
 DESTDIR ?=

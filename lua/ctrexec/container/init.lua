@@ -1,0 +1,381 @@
+--- Finds a container that some runtime made, and says what an exec needs to know of it.
+--
+-- A container is a record:
+--
+-- * `id`, `runtime` ("runc", "crun", "youki", "pid"), `root`, `dir` (the state directory), `bundle` (absolute),
+--   `created` (RFC 3339), `owner` (user name, or "#UID"), `rootless`, `systemd` (booleans), `labels`, `annotations`
+-- * `pid` of its first process, `start_time` (clock ticks after boot), `pidfd` (nil unless it runs), `status`:
+--   "created", "running", "paused" or "stopped"
+-- * `cgroup_paths`: absolute directory by controller, "" for version 2
+-- * `settings`, what holds for every process in it, in the spelling of the OCI runtime specification: `seccomp`
+--   (linux.seccomp), `seccomp_bpf` (bytes of crun's compiled filter), `no_new_keyring`, `umask`, `personality`,
+--   `memory_policy`, `oom_score_adj`, `rlimits`, `apparmor_profile`, `process_label`, `no_new_privileges`,
+--   `capabilities`, `scheduler`, `io_priority`, `exec_cpu_affinity`, `intel_rdt_path`, `uid_mappings`, `gid_mappings`,
+--   `rootless_euid`, `rootless_cgroups`, `namespaces`
+--
+-- Nothing but the pidfd is used to reach the process: it is opened first, then the start time that the runtime recorded
+-- is compared with that of the pid, so that a pid in use by another process means "stopped".
+-- @module ctrexec.container
+local container = {}
+
+local core = require "ctrexec.core"
+local check = require "ctrexec.container.check"
+local json = require "ctrexec.json"
+local trust = require "ctrexec.container.trust"
+
+local ESRCH = 3
+
+--- A container.
+-- @type record
+local record = {}
+record.__index = record
+record.__name = "ctrexec.container"
+
+local function reader(name)
+  return require("ctrexec.container." .. name)
+end
+
+-- ------------------------------------------------------------------------------------------- identity and status
+
+-- The freezer of version 1 and the one of version 2 are told apart by what the directory holds.
+local function frozen(self)
+  local path = self.cgroup_paths.freezer or self.cgroup_paths[""]
+  local cgroup <close> = path and core.cgroup.open(path, "/")
+  return cgroup and core.cgroup.frozen(cgroup) or false
+end
+
+-- Whether a process that has the pid now is the container's. The caller has opened the pidfd before.
+local function is_ours(self)
+  local stat = core.pidfd.stat(self.pid)
+  if not stat or stat.state == "Z" or stat.state == "X" then return false end
+  if self.start_time then return stat.start_time == self.start_time end
+  local identify = self.runtime ~= "pid" and reader(self.runtime).identify
+  return not identify or identify(self)
+end
+
+-- Opens the pidfd of a running container.
+local function attach(self)
+  if not self.pid or self.pid <= 0 then return end
+  local fd, message, errno = core.pidfd.open(self.pid)
+  if not fd and errno ~= ESRCH then check.refuse(message, "system") end
+  if not fd then return end
+  if is_ours(self) and core.pidfd.alive(fd) then self.pidfd = fd else fd:close() end
+end
+
+local function status_of(self)
+  if not self.pidfd or not core.pidfd.alive(self.pidfd) then return "stopped" end
+  if frozen(self) then return "paused" end
+  -- runc and crun wait in a fifo for the start.
+  if self.not_started or self.dir and core.file.stat(self.dir .. "/exec.fifo", true) then return "created" end
+  return "running"
+end
+
+--- Looks again whether the container runs.
+-- @treturn string the new `status`; once "stopped" it stays so, and `pidfd` is nil
+function record:refresh()
+  if self.error then return self.status end
+  self.status = status_of(self)
+  if self.status == "stopped" then self:close() end
+  return self.status
+end
+
+--- Gives back the pidfd. The record can still be read.
+function record:close()
+  if self.pidfd then self.pidfd:close() end
+  self.pidfd = nil
+end
+
+record.__close = record.close
+record.__gc = record.close
+
+-- -------------------------------------------------------------------------------------------- configuration
+
+local function decode(text, path, raw)
+  local tree, message = json.decode(text, path, raw)
+  return tree or check.refuse(message)
+end
+
+-- Who is root in the container's user namespace: podman gives such a container's bundle directory to them.
+local function mapped_root(self)
+  for _, mapping in ipairs(self.settings.uid_mappings or {}) do
+    if mapping.containerID == 0 then return mapping.hostID end
+  end
+end
+
+local function bundle_config(self)
+  if self.error then check.refuse(self.error, self.code) end
+  local path = self.bundle or check.refuse(self.dir .. ": the state names no bundle")
+  local directory <close>, message = trust.directory(path)
+  if not directory then check.refuse(message or path .. ": no such directory") end
+  trust.demand(directory, path, true, mapped_root(self))
+  path = path .. "/config.json"
+  local fd <close>, why = trust.file(directory, "config.json", path)
+  if not fd then check.refuse(why or path .. ": no such file or directory") end
+  return decode(trust.read(fd, path), path)
+end
+
+--- The OCI configuration of the container, read when it is first asked for: crun's and youki's copy of it, runc's in
+-- the bundle, for a bare pid what /proc says.
+-- @treturn[1] table to be read only
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code: "bad_state", "untrusted" or "system"
+-- @see OCI runtime specification, config.md
+function record:config()
+  if not self.configuration then
+    local config, message, code = check.guarded(bundle_config, self)
+    if not config then return nil, message, code end
+    self.configuration = config
+  end
+  return self.configuration
+end
+
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local result = {}
+  for key, item in pairs(value) do result[key] = copy(item) end
+  return result
+end
+
+--- The process that the container was made for, as the model of others: not yet checked.
+-- @treturn[1] table a fresh copy of the OCI process object
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code: "bad_state", "untrusted" or "system"
+-- @see OCI runtime specification, config.md, "Process"
+function record:process()
+  local config, message, code = self:config()
+  if not config then return nil, message, code end
+  return check.guarded(function()
+    local place = self.runtime == "runc" and self.bundle or self.dir
+    return copy(check.required(config.process, "an object", place .. "/config.json: process"))
+  end)
+end
+
+-- ------------------------------------------------------------------------------------------------- searching
+
+--- @section end
+
+local function release(found)
+  found.file:close()
+  found.directory:close()
+end
+
+local Found = { __close = release }
+
+-- The state file of an entry of a root, opened, and what the record says of its place; nil for another thing.
+local function locate(root, id)
+  local dir = root.path .. "/" .. id
+  local directory, message = trust.entry(root.fd, id, dir)
+  if not directory then return nil, message end
+  for _, name in ipairs { "state.json", "status" } do
+    local path = dir .. "/" .. name
+    local file, why = trust.file(directory, name, path)
+    if file then
+      return setmetatable({ id = id, root = root, dir = dir, directory = directory, file = file, name = name,
+        path = path }, Found)
+    end
+    message = message or why
+  end
+  directory:close()
+  return nil, message
+end
+
+-- What a reader gets to read with.
+local function source_of(found, owner)
+  local source = { path = found.path, owner = owner }
+  function source.file(name)
+    local path = found.dir .. "/" .. name
+    local fd <close> = trust.file(found.directory, name, path)
+    return fd and trust.read(fd, path), path
+  end
+  function source.decoded(name)
+    local text, path = source.file(name)
+    return text and decode(text, path), path
+  end
+  function source.config()
+    local config, path = source.decoded "config.json"
+    return config or check.refuse(path .. ": no such file or directory"), path
+  end
+  source.text = trust.read(found.file, found.path)
+  source.tree = decode(source.text, found.path, true)
+  return source
+end
+
+local function runtime_of(found, tree)
+  if found.name == "status" then return "crun" end
+  return tree.init_process_pid == nil and tree.ociVersion ~= nil and "youki" or "runc"
+end
+
+local function read(found)
+  trust.demand(found.root.fd, found.root.path, true)
+  local owner = trust.demand(found.directory, found.dir).uid
+  local source = source_of(found, owner)
+  local self = setmetatable(reader(runtime_of(found, source.tree)).read(source), record)
+  self.id, self.root, self.dir = found.id, found.root.path, found.dir
+  self.owner = self.owner or owner == 0 and "root" or "#" .. owner
+  attach(self)
+  self:refresh()
+  return self
+end
+
+local function add_root(roots, path, message)
+  local fd, why = trust.directory(path)
+  if not fd then return why or message end
+  local status = core.file.stat(fd)
+  local key = status and ("%d:%d"):format(status.dev, status.ino)
+  -- The same directory by another name holds no other containers.
+  if roots[key] then return fd:close() end
+  roots[key] = true
+  roots[#roots + 1] = { path = path, fd = fd }
+end
+
+local function close_roots(roots)
+  for _, root in ipairs(roots) do root.fd:close() end
+end
+
+-- Every root there is to search, opened, in order.
+local function open_roots(opts)
+  local roots = setmetatable({}, { __close = close_roots })
+  if opts.root then
+    local path = opts.root
+    if path:sub(1, 1) ~= "/" then path = core.file.realpath(path) or path end
+    local message = add_root(roots, #path > 1 and path:gsub("/+$", "") or path)
+    if message then check.refuse(message, "system") end
+    return roots
+  end
+  for _, path in ipairs(opts.roots or {}) do add_root(roots, path) end
+  local own = os.getenv "XDG_RUNTIME_DIR"
+  if own and own ~= "" and core.pidfd.ids().euid ~= 0 then
+    for _, name in ipairs { "runc", "crun", "youki" } do add_root(roots, own .. "/" .. name) end
+  end
+  for _, path in ipairs { "/run/runc", "/run/crun", "/run/youki" } do add_root(roots, path) end
+  local namespaces = core.file.list "/run/containerd/runc" or {}
+  table.sort(namespaces)
+  for _, name in ipairs(namespaces) do add_root(roots, "/run/containerd/runc/" .. name) end
+  add_root(roots, "/run/docker/runtime-runc/moby")
+  return roots
+end
+
+local function add_found(matches, root, id)
+  local found, message = locate(root, id)
+  if found then matches[#matches + 1] = found end
+  matches.message = matches.message or message
+end
+
+local function names_in(root)
+  local names = core.file.list(root.fd) or {}
+  table.sort(names)
+  return names
+end
+
+local function ambiguous(id, matches)
+  local all = {}
+  for index, found in ipairs(matches) do
+    all[index] = ("%s (%s)"):format(found.id, found.root.path)
+    release(found)
+  end
+  check.refuse(("container %s is ambiguous: %s"):format(id, table.concat(all, ", ")), "ambiguous")
+end
+
+-- runc's rule: letters, digits, and what lies between "+" and "." in ASCII; no name that walks the tree.
+local function demand_id(id)
+  if id == "" then check.refuse("container id cannot be empty", "invalid") end
+  if id:find "[^A-Za-z0-9_+,%-.]" or id == "." or id == ".." then check.refuse("invalid container ID format", "invalid") end
+end
+
+local function find(id, opts)
+  demand_id(id)
+  local roots <close> = open_roots(opts)
+  local matches = {}
+  for _, root in ipairs(roots) do add_found(matches, root, id) end
+  if #matches == 0 and not opts.root then
+    for _, root in ipairs(roots) do
+      for _, name in ipairs(names_in(root)) do
+        if name:sub(1, #id) == id then add_found(matches, root, name) end
+      end
+    end
+  end
+  if #matches > 1 then ambiguous(id, matches) end
+  local found <close> = matches[1]
+  if not found then
+    if opts.root and matches.message then check.refuse(matches.message, "system") end
+    check.refuse("container does not exist", "no_such_container")
+  end
+  return read(found)
+end
+
+local function open_pid(id, number)
+  local pidfd, message, errno = core.pidfd.open(number)
+  if not pidfd then
+    check.refuse(errno == ESRCH and ("process %d does not exist"):format(number) or message,
+      errno == ESRCH and "no_such_container" or "system")
+  end
+  local stat, fields = core.pidfd.stat(number), reader "pid".read(number)
+  if not stat or not fields or not core.pidfd.alive(pidfd) then
+    pidfd:close()
+    check.refuse(("process %d does not exist"):format(number), "no_such_container")
+  end
+  local self = setmetatable(fields, record)
+  self.id, self.pidfd, self.start_time = id or tostring(number), pidfd, stat.start_time
+  local owner = core.file.stat("/proc/" .. number)
+  self.owner = owner and owner.uid == 0 and "root" or owner and "#" .. owner.uid
+  self:refresh()
+  return self
+end
+
+--- Opens a container.
+--
+-- Roots are searched in this order: `opts.root` and no other; else `opts.roots`, $XDG_RUNTIME_DIR/{runc,crun,youki}
+-- unless root, /run/{runc,crun,youki}, /run/containerd/runc/*, /run/docker/runtime-runc/moby. Without `opts.root` the
+-- id may also be the beginning of one container's.
+-- @tparam ?string id with `opts.pid`, only a name for it
+-- @tparam[opt] table opts `root`: a directory; `roots`: array of directories; `pid`: integer, any process as container
+-- @treturn[1] record
+-- @treturn[2] nil
+-- @treturn[2] string message, as runc has it for an id that is malformed or unknown
+-- @treturn[2] string code: "invalid" (the id), "no_such_container", "ambiguous", "bad_state", "untrusted" or "system"
+function container.open(id, opts)
+  opts = opts or {}
+  if opts.pid then
+    if math.type(opts.pid) ~= "integer" then error("pid: expected an integer, got " .. type(opts.pid), 2) end
+    return check.guarded(open_pid, id, opts.pid)
+  end
+  if type(id) ~= "string" then error("id: expected a string, got " .. type(id), 2) end
+  return check.guarded(find, id, opts)
+end
+
+-- Stands for a container whose state cannot be read.
+local function unknown(root, id, message, code)
+  return setmetatable({ id = id, root = root.path, dir = root.path .. "/" .. id, status = "unknown", error = message,
+    code = code, labels = {}, annotations = {}, cgroup_paths = {}, settings = {} }, record)
+end
+
+local function list_entry(root, name)
+  local found <close> = locate(root, name)
+  return found and read(found)
+end
+
+local function list(opts)
+  local records = {}
+  local roots <close> = open_roots(opts)
+  for _, root in ipairs(roots) do
+    for _, name in ipairs(names_in(root)) do
+      local self, message, code = check.guarded(list_entry, root, name)
+      records[#records + 1] = self or code and unknown(root, name, message, code)
+    end
+  end
+  return records
+end
+
+--- All containers, by root and id. One that cannot be read has the status "unknown", and `error` and `code`.
+-- @tparam[opt] table opts `root` and `roots` as for `open`
+-- @treturn[1] {record,...}
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "system": `opts.root` cannot be read
+function container.list(opts)
+  return check.guarded(list, opts or {})
+end
+
+return container

@@ -42,7 +42,7 @@
 #define PROC_MAGIC 0x9fa0
 #define KEYCTL_JOIN_SESSION_KEYRING 1
 #define IOPRIO_WHO_PROCESS 1
-#define PASSWD_LIMIT (8 << 20) /* a passwd file beyond this is an attack on our time, not a user list */
+#define FILE_LIMIT (8 << 20) /* a passwd file beyond this is an attack on our time, not a user list */
 #define LAST_CAPABILITY 63
 #define MOVE_MOUNT_EMPTY_PATH 0x4 /* MOVE_MOUNT_F_EMPTY_PATH; <linux/mount.h> collides with <sys/mount.h> */
 
@@ -475,30 +475,60 @@ static void prove_directory(const struct plan *plan)
         fail_at(plan, STEP_CWD_OUTSIDE, ENOENT, 0, path);
 }
 
-/* The file is the container's: a fifo must not block us, a device or an endless file not keep us. */
+/* The file is the container's: a fifo must not block us, and a device is not read. -1 and errno. */
+static int open_regular(const char *path)
+{
+    struct stat about;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode))
+        return fd;
+    close(fd);
+    errno = EINVAL;
+    return -1;
+}
+
 static bool read_home(uint32_t uid, struct passwd_search *search)
 {
-    static const char path[] = "/etc/passwd";
     char buffer[8192];
-    struct stat about;
     passwd_begin(search, uid);
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int fd = open_regular("/etc/passwd");
     if (fd < 0)
         return false;
     bool found = false;
-    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
-        ssize_t got = 0;
-        for (size_t total = 0; !found && total < PASSWD_LIMIT; total += (size_t)got) {
-            got = read(fd, buffer, sizeof(buffer));
-            if (got <= 0)
-                break;
-            found = passwd_feed(search, buffer, (size_t)got);
-        }
-        if (!found && got == 0)
-            found = passwd_end(search);
+    ssize_t got = 0;
+    for (size_t total = 0; !found && total < FILE_LIMIT; total += (size_t)got) {
+        got = read(fd, buffer, sizeof(buffer));
+        if (got <= 0)
+            break;
+        found = passwd_feed(search, buffer, (size_t)got);
     }
+    if (!found && got == 0)
+        found = passwd_end(search);
     close(fd);
     return found;
+}
+
+/* A file of the container for the caller, read by a process that can be killed: the file system may be one
+ * that the container serves itself and never answers. */
+static _Noreturn void copy_file(const struct plan *plan)
+{
+    char buffer[8192];
+    int fd = open_regular(plan_text(plan, plan->read));
+    if (fd < 0)
+        fail(plan, STEP_READ);
+    for (size_t total = 0; total < FILE_LIMIT;) {
+        ssize_t got = read(fd, buffer, sizeof(buffer));
+        if (got < 0)
+            fail(plan, STEP_READ);
+        if (got == 0)
+            _exit(0);
+        if (write(1, buffer, (size_t)got) != got)
+            fail(plan, STEP_READ);
+        total += (size_t)got;
+    }
+    fail_at(plan, STEP_READ, EFBIG, 0, NULL);
 }
 
 /* env has a spare slot behind its last string for this. */
@@ -737,6 +767,8 @@ static _Noreturn void final(struct plan *plan)
     const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
 
     die_with_caller(plan);
+    if (plan->read.offset != 0)
+        copy_file(plan);
     new_session(plan);
     mount_trees(plan);
     if (plan->flags & PLAN_TERMINAL)

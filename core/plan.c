@@ -56,8 +56,9 @@ bool plan_check(const struct plan *plan, size_t size)
     if (size < sizeof(*plan) || size > PLAN_MAX_SIZE || plan->size != size || plan->magic != PLAN_MAGIC ||
         plan->version != PLAN_VERSION)
         return false;
-    const struct plan_text texts[] = {plan->exec_attribute, plan->exec_label, plan->key_label,
-                                      plan->keyring,        plan->cwd,        plan->path};
+    const struct plan_text texts[] = {
+        plan->exec_attribute, plan->exec_label, plan->key_label, plan->keyring, plan->cwd,
+        plan->path,           plan->read};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         if (!text_valid(plan, size, texts[i]))
             return false;

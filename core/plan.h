@@ -119,6 +119,7 @@ struct plan {
     struct plan_list memory_nodes;
 
     struct plan_list mounts; /* struct plan_mount: seen by the new process only */
+    struct plan_text read; /* not a command: copy this regular file of the container to stdout and exit */
     struct plan_text cwd;
     struct plan_list
         env; /* uint64 offsets of strings; the helper turns them into pointers. One spare slot for */
@@ -166,6 +167,7 @@ enum plan_step {
     STEP_UID,
     STEP_CAPABILITIES,
     STEP_AMBIENT,
+    STEP_READ,
     STEP_LOOKUP,
     STEP_EXEC,
     STEP_COUNT

@@ -78,6 +78,7 @@ static const char *const step_names[STEP_COUNT] = {
     [STEP_UID] = "uid",
     [STEP_CAPABILITIES] = "capabilities",
     [STEP_AMBIENT] = "ambient",
+    [STEP_READ] = "read",
     [STEP_LOOKUP] = "lookup",
     [STEP_EXEC] = "exec",
 };
@@ -482,6 +483,7 @@ static void pack(struct packer *packer, struct passed *passed)
     plan->keyring = text_field(packer, "keyring");
     plan->cwd = text_field(packer, "cwd");
     plan->path = text_field(packer, "path");
+    plan->read = text_field(packer, "read");
     plan->args = strings(packer, array[ARGS], count[ARGS], 1, names[ARGS]);
     plan->env = strings(packer, array[ENV], count[ENV], 2, names[ENV]);
     plan->tasks = descriptors(packer, array[TASKS], count[TASKS], passed);
@@ -930,7 +932,8 @@ The next event of an entry.
 
 Events: `child` (`pid`: the process that will be the command exists), `terminal` and `listener` (`fd`),
 `ready` (the plan asked to wait: call `go`), and one of the last ones: `started`, `error` (`step`, `errno`,
-`message`, `value`, `detail`, `pid` of the first helper) and `died` (`reason` "exited" or "killed" and `status`, when known).
+`message`, `value`, `detail`, `pid` of the first helper) and `died` (`reason` "exited" or "killed" and
+`status`, when known).
 
 @function entry:next
 @tparam[opt] integer timeout milliseconds to wait; without it, until there is an event

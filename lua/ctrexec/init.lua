@@ -155,7 +155,7 @@ local function launch(self, spec, object, set, pause)
   options.wait = hooks.ready ~= nil or pause
   if not spec.cgroup or #spec.cgroup == 0 then
     function hooks.fallback()
-      options.cgroup_paths = plans.current_cgroups(record.pid)
+      options.cgroup_paths = require "ctrexec.container.cgroups".of(record.pid)
       return (plans.build(record, object, options))
     end
   end

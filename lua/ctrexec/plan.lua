@@ -312,21 +312,6 @@ local function add_resctrl(target, path)
   target.task_paths[#target.task_paths + 1] = path
 end
 
---- The cgroup paths of a process as they are now, in the form of `record.cgroup_paths`.
--- @tparam integer pid
--- @treturn table controller ("" for v2) to absolute directory
-function plan.current_cgroups(pid)
-  local mounts, paths = core.cgroup.mounts() or {}, {}
-  for _, entry in ipairs(core.cgroup.of(pid) or {}) do
-    local controllers = #entry.controllers > 0 and entry.controllers or { "" }
-    for _, controller in ipairs(controllers) do
-      local mount = mounts[controller]
-      if mount then paths[controller] = entry.path == "/" and mount or mount .. entry.path end
-    end
-  end
-  return paths
-end
-
 -- ------------------------------------------------------------------------------------------------- all of it
 
 local function build(record, process, options)

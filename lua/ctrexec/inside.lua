@@ -1,0 +1,67 @@
+--- Reads files inside a container.
+--
+-- The helper does it in the container's mount namespace, so that a path means what it means there and nothing that is
+-- behind it (a fifo, a device, a file system that the container serves and never answers) can hold up or mislead the
+-- caller.
+-- @module ctrexec.inside
+local core = require "ctrexec.core"
+local pidfd = core.pidfd
+
+local inside = {}
+
+local SECONDS = 5
+local LIMIT = 8 << 20 -- the helper's
+
+local function collect(reader, deadline)
+  local pieces, size = {}, 0
+  while size <= LIMIT do
+    local left = math.ceil((deadline - pidfd.clock()) * 1000)
+    if left <= 0 or not pidfd.poll({ { fd = reader, read = true } }, left) then return nil, "timeout" end
+    local piece, message = core.fd.read(reader, 65536)
+    if not piece then return nil, message end
+    if piece == "" then return table.concat(pieces) end
+    pieces[#pieces + 1], size = piece, size + #piece
+  end
+  return nil, "file too large"
+end
+
+-- The last event tells whether the file was read to its end.
+local function outcome(entry, deadline)
+  while true do
+    local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
+    local event, message = entry:next(left)
+    if not event then return nil, message or "timeout" end
+    if event.event == "error" then return nil, event.message end
+    if event.event == "died" then return event.status == 0, "the helper was killed" end
+  end
+end
+
+--- The content of a regular file of a container.
+-- @tparam table record the container, running
+-- @tparam string path absolute, in the container
+-- @treturn[1] string
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "system"
+function inside.read(record, path)
+  local mask = core.namespace.differing(record.pid)
+  if not mask then return nil, "cannot exec in a stopped container", "stopped" end
+  local names = core.namespace.names
+  mask = mask & (names.user | names.mnt)
+  local reader <close>, writer = core.fd.pipe()
+  if not reader then return nil, writer, "system" end
+  local null <close> = core.file.open("/dev/null", { read = true, write = true })
+  local entry <close>, message = core.spawn.start {
+    init = record.pidfd, namespaces = mask, become_root = mask & names.user ~= 0, read = path, args = { path },
+    cwd = "/", stdin = null, stdout = writer, stderr = null,
+  }
+  writer:close()
+  if not entry then return nil, message, "system" end
+  local deadline = pidfd.clock() + SECONDS
+  local text, why = collect(reader, deadline)
+  local ok, problem = outcome(entry, deadline)
+  if not text or not ok then return nil, ("%s: %s"):format(path, problem or why), "system" end
+  return text
+end
+
+return inside

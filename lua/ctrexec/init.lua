@@ -168,10 +168,37 @@ local function launch(self, spec, object, set, pause)
   return started, message, code
 end
 
+-- How names become ids: by the container's own passwd and group files.
+local function lookup_in(record)
+  local files = {}
+  local function text(path)
+    local message
+    if not files[path] then
+      files[path], message = require "ctrexec.inside".read(record, path)
+    end
+    return files[path], message
+  end
+  return function(kind, key)
+    local users = require "ctrexec.users"
+    local content, message = text(kind == "user" and "/etc/passwd" or "/etc/group")
+    if not content then return nil, message end
+    if kind == "user" then return users.user(content, key) end
+    if kind == "group" then return users.group(content, key) end
+    content, message = text "/etc/passwd"
+    if not content then return nil, message end
+    local user = users.user_by_id(content, key.uid)
+    if not user then return {} end
+    return users.groups_of(files["/etc/group"], user.name, key.gid)
+  end
+end
+
 local function spawn(self, spec, pause)
   local ok, message, code = check_status(self.record, spec)
   if not ok then return nil, message, code end
   local object, warnings
+  if not spec.lookup then
+    spec = setmetatable({ lookup = lookup_in(self.record), table.unpack(spec) }, { __index = spec })
+  end
   object, warnings, code = process.build(self.record, spec)
   if not object then return nil, warnings, code end
   ok, message, code = check_terminal(object.terminal, spec)

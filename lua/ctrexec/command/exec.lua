@@ -6,11 +6,12 @@ local ctrexec = require "ctrexec"
 local exec = {}
 
 local FAILED = 255 -- ctrexec itself failed: what runc says then
+local TIMED_OUT = 124 -- as timeout(1)
 local STREAMS = { [0] = "stdin", "stdout", "stderr" }
 
 -- The options that a spec has under the same name.
 local SAME = {
-  "cwd", "env", "additional_gids", "no_new_privs", "detach", "pid_file", "console_socket", "pidfd_socket",
+  "cwd", "additional_gids", "no_new_privs", "detach", "pid_file", "console_socket", "pidfd_socket",
   "preserve_fds", "cgroup", "ignore_paused", "groups_from_container", "login_uid",
 }
 
@@ -26,6 +27,34 @@ local function read_process(path)
   return value
 end
 
+-- The lines of an environment file as docker reads it: NAME=VALUE, a NAME alone takes the caller's value, # starts a
+-- comment.
+local function add_env_file(env, path)
+  local file, message = io.open(path, "r")
+  if not file then return nil, "open " .. message:gsub(": (%u)", function(c) return ": " .. c:lower() end) end
+  for line in file:lines() do
+    line = line:gsub("\r$", ""):gsub("^%s+", "")
+    local name = line:match "^[^=#]+"
+    if line:find "^[^=#][^=]*=" then
+      env[#env + 1] = line
+    elseif name and line == name and os.getenv(name) then
+      env[#env + 1] = name .. "=" .. os.getenv(name)
+    end
+  end
+  file:close()
+  return true
+end
+
+local function environment(options)
+  if not options.env_file then return options.env end
+  local env = {}
+  for _, path in ipairs(options.env_file) do
+    local ok, message = add_env_file(env, path)
+    if not ok then return nil, message end
+  end
+  return table.move(options.env or {}, 1, #(options.env or {}), #env + 1, env)
+end
+
 local function given(value)
   return value ~= "" and value or nil
 end
@@ -35,10 +64,16 @@ local function spec_of(parsed)
   local spec = { args = parsed.args, terminal = options.tty, user = given(options.user), caps = options.cap,
     selinuxLabel = given(options.process_label), apparmorProfile = given(options.apparmor) }
   for _, name in ipairs(SAME) do spec[name] = options[name] end
+  local message
+  spec.env, message = environment(options)
+  if message then return nil, message end
+  spec.tree = options.timeout ~= nil
+  if options.timeout and options.detach then
+    return nil, "--timeout: nobody would be there to end a detached command"
+  end
   if given(options.process) then
-    local object, message = read_process(options.process)
-    if not object then return nil, message end
-    spec.process = object
+    spec.process, message = read_process(options.process)
+    if not spec.process then return nil, message end
   end
   return spec
 end
@@ -80,17 +115,35 @@ local function use_terminal(spec)
   return terminal
 end
 
+-- What --timeout and --kill-after ask for: seconds to wait and the signal to send to the whole tree then.
+local function stages_of(options)
+  if not options.timeout then return {} end
+  if not options.kill_after then return { { options.timeout, "KILL" } } end
+  return { { options.timeout, "TERM" }, { options.kill_after, "KILL" } }
+end
+
 -- Copies, forwards signals and waits. `terminal`: of the caller, when the command has one.
-local function foreground(handle, terminal)
-  local saved <close> = terminal and core.terminal.raw(terminal) or nil
+local function foreground(handle, terminal, options)
+  local saved <close> = terminal and core.terminal.raw(terminal) or nil -- luacheck: ignore 211
   if terminal then core.terminal.pass_newlines(handle.terminal) end
-  local ok, message = core.relay.run {
+  local relay = {
     pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
   }
-  if ok == nil then return nil, message end
+  local stages, stage = stages_of(options), 0
+  local ended, message
+  repeat
+    relay.deadline = stages[stage + 1] and stages[stage + 1][1]
+    ended, message = core.relay.run(relay)
+    if ended == nil then return nil, message end
+    if ended ~= true then
+      stage = stage + 1
+      handle:kill { tree = true, signal = stages[stage][2] }
+    end
+  until ended == true
   local status, why = handle:wait()
   if not status then return nil, why end
-  return status.code, saved
+  handle:close()
+  return stage > 0 and TIMED_OUT or status.code
 end
 
 --- Runs the command.
@@ -103,7 +156,9 @@ function exec.run(parsed, log)
     log:error("exec failed: " .. message)
     return FAILED
   end
-  local container, message = ctrexec.open(parsed.id, { root = given(parsed.global.root) })
+  local container, message = ctrexec.open(parsed.id, {
+    root = given(parsed.global.root), pid = parsed.options.pid,
+  })
   if not container then return failed(message) end
   local spec
   spec, message = spec_of(parsed)
@@ -124,7 +179,7 @@ function exec.run(parsed, log)
   end
   if spec.detach then return 0 end
   local code
-  code, message = foreground(handle, terminal)
+  code, message = foreground(handle, terminal, parsed.options)
   if not code then return failed(message) end
   return code
 end

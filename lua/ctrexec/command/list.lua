@@ -47,7 +47,11 @@ end
 -- @treturn integer 0; 1 when some container's state could not be read
 function list.run(parsed, log)
   local root = parsed.global.root
-  local records = require "ctrexec".list { root = root ~= "" and root or nil }
+  local records, message = require "ctrexec".list { root = root ~= "" and root or nil }
+  if not records then
+    log:error(message)
+    return 1
+  end
   local status = 0
   for _, record in ipairs(records) do
     if record.error then

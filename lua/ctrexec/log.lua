@@ -130,14 +130,14 @@ end
 -- The journal's native protocol: KEY=VALUE lines, or KEY, a length and the value where that may hold newlines.
 local function to_journald(self, level, message)
   local text = self.json and json_entry(level, message) or message
-  return core().fdpass.send_datagram("/run/systemd/journal/socket", table.concat {
+  return core().datagram.send("/run/systemd/journal/socket", table.concat {
     "PRIORITY=", LEVELS[level].priority, "\nSYSLOG_IDENTIFIER=", self.identifier,
     self.id and "\nID=" .. self.id or "", "\nMESSAGE\n", string.pack("<s8", text), "\n",
   })
 end
 
 local function to_syslog(self, level, message)
-  return core().fdpass.send_datagram("/dev/log", ("<%d>%s %s: %s"):format(LOG_USER + LEVELS[level].priority,
+  return core().datagram.send("/dev/log", ("<%d>%s %s: %s"):format(LOG_USER + LEVELS[level].priority,
     os.date "%b %e %H:%M:%S", self.identifier, self.json and json_entry(level, message) or terminal_text(message)))
 end
 

@@ -38,7 +38,9 @@ end
 local KINDS = {
   ["a string"] = function(value) return type(value) == "string" and value or nil end,
   ["a boolean"] = function(value) if type(value) == "boolean" then return value end end,
-  ["a number"] = function(value) return type(value) == "number" and value >= 0 and value or nil end,
+  ["a number"] = function(value)
+    return type(value) == "number" and value >= 0 and (math.tointeger(value) or value) or nil
+  end,
   ["an integer"] = function(value) return type(value) == "number" and math.tointeger(value) or nil end,
   -- cjson gives the same empty table for {} and []: it is taken for either.
   ["an object"] = function(value) return type(value) == "table" and not math.type(next(value)) and value or nil end,
@@ -64,7 +66,7 @@ end
 
 --- A value that may be absent (or null). The path is taken in parts so that none is built while all is well.
 -- @param value
--- @tparam string kind what it must be: "a string", "a boolean", "an integer" (given as one), "a number" (not negative),
+-- @tparam string kind what it must be: "a string", "a boolean", "an integer" (given as one), "a number" (not negative; an integer below 2^63),
 -- "an object", "an array"
 -- @tparam string where the first part of its `path`
 -- @tparam[opt] integer index

@@ -147,7 +147,7 @@ function record:process()
   local config, message, code = self:config()
   if not config then return nil, message, code end
   return check.guarded(function()
-    local place = self.runtime == "runc" and self.bundle or self.dir
+    local place = self.runtime == "runc" and self.bundle or self.dir or "/proc"
     return copy(check.required(config.process, "an object", place .. "/config.json: process"))
   end)
 end
@@ -172,8 +172,8 @@ local function locate(root, id)
     local path = dir .. "/" .. name
     local file, why = trust.file(directory, name, path)
     if file then
-      return setmetatable({ id = id, root = root, dir = dir, directory = directory, file = file, name = name,
-        path = path }, Found)
+      return setmetatable({ id = id, root = root, dir = dir, directory = directory, file = file, path = path,
+        name = name }, Found)
     end
     message = message or why
   end
@@ -281,7 +281,9 @@ end
 -- runc's rule: letters, digits, and what lies between "+" and "." in ASCII; no name that walks the tree.
 local function demand_id(id)
   if id == "" then check.refuse("container id cannot be empty", "invalid") end
-  if id:find "[^A-Za-z0-9_+,%-.]" or id == "." or id == ".." then check.refuse("invalid container ID format", "invalid") end
+  if id == "." or id == ".." or id:find "[^A-Za-z0-9_+,%-.]" then
+    check.refuse("invalid container ID format", "invalid")
+  end
 end
 
 local function find(id, opts)

@@ -1,0 +1,100 @@
+-- What the specs of the container readers share: scratch roots with copies of the fixtures, and processes to stand for
+-- a container's.
+local cjson = require "cjson"
+local core = require "ctrexec.core"
+
+local support = {}
+
+support.FIXTURES = "spec/fixtures"
+-- The directory name of each fixture of a state directory, with its state file.
+support.STATES = {
+  ["runc-1.1.5-hybrid"] = "state.json", ["runc-1.5-hybrid"] = "state.json", ["runc-1.5-v2-userns"] = "state.json",
+  ["crun-1.8.1-v2"] = "status", ["crun-1.27-v2-userns"] = "status", youki = "state.json",
+}
+
+local function quoted(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+function support.run(command, ...)
+  for _, argument in ipairs { ... } do command = command .. " " .. quoted(argument) end
+  assert(os.execute(command))
+end
+
+function support.output(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "a"
+  pipe:close()
+  return (text:gsub("\n$", ""))
+end
+
+function support.read(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+function support.write(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  assert(file:write(text))
+end
+
+-- A new directory that only we can write, removed by `remove`.
+function support.scratch()
+  local scratch = { path = support.output "mktemp -d" }
+  function scratch.remove() support.run("rm -rf", scratch.path) end
+  return scratch
+end
+
+-- Copies the state directory of a fixture to ROOT/ID, and the bundle beside the root; the copies name that bundle.
+-- Whatever the umask of the checkout, only we can write them.
+function support.install(fixture, root, id)
+  local bundle, dir = root .. ".bundle", root .. "/" .. id
+  support.run("mkdir -p", root, bundle, dir)
+  support.run(("cp %s/bundle/config.json"):format(support.FIXTURES), bundle)
+  for _, name in ipairs(core.file.list(("%s/%s/web"):format(support.FIXTURES, fixture))) do
+    local text = support.read(("%s/%s/web/%s"):format(support.FIXTURES, fixture, name))
+    support.write(dir .. "/" .. name, (text:gsub("/srv/demo/bundle", bundle)))
+  end
+  support.run("chmod -R u=rwX,go=rX", root, bundle)
+  return dir, bundle
+end
+
+-- Rewrites a JSON file through a function that changes its tree.
+function support.edit(path, change)
+  local tree = cjson.decode(support.read(path))
+  change(tree)
+  support.write(path, cjson.encode(tree))
+end
+
+-- A process that lives until `stop`; it is not our child.
+function support.process(command)
+  local process = { pid = math.tointeger(tonumber(support.output("sh -c '" .. (command or "sleep 300 & echo $!")
+    .. "' 2>/dev/null </dev/null"))) }
+  process.start_time = core.pidfd.stat(process.pid).start_time
+  local fd = assert(core.pidfd.open(process.pid))
+  function process.stop()
+    core.pidfd.send_signal(fd, core.pidfd.signals.KILL)
+    core.pidfd.poll({ { fd = fd, read = true } }, 5000)
+    fd:close()
+  end
+  return process
+end
+
+-- Makes an installed container's state name a process.
+function support.adopt(dir, process)
+  if core.file.stat(dir .. "/status") then
+    support.edit(dir .. "/status", function(tree)
+      tree.pid, tree["process-start-time"] = process.pid, process.start_time
+    end)
+  else
+    support.edit(dir .. "/state.json", function(tree)
+      if tree.init_process_pid then
+        tree.init_process_pid, tree.init_process_start = process.pid, process.start_time
+      else
+        tree.pid = process.pid
+      end
+    end)
+  end
+end
+
+return support

@@ -62,6 +62,7 @@ ssize_t ctx_read_small(const char *path, char *data, size_t size);
 int ctx_push_contents(lua_State *L, int fd, size_t limit);
 
 /* One pusher a primitive: each leaves its table of functions on the stack and returns 1. */
+int ctx_open_datagram(lua_State *L);
 int ctx_open_fd(lua_State *L);
 int ctx_open_file(lua_State *L);
 int ctx_open_namespace(lua_State *L);
@@ -71,6 +72,7 @@ int ctx_open_capability(lua_State *L);
 int ctx_open_fdpass(lua_State *L);
 int ctx_open_terminal(lua_State *L);
 int ctx_open_relay(lua_State *L);
+int ctx_open_sandbox(lua_State *L);
 int ctx_open_spawn(lua_State *L);
 
 #endif

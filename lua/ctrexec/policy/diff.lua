@@ -1,0 +1,94 @@
+--- What a policy changed, as a list of places: for `ctrexec explain` and for the audit.
+-- @module ctrexec.policy.diff
+local diff = {}
+
+local function env_map(env)
+  local map = {}
+  for _, entry in ipairs(env) do
+    local name, value = entry:match "^([^=]*)=(.*)$"
+    if name then map[name] = value end
+  end
+  return map
+end
+
+local function equal(one, other)
+  if type(one) ~= "table" or type(other) ~= "table" then return one == other end
+  for key, value in pairs(one) do
+    if not equal(value, other[key]) then return false end
+  end
+  for key in pairs(other) do
+    if one[key] == nil then return false end
+  end
+  return true
+end
+
+local function sorted_names(one, other)
+  local names, seen = {}, {}
+  for _, source in ipairs { one, other } do
+    for name in pairs(source) do
+      if not seen[name] then
+        seen[name] = true
+        names[#names + 1] = name
+      end
+    end
+  end
+  table.sort(names, function(left, right) return tostring(left) < tostring(right) end)
+  return names
+end
+
+local function is_object(value)
+  return type(value) == "table" and #value == 0
+end
+
+local walk
+
+local function walk_fields(before, after, path, result)
+  for _, name in ipairs(sorted_names(before, after)) do
+    walk(before[name], after[name], path .. "." .. tostring(name), result)
+  end
+end
+
+-- Objects are gone into, arrays are shown whole, and the environment by name.
+function walk(before, after, path, result)
+  if equal(before, after) then return end
+  if path == "process.env" then
+    walk_fields(env_map(before or {}), env_map(after or {}), path, result)
+  elseif is_object(before) and is_object(after) then
+    walk_fields(before, after, path, result)
+  else
+    result[#result + 1] = { path = path, before = before, after = after }
+  end
+end
+
+--- Compares two states of a request.
+-- @tparam table before with `process` and `options`
+-- @tparam table after
+-- @treturn {table,...} `{path="process.env.NAME", before=, after=}`, sorted by path; nil stands for absent
+function diff.states(before, after)
+  local result = {}
+  walk(before.process or {}, after.process or {}, "process", result)
+  walk(before.options or {}, after.options or {}, "options", result)
+  table.sort(result, function(left, right) return left.path < right.path end)
+  return result
+end
+
+local function shown(value)
+  if value == nil then return "(none)" end
+  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
+  local words = {}
+  if #value > 0 then
+    for index, item in ipairs(value) do words[index] = shown(item) end
+  else
+    for _, name in ipairs(sorted_names(value, {})) do words[#words + 1] = name .. "=" .. shown(value[name]) end
+  end
+  return "[" .. table.concat(words, " ") .. "]"
+end
+
+--- One change in words, as `process.env.A: (none) -> "1"`.
+-- @tparam table change of `states`
+-- @treturn string
+function diff.describe(change)
+  return ("%s: %s -> %s"):format(change.path, shown(change.before), shown(change.after))
+end
+
+return diff

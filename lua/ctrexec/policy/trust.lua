@@ -1,0 +1,152 @@
+--- Reading the files that command ctrexec: policies, their modules, config.lua.
+--
+-- As sudoers(5) has it: the file and every folder above it must belong to root (or to the user ctrexec runs as), and
+-- must not be writable by group or others; symbolic links are resolved first, so that the folders that count are
+-- those the file really lies in. Each component is opened from the one above it without following a link, and it is
+-- the opened descriptor that is checked and read: what is swapped on the path in between is not what was checked.
+-- @module ctrexec.policy.trust
+local core = require "ctrexec.core"
+
+local trust = {}
+
+local OTHERS_WRITE, STICKY = tonumber("022", 8), tonumber("1000", 8)
+local DIRECTORY = { path = true, directory = true, nofollow = true }
+local FILE = { read = true, nofollow = true, nonblock = true }
+local ENOENT, ENOTDIR, EACCES, EFBIG = 2, 20, 13, 27
+
+--- The largest file that is read, in bytes.
+trust.MAX_SIZE = 1024 * 1024
+
+local Reader = {}
+Reader.__index = Reader
+
+local function code_of(errno)
+  return (errno == ENOENT or errno == ENOTDIR) and "not_found" or errno == EACCES and "untrusted" or "system"
+end
+
+-- In a user namespace that does not map all users, files of the host's root show the overflow id (user_namespaces(7)).
+-- Nobody in the namespace owns such a file or can become its owner.
+local function unmapped_owner()
+  local map, overflow = io.open "/proc/self/uid_map", io.open "/proc/sys/kernel/overflowuid"
+  local all = map and map:read "a":match "^%s*0%s+0%s+4294967295%s*$"
+  local id = overflow and overflow:read "n"
+  if map then map:close() end
+  if overflow then overflow:close() end
+  return not all and id or nil
+end
+
+local function fault_of(reader, status, strict)
+  if not reader.owners[status.uid] then
+    if reader.unmapped == nil then reader.unmapped = unmapped_owner() or false end
+    if status.uid ~= reader.unmapped then return ("is owned by uid %d"):format(status.uid) end
+  end
+  -- In a sticky folder only the owner of an entry can rename or replace it, and the entry's owner is checked, too.
+  if status.mode & OTHERS_WRITE ~= 0 and (strict or status.mode & STICKY == 0) then
+    return ("is writable by group or others (mode %04o)"):format(status.mode)
+  end
+end
+
+local function check(reader, fd, path, strict)
+  local status, message = core.file.stat(fd)
+  if not status then return nil, ("%s: %s"):format(path, message), "system" end
+  local fault = fault_of(reader, status, strict)
+  if fault then return nil, ("%s %s"):format(path, fault), "untrusted" end
+  return status
+end
+
+-- Opens a resolved folder component by component. Folders already checked are remembered for the reader's life.
+local function open_folder(reader, path, strict)
+  local known = reader.folders[path]
+  if known and (known.strict or not strict) then return known.fd end
+  local fd, message, errno, code
+  if path == "/" then
+    fd, message, errno = core.file.open("/", DIRECTORY)
+  else
+    local parent, name = path:match "^(.*)/([^/]+)$"
+    local above
+    above, message, code = open_folder(reader, parent == "" and "/" or parent, false)
+    if not above then return nil, message, code end
+    fd, message, errno = core.file.openat(above, name, DIRECTORY)
+  end
+  if not fd then return nil, message, code_of(errno) end
+  local status
+  status, message, code = check(reader, fd, path, strict)
+  if not status then return nil, message, code end
+  reader.folders[path] = { fd = fd, strict = strict }
+  return fd
+end
+
+local function resolve(path)
+  local real, message, errno = core.file.realpath(path)
+  if not real then return nil, message, code_of(errno) end
+  return real
+end
+
+local function read_checked(reader, fd, path)
+  local status, message, code = check(reader, fd, path, true)
+  if not status then return nil, message, code end
+  if status.type ~= "file" then return nil, ("%s is a %s, not a plain file"):format(path, status.type), "untrusted" end
+  local text, problem, errno = core.file.read_all(fd, trust.MAX_SIZE)
+  if not text then
+    if errno == EFBIG then problem = ("%s is larger than %d KiB"):format(path, trust.MAX_SIZE // 1024) end
+    return nil, problem, "untrusted"
+  end
+  return text
+end
+
+--- Reads a file after checking it and every folder above it.
+-- @tparam string path
+-- @treturn[1] string the text
+-- @treturn[1] string the resolved path
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "untrusted", "not_found" or "system"
+function Reader:read(path)
+  local real, message, code = resolve(path)
+  if not real then return nil, message, code end
+  local folder, name = real:match "^(.*)/([^/]+)$"
+  if not folder then return nil, path .. " is not a plain file", "untrusted" end
+  local above
+  above, message, code = open_folder(self, folder == "" and "/" or folder, true)
+  if not above then return nil, message, code end
+  local fd <close>, problem, errno = core.file.openat(above, name, FILE)
+  if not fd then return nil, problem, code_of(errno) end
+  local text
+  text, message, code = read_checked(self, fd, real)
+  if not text then return nil, message, code end
+  return text, real
+end
+
+--- The names in a folder, after checking it and every folder above it.
+-- @tparam string path
+-- @treturn[1] {string,...} names, sorted bytewise
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "untrusted", "not_found" or "system"
+function Reader:list(path)
+  local real, message, code = resolve(path)
+  if not real then return nil, message, code end
+  local fd
+  fd, message, code = open_folder(self, real, true)
+  if not fd then return nil, message, code end
+  local names, problem, errno = core.file.list(fd)
+  if not names then return nil, problem, code_of(errno) end
+  table.sort(names)
+  return names
+end
+
+--- Closes the folders that the reader keeps open.
+function Reader:close()
+  for _, folder in pairs(self.folders) do folder.fd:close() end
+  self.folders = {}
+end
+
+Reader.__close = Reader.close
+
+--- Makes a reader: what it has checked it does not check again.
+-- @treturn table reader, with `read`, `list` and `close`; may be a `<close>` variable
+function trust.reader()
+  return setmetatable({ owners = { [0] = true, [core.pidfd.ids().euid] = true }, folders = {} }, Reader)
+end
+
+return trust

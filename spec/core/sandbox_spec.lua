@@ -1,0 +1,213 @@
+local core_there, core = pcall(require, "ctrexec.core")
+if not core_there then
+  describe("sandbox", function()
+    it("needs the core module", function() pending(tostring(core)) end)
+  end)
+  return
+end
+
+local sandbox = core.sandbox
+
+local function start(chunk, changes)
+  local options = { chunk = "local argument, host = ... " .. chunk, argument = {}, time_limit = 5,
+    memory_limit = 1024 * 1024, patience = 10 }
+  for name, value in pairs(changes or {}) do options[name] = value end
+  return sandbox.start(options)
+end
+
+local function is_zombie_or_there(pid)
+  return core.pidfd.stat(pid) ~= nil
+end
+
+describe("sandbox.pack and unpack", function()
+  it("give back what they were given", function()
+    local shared = { 1, 2 }
+    for _, value in ipairs { true, false, 0, -1, 1.5, math.maxinteger, math.mininteger, 1 / 0, "", "a\0b", {},
+      { 1, "x", { y = { z = 1.0 } }, shared, shared, [10] = true, [1.5] = "f", [true] = false } } do
+      local bytes = assert(sandbox.pack(value))
+      assert.same(value, sandbox.unpack(bytes))
+    end
+    assert.is_nil(sandbox.unpack(sandbox.pack(nil)))
+    assert.equal("float", math.type(sandbox.unpack(sandbox.pack(1.0))))
+    assert.equal("integer", math.type(sandbox.unpack(sandbox.pack(1))))
+  end)
+
+  it("gives the same bytes for an unchanged table", function()
+    local value = { a = 1, b = { 2, 3 }, c = "x" }
+    assert.equal(sandbox.pack(value), sandbox.pack(value))
+    local before = sandbox.pack(value)
+    value.b[1] = 5
+    assert.not_equal(before, sandbox.pack(value))
+  end)
+
+  it("does not call metamethods", function()
+    local value = setmetatable({ 1 }, { __index = error, __pairs = error, __len = error })
+    assert.same({ 1 }, sandbox.unpack(sandbox.pack(value)))
+  end)
+
+  it("names what cannot be packed", function()
+    local cycle = {}
+    cycle.self = cycle
+    local wide = {}
+    for _ = 1, 40 do wide = { wide, wide } end
+    for _, case in ipairs {
+      { print, ": a function is not a plain value" },
+      { { process = { args = { "x", io.stdout } } }, ".process.args[2]: a userdata is not a plain value" },
+      { { [print] = 1 }, "[function]: a function is not a plain value" },
+      { { [1.5] = print }, "[number]: a function is not a plain value" },
+      { { coroutine.create(print) }, "[1]: a thread is not a plain value" },
+      { cycle, (".self"):rep(64) .. ": nested too deeply" },
+      { { x = ("x"):rep(17 << 20) }, ".x: too large" },
+    } do
+      local bytes, message = sandbox.pack(case[1])
+      assert.is_nil(bytes)
+      assert.equal(case[2], message)
+    end
+    assert.matches(": too large$", select(2, sandbox.pack(wide)))
+  end)
+
+  it("refuse every truncated or altered text without a crash", function()
+    local bytes = sandbox.pack { a = { 1, 2.5, "text", true }, b = { c = {} } }
+    for length = 0, #bytes - 1 do
+      local value, message = sandbox.unpack(bytes:sub(1, length))
+      assert.is_nil(value)
+      assert.equal("malformed packed value", message)
+    end
+    assert.is_nil((sandbox.unpack(bytes .. "\0")))
+    for position = 1, #bytes do
+      for _, byte in ipairs { 0, 3, 4, 5, 6, 7, 127, 255 } do
+        sandbox.unpack(bytes:sub(1, position - 1) .. string.char(byte) .. bytes:sub(position + 1))
+      end
+    end
+  end)
+
+  it("refuse hostile headers", function()
+    local nan = "\4" .. string.pack("<d", 0 / 0)
+    for _, bytes in ipairs { "\6\255\255\255\255", "\5\255\255\255\255x", ("\6\0\0\0\0"):rep(100), "\9",
+      ("\6\0\0\0\0\1"):rep(1000), "\6\0\0\0\0" .. nan .. "\1\0" } do
+      assert.is_nil((sandbox.unpack(bytes)))
+    end
+  end)
+end)
+
+describe("sandbox.start", function()
+  it("runs a chunk that exchanges values", function()
+    local box <close> = start("while true do local v = host.receive() host.send { v, argument.x } end",
+      { argument = { x = 5 } })
+    assert.is_true(box:send { y = "z" })
+    assert.same({ { y = "z" }, 5 }, box:receive())
+    assert.is_true(box:send(nil))
+    assert.same({ [2] = 5 }, box:receive())
+  end)
+
+  it("passes values of megabytes both ways", function()
+    local box <close> = start("host.send(host.receive())")
+    local value = { ("x"):rep(5 << 20), ("y"):rep(3 << 20) }
+    assert.is_true(box:send(value))
+    assert.same(value, box:receive())
+  end)
+
+  it("takes a binary chunk of ours", function()
+    local box <close> = start("", { chunk = string.dump(load "local _, host = ... host.send(7)") })
+    assert.equal(7, box:receive())
+  end)
+
+  it("ends a unit that takes longer than its time, and says which", function()
+    local box <close> = start("host.begin(3) while true do end", { time_limit = 0.05 })
+    local value, reason, unit = box:receive()
+    assert.is_nil(value)
+    assert.equal("timeout", reason)
+    assert.equal(3, unit)
+  end)
+
+  it("does not time what is outside a unit", function()
+    local box <close> = start([[host.begin(1) host.finish()
+      local stop = os.clock() + 0.2 while os.clock() < stop do end host.send "done"]], { time_limit = 0.05 })
+    assert.equal("done", box:receive())
+  end)
+
+  it("limits the memory of a unit, not what was there before", function()
+    local box <close> = start([[local keep = ("x"):rep(3 << 20)
+      host.begin(1)
+      local ok, problem = pcall(string.rep, "x", 2 << 20)
+      local exceeded = host.finish()
+      host.begin(2)
+      local small = ("x"):rep(1 << 18)
+      host.send { ok, tostring(problem), exceeded, host.finish(), #keep + #small }]])
+    local reply = box:receive()
+    assert.is_false(reply[1])
+    assert.matches("not enough memory", reply[2])
+    assert.is_true(reply[3])
+    assert.is_false(reply[4])
+    assert.equal((3 << 20) + (1 << 18), reply[5])
+  end)
+
+  it("lets a unit go on that only made garbage", function()
+    local box <close> = start([[host.begin(1) for i = 1, 200 do local s = ("x"):rep(1 << 16 | i) end
+      host.send(host.finish())]])
+    assert.is_false(box:receive())
+  end)
+
+  it("says how a process ended", function()
+    local box <close> = start "return"
+    assert.same({ nil, "its process ended", 0, n = 3 }, table.pack(box:receive()))
+    local broken <close> = start "this is no Lua"
+    assert.equal("its process ended", (select(2, broken:receive())))
+    local killed <close> = start "os.execute 'kill -9 $PPID'"
+    assert.equal("killed by signal 9", (select(2, killed:receive())))
+  end)
+
+  it("does not wait for ever for one that is stopped", function()
+    local box <close> = start("os.execute 'kill -STOP $PPID'", { patience = 0.2 })
+    assert.equal("no answer", (select(2, box:receive())))
+    assert.is_nil(box:pid())
+  end)
+
+  it("refuses what is no packed value on the channel", function()
+    local box <close> = start [[local f = io.popen("true") f:close() host.send(1)]]
+    assert.equal(1, box:receive())
+    local message, errno = select(2, box:send(print))
+    assert.equal(": a function is not a plain value", message)
+    assert.is_nil(errno)
+  end)
+
+  it("leaves no process behind", function()
+    local box = start "host.receive()"
+    local pid = box:pid()
+    assert.is_true(is_zombie_or_there(pid))
+    box:close()
+    assert.is_false(is_zombie_or_there(pid))
+    assert.is_nil(box:pid())
+    box:close()
+    local other = start "host.receive()"
+    pid = other:pid()
+    other = nil -- luacheck: ignore 311
+    collectgarbage()
+    collectgarbage()
+    assert.is_false(is_zombie_or_there(pid))
+  end)
+
+  it("refuses a closed sandbox and bad options", function()
+    local box = start "return"
+    box:close()
+    assert.error_matches(function() box:receive() end, "closed sandbox")
+    assert.is_nil((box:send(1)))
+    assert.error_matches(function() start("", { time_limit = 0 }) end, "time_limit")
+    assert.error_matches(function() start("", { memory_limit = 1 }) end, "memory_limit")
+    assert.error_matches(function() start("", { patience = 0 / 0 }) end, "patience")
+    local none, message = start("", { argument = { print } })
+    assert.is_nil(none)
+    assert.equal("[1]: a function is not a plain value", message)
+  end)
+end)
+
+describe("datagram.send", function()
+  it("says what is wrong with the path", function()
+    local ok, message, errno = core.datagram.send("/nonexistent/socket", "x")
+    assert.is_nil(ok)
+    assert.equal("send to /nonexistent/socket: No such file or directory", message)
+    assert.equal(2, errno)
+    assert.equal(36, (select(3, core.datagram.send("/" .. ("x"):rep(108), "x"))))
+    assert.equal(2, (select(3, core.datagram.send("/a\0b", "x"))))
+  end)
+end)

@@ -1,0 +1,535 @@
+local core_there, core = pcall(require, "ctrexec.core")
+if not core_there then
+  describe("policy", function()
+    it("needs the core module", function() pending(tostring(core)) end)
+  end)
+  return
+end
+
+local policy = require "ctrexec.policy"
+local process = require "ctrexec.process"
+local diff = require "ctrexec.policy.diff"
+
+local MIB = 1024 * 1024
+
+local function config(changes)
+  local settings = { policy_directories = {}, limits = { policy_time = 5, policy_memory = 8 * MIB } }
+  for name, value in pairs(changes or {}) do settings[name] = value end
+  return settings
+end
+
+local function request(changes)
+  local _, object = assert(process.validate { args = { "/bin/sh", "-c", "id" }, cwd = "/",
+    env = { "PATH=/bin", "SECRET=1" }, user = { uid = 0, gid = 0 },
+    capabilities = { bounding = { "CAP_KILL", "CAP_NET_RAW" }, effective = { "CAP_KILL" } } })
+  local result = {
+    process = object, options = { detach = true }, container = { id = "web", runtime = "runc", status = "running",
+      annotations = { team = "a" }, labels = {}, secret = "no field of the view" },
+    caller = function() return { uid = 1000, ancestry = { { pid = 1, name = "init" } } } end,
+    config = function() return { hostname = "box" } end,
+    lookup = function(kind, name)
+      if kind == "user" and name == "www-data" then return { uid = 33, gid = 34 } end
+      if kind == "group" and name == "adm" then return { gid = 4 } end
+    end,
+  }
+  for name, value in pairs(changes or {}) do result[name] = value end
+  return result
+end
+
+-- Runs policies given as sources; a number among them is the time limit.
+local function check(...)
+  local sources, limits = {}, { policy_time = 5, policy_memory = 8 * MIB }
+  for index, source in ipairs { ... } do sources[index] = { name = "p" .. index, source = source } end
+  local chain <close> = policy.from_sources(config { limits = limits }, sources)
+  return chain:check(request())
+end
+
+local function body(code)
+  return "return { check = function(request) " .. code .. " end }"
+end
+
+local function accepted(...)
+  local result = check(...)
+  assert.equal("accept", result.decision, result.message)
+  return result
+end
+
+describe("a policy", function()
+  it("that says nothing accepts and changes nothing", function()
+    local result = accepted(body "")
+    assert.same({}, result.changes)
+    assert.same(request().process, result.process)
+  end)
+
+  it("denies with its reason and its name", function()
+    local result = check [[return { name = "no", check = function() return deny "not today" end }]]
+    assert.equal("reject", result.decision)
+    assert.equal("no", result.policy)
+    assert.equal("not today", result.reason)
+    assert.equal("denied by policy no: not today", result.message)
+  end)
+
+  it("denies also when it forgets to return the denial, or catches what follows", function()
+    assert.equal("a", check(body [[deny "a"]]).reason)
+    assert.equal("a", check(body [[deny "a" deny "b"]]).reason)
+    assert.equal("a", check(body [[pcall(function() deny "a" error "x" end)]]).reason)
+  end)
+
+  it("warns and prints", function()
+    local result = accepted(body [[warn "careful" print("a", 1)]])
+    assert.same({ { policy = "p1", message = "careful", level = "warning" },
+      { policy = "p1", message = "a\\x091", level = "debug" } }, result.warnings)
+  end)
+
+  it("edits the process object in place", function()
+    local result = accepted(body [[
+      request.process.cwd = "/tmp"
+      table.insert(request.process.args, "x")
+      request.process.user.uid = 5]])
+    assert.equal("/tmp", result.process.cwd)
+    assert.equal("x", result.process.args[4])
+    assert.equal(5, result.process.user.uid)
+    assert.equal("/", request().process.cwd)
+  end)
+
+  it("edits the environment by name", function()
+    local result = accepted(body [[
+      assert(request.env.PATH == "/bin" and request.env.NONE == nil)
+      request.env.SECRET = nil
+      request.env.PATH = "/usr/bin"
+      request.env.N = 5
+      local names = {}
+      for name, value in pairs(request.env) do names[#names + 1] = name .. value end
+      assert(table.concat(names, " ") == "PATH/usr/bin N5")]])
+    assert.same({ "PATH=/usr/bin", "N=5" }, result.process.env)
+  end)
+
+  it("edits the capabilities", function()
+    local result = accepted(body [[
+      assert(request.caps:has "KILL" and not request.caps:has("kill", "permitted"))
+      request.caps:drop("net_raw", "CAP_KILL")
+      request.caps:add("CAP_CHOWN")
+      request.caps:add("CAP_CHOWN")]])
+    local chown = { "CAP_CHOWN" }
+    assert.same({ bounding = chown, effective = chown, permitted = chown }, result.process.capabilities)
+    assert.same({}, accepted(body "request.caps:clear()").process.capabilities.bounding)
+  end)
+
+  it("prepends words and knows the command", function()
+    local result = accepted(body [[assert(request.command == "sh") request:prepend { "nice", "-n", "5" }]])
+    assert.same({ "nice", "-n", "5", "/bin/sh", "-c", "id" }, result.process.args)
+  end)
+
+  it("changes the user by number and by the container's names", function()
+    assert.same({ 7, 8 }, { accepted(body [[request:run_as "7:8"]]).process.user.uid, 8 })
+    local user = accepted(body [[request:run_as("www-data:adm", { 9 })]]).process.user
+    assert.same({ uid = 33, gid = 4, additionalGids = { 9 } }, user)
+    assert.equal(34, accepted(body [[request:run_as "www-data"]]).process.user.gid)
+  end)
+
+  it("sets the options that are for policies", function()
+    local result = accepted(body [[
+      local o = request.options
+      o.timeout, o.kill_after, o.login_uid = 1.5, 0, 1000
+      o.tools, o.audit, o.host_env, o.record = { "/usr/bin/busybox:/b" }, { why = "x" }, { "TERM" }, "/var/log/r"]])
+    assert.same({ detach = true, timeout = 1.5, kill_after = 0, login_uid = 1000, audit = { why = "x" },
+      tools = { "/usr/bin/busybox:/b" }, host_env = { "TERM" }, record = "/var/log/r" }, result.options)
+  end)
+
+  it("sees container, configuration and caller", function()
+    accepted(body [[
+      assert(request.container.id == "web" and request.container.annotations.team == "a")
+      assert(request.container.config.hostname == "box" and request.container.secret == nil)
+      assert(request.caller.uid == 1000 and request.caller.ancestry[1].name == "init" and #request.caller.ancestry == 1)
+      local seen = {}
+      for name, value in pairs(request.caller) do seen[name] = value end
+      assert(seen.uid == 1000)]])
+  end)
+
+  it("has the standard library", function()
+    accepted(body [[
+      assert(("x"):rep(2) == "xx" and string.format("%d", 5) == "5" and math.max(1, 2) == 2 and os.time() > 0)
+      assert(table.concat({ 1, 2 }) == "12" and utf8.char(65) == "A" and select("#", 1, 2) == 2)
+      assert(io.open("/proc/self/stat"):read "n" > 0 and load "return 5"() == 5)
+      assert(coroutine.wrap(function() return 6 end)() == 6)
+      assert(require "string" == string and tostring(nil) == "nil" and next {} == nil)]])
+  end)
+
+  it("is shown what the one before it did, and the changes are attributed", function()
+    local result = accepted(body [[request.env.A = "1"]], body "",
+      [[return { name = "third", check = function(r) assert(r.env.A == "1") r.env.A = "2" end }]])
+    assert.equal(2, #result.changes)
+    assert.equal("p1", result.changes[1].policy)
+    assert.equal("third", result.changes[2].policy)
+    local changes = diff.states(result.changes[2].before, result.changes[2].after)
+    assert.equal(1, #changes)
+    assert.equal('process.env.A: "1" -> "2"', diff.describe(changes[1]))
+  end)
+
+  it("may have only an audit function", function()
+    accepted [[return { audit = function() end }]]
+  end)
+end)
+
+describe("the chain", function()
+  it("stops at the first denial", function()
+    local result = check(body [[warn "one"]], body [[return deny "two"]], body [[warn "three"]])
+    assert.equal("p2", result.policy)
+    assert.equal(1, #result.warnings)
+  end)
+
+  it("lets nothing leak from one policy to the next", function()
+    accepted(
+      body [[leak = 1; string.format = nil; string.upper = function() return "?" end; table.insert = nil
+        math.huge = 0; os.time = nil; io.open = nil; print, warn, deny, pairs = nil, nil, nil, nil
+        string.leak = 1; _G.assert = nil; io.output("/dev/null"); coroutine.wrap = nil
+        rawset(request.caller, "uid", 0); rawset(request.container, "id", "x")]],
+      body [[assert(leak == nil and string.format("%d", 1) == "1" and ("a"):upper() == "A" and ("a").leak == nil)
+        assert(table.insert and math.huge > 1 and os.time() > 0 and io.open and print and warn and deny and pairs)
+        assert(io.output() == io.stdout and coroutine.wrap)
+        assert(request.caller.uid == 1000 and request.container.id == "web")]])
+  end)
+
+  it("hands no metatable and no reference on", function()
+    accepted(
+      body [[setmetatable(request.process, { __index = function() error "leaked" end }) kept = request.process
+        request.process.cwd = "/tmp"]],
+      body [[assert(request.process.nothing == nil and getmetatable(request.process) == nil)]])
+  end)
+
+  it("keeps a policy's own change of its library for its own methods of strings", function()
+    accepted(body [[string.twice = function(s) return s .. s end assert(("ab"):twice() == "abab")]],
+      body [[assert(("ab").twice == nil)]])
+  end)
+
+  it("can be used again, also after a policy had to be stopped", function()
+    local chain <close> = policy.from_sources(config { limits = { policy_time = 0.05, policy_memory = MIB } }, {
+      { name = "p", source = body [[if request.process.cwd == "/loop" then while true do end end]] } })
+    local looping = request()
+    looping.process.cwd = "/loop"
+    assert.equal("accept", chain:check(request()).decision)
+    assert.equal("reject", chain:check(looping).decision)
+    assert.equal("accept", chain:check(request()).decision)
+  end)
+
+  it("accepts without policies, and starts nothing", function()
+    local chain <close> = policy.load(config())
+    assert.is_true(chain:is_empty())
+    assert.equal("accept", chain:check(request()).decision)
+    assert.is_nil(chain.sandbox)
+  end)
+
+  it("describes its policies", function()
+    local chain <close> = policy.from_sources(config(), {
+      { name = "a", source = [[return { name = "first", check = function() end }]] },
+      { name = "b", source = [[return { audit = function() end }]] },
+      { name = "c", source = "return" },
+    })
+    assert.same({ { name = "first", check = true, audit = false }, { name = "b", check = false, audit = true },
+      { name = "c", check = false, audit = false, fault = "the file must return a table, not nothing" } },
+      chain:describe())
+  end)
+
+  it("passes events to audit functions, each its own copy", function()
+    local path = os.tmpname()
+    local source = ([[return { audit = function(event)
+      local file = io.open(%q, "a")
+      file:write(event.kind, "\n")
+      file:close()
+      event.kind = "changed"
+    end }]]):format(path)
+    local chain <close> = policy.from_sources(config(), { { name = "a", source = source },
+      { name = "b", source = source } })
+    assert.is_true(chain:audit { kind = "accept" })
+    local file = io.open(path)
+    assert.equal("accept\naccept\n", file:read "a")
+    file:close()
+    os.remove(path)
+  end)
+
+  it("fails the audit when a policy's does, unless that is relaxed", function()
+    local sources = { { name = "a", source = [[return { audit = function() error "disk full" end }]] } }
+    local chain <close> = policy.from_sources(config(), sources)
+    local ok, message, code = chain:audit { kind = "accept" }
+    assert.is_nil(ok)
+    assert.matches("^audit of policy a: a:1: disk full$", message)
+    assert.equal("system", code)
+    local relaxed <close> = policy.from_sources(config { audit = { required = false } }, sources)
+    assert.is_true(relaxed:audit { kind = "accept" })
+  end)
+end)
+
+-- Each has to be denied, by its own name, with its own words. `time`: the limit, for those that do not end.
+local BROKEN = {
+  { "syntax error", "return {", "p1:1: unexpected symbol near <eof>" },
+  { "binary chunk", string.dump(function() return { check = function() end } end), "attempt to load a binary chunk" },
+  { "error while loading", "error 'at load'", "p1:1: at load" },
+  { "returns nothing", "local x = 1", "the file must return a table, not nothing" },
+  { "returns a string", "return 'x'", "the file must return a table, not a string" },
+  { "returns a function", "return function() end", "the file must return a table, not a function" },
+  { "empty table", "return {}", "neither check nor audit" },
+  { "check is no function", "return { check = 5 }", "check must be a function, not a number" },
+  { "audit is no function", "return { check = function() end, audit = 'x' }",
+    "audit must be a function, not a string" },
+  { "a misspelt field", "return { chekc = function() end, audit = function() end }", "unknown field chekc" },
+  { "name is no string", "return { name = 5, check = function() end }", "name must be a string, not a number" },
+  { "empty name", "return { name = '', check = function() end }", "name must be 1 to 128 printable characters" },
+  { "deny while loading", "deny 'x' return { check = function() end }", "deny was called while the file was loaded" },
+  { "loops while loading", "while true do end", "longer than 0.05 s", time = 0.05 },
+  { "eats memory while loading", "local t = {} while true do t[#t + 1] = {} end", "more than 8 MiB of memory" },
+  { "error", body "error 'oops'", "p1:1: oops" },
+  { "nil index", body "local x = request.nothing.here", "attempt to index a nil value" },
+  { "throws a table", body "error {}", "the error is a table, not a message" },
+  { "throws a table with a hostile __tostring",
+    body "error(setmetatable({}, { __tostring = function() while true do end end }))", "the error is a table" },
+  { "throws nil", body "error(nil)", "the error is a nil, not a message" },
+  { "assert without a message", body "assert(false)", "assertion failed!" },
+  { "yields", body "coroutine.yield()", "attempt to yield from outside a coroutine" },
+  { "loops", body "while true do end", "longer than 0.05 s", time = 0.05 },
+  { "loops and catches", body "while true do pcall(error) end", "longer than 0.05 s", time = 0.05 },
+  { "loops in a coroutine", body "coroutine.wrap(function() while true do end end)()", "longer than 0.05 s",
+    time = 0.05 },
+  { "backtracks in C", body "(('a'):rep(30000)):find(('.-'):rep(12) .. 'b')", "longer than 0.05 s", time = 0.05 },
+  { "counts in C", body "table.move({}, 1, math.maxinteger - 1, 2)", "longer than 0.05 s", time = 0.05 },
+  { "loops in __close", body "local x <close> = setmetatable({}, { __close = function() while true do end end })",
+    "longer than 0.05 s", time = 0.05 },
+  { "loops in a sort", body "table.sort({ 1, 2, 3 }, function() while true do end end)", "longer than 0.05 s",
+    time = 0.05 },
+  { "sleeps in a program", body "os.execute 'sleep 100'", "longer than 0.05 s", time = 0.05 },
+  { "waits for a pipe", body "io.popen('sleep 100'):read 'a'", "longer than 0.05 s", time = 0.05 },
+  { "loops in __index of the process", body [[
+    setmetatable(request.process, { __index = function() while true do end end })
+    return request.process.x]], "longer than 0.05 s", time = 0.05 },
+  { "eats memory in tables", body "local t = {} while true do t[#t + 1] = {} end", "more than 8 MiB of memory" },
+  { "eats memory in one string", body "return ('x'):rep(1 << 30)", "more than 8 MiB of memory" },
+  { "eats memory and catches", body "pcall(string.rep, 'x', 1 << 30)", "more than 8 MiB of memory" },
+  { "concatenates for ever", body "local s = 'x' while true do s = s .. s end", "more than 8 MiB of memory" },
+  { "overflows the stack", body "local function f() return 1 + f() end return f()", "stack overflow",
+    memory = 128 },
+  { "overflows the C stack", body "local s = 'x' for _ = 1, 300 do s = '(' .. s .. ')' end return ('x'):find(s)",
+    "too many captures" },
+  { "leaves a finalizer", body "setmetatable({}, { __gc = function() end })", "__gc is not available to a policy" },
+  { "exits", body "os.exit(0)", "os.exit is not available to a policy" },
+  { "kills itself", body "os.execute 'kill -9 $PPID'", "killed by signal 9" },
+  { "ends itself gently", body "os.execute 'kill -15 $PPID'", "killed by signal 15" },
+  { "stops the collector", body "collectgarbage 'stop'", 'collectgarbage "stop" is not available to a policy' },
+  { "loads a binary chunk", body "load(string.dump(function() end))()", "attempt to call a nil value" },
+  { "wants debug", body "debug.sethook()", "attempt to index a nil value (global 'debug')" },
+  { "wants package", body "package.loadlib('x', 'y')", "attempt to index a nil value (global 'package')" },
+  { "requires what is not there", body "require 'nothing.here'", 'module "nothing.here" not found' },
+  { "requires out of its folder", body "require '../x'", "not a module's name" },
+  { "returns true", body "return true", "check returned a boolean: it must return nothing, or deny a reason" },
+  { "returns false", body "return false", "check returned a boolean" },
+  { "returns the request", body "return request", "check returned a table" },
+  { "returns deny itself", body "return deny", "check returned a function" },
+  { "denies without a reason", body "return deny()", "no reason given" },
+  { "denies with a table", body "return deny {}", "no reason given" },
+  { "redefines string.format and uses it",
+    body "string.format = function() error 'mine' end string.format('x')", "mine" },
+  { "removes a library and uses it", body "string = nil return string.rep('x', 2)",
+    "attempt to index a nil value (global 'string')" },
+  { "changes the strings' metatable", body "getmetatable('').__index = {}", "attempt to index a boolean value" },
+  { "removes args", body "request.process.args = nil", "args must not be empty" },
+  { "empties args", body "request.process.args = {}", "args must not be empty" },
+  { "removes the process", body "request.process = nil", "process: expected an object, got nothing" },
+  { "makes the process a string", body "request.process = 'x'", "process: expected an object, got a string" },
+  { "removes the options", body "request.options = nil", "options: expected an object, got a nil" },
+  { "puts a function into args", body "request.process.args[1] = print",
+    "request.process.args[1]: a function is not a plain value" },
+  { "makes a cycle", body "request.process.args.x = request.process", "nested too deeply" },
+  { "makes a process of 20 MiB", body "request.process.args[1] = ('x'):rep(20 << 20)", ": too large", memory = 128 },
+  { "gives a number for an argument", body "request.process.args[1] = 5",
+    "process.args[1]: expected a string, got a number" },
+  { "gives a NUL byte", body "request.process.cwd = '/\\0'", "process.cwd: contains a NUL byte" },
+  { "gives a relative cwd", body "request.process.cwd = 'x'", "Cwd must be an absolute path" },
+  { "gives a negative uid", body "request.process.user.uid = -1", "uids and gids must be in range" },
+  { "gives a name for a uid", body "request.process.user.uid = 'root'", "process.user.uid: expected an integer" },
+  { "gives a broken variable", body "request.process.env[1] = 'X'", 'invalid environment variable: "X"' },
+  { "names a variable with =", body "request.env['A=B'] = 1", "env: not a name of a variable" },
+  { "gives a table for a variable", body "request.env.A = {}", "env.A: a string is expected, not a table" },
+  { "sets an unknown field of the request", body "request.deny = 'x'", "request.deny cannot be set" },
+  { "writes to the container", body "request.container.id = 'x'", "this is read only" },
+  { "writes deep into the container", body "request.container.annotations.team = 'x'", "this is read only" },
+  { "writes to the caller", body "request.caller.uid = 0", "this is read only" },
+  { "changes an option that is not for it", body "request.options.detach = false",
+    "options.detach cannot be changed by a policy" },
+  { "adds an unknown option", body "request.options.pid_file = '/x'",
+    "options.pid_file cannot be changed by a policy" },
+  { "removes an option", body "request.options.detach = nil", "options.detach cannot be removed" },
+  { "gives a wrong timeout", body "request.options.timeout = 'soon'", "options.timeout: expected a number of seconds" },
+  { "gives an endless timeout", body "request.options.timeout = 1 / 0", "options.timeout: expected a number" },
+  { "gives a relative tool", body "request.options.tools = { 'busybox' }", "options.tools: expected an array" },
+  { "gives a bad login uid", body "request.options.login_uid = -1", "options.login_uid: expected a user id" },
+  { "runs as an unknown user", body "request:run_as 'nobody'", 'the container has no user "nobody"' },
+  { "adds a capability that is no name", body "request.caps:add {}", "a capability's name is expected" },
+}
+
+describe("a broken policy is denied when it", function()
+  for _, case in ipairs(BROKEN) do
+    it(case[1], function()
+      local limits = { policy_time = case.time or 5, policy_memory = (case.memory or 8) * MIB }
+      local chain <close> = policy.from_sources(config { limits = limits }, {
+        { name = "before", source = body "" }, { name = "p1", source = case[2] },
+        { name = "after", source = body [[request.env.AFTER = "ran"]] } })
+      local result = chain:check(request())
+      assert.equal("reject", result.decision)
+      assert.equal("p1", result.policy, result.message)
+      assert.is_truthy(result.reason:find(case[3], 1, true), result.reason)
+      assert.equal("denied by policy p1: " .. result.reason, result.message)
+      assert.is_nil(result.reason:find "%c")
+    end)
+  end
+
+  it("is of 40 kinds or more", function() assert.is_true(#BROKEN >= 40) end)
+end)
+
+describe("loading policies from files", function()
+  local folder
+
+  local function write(name, text, mode)
+    local path = folder .. "/" .. name
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+    os.execute(("chmod %s '%s'"):format(mode or "644", path))
+    return path
+  end
+
+  local function load(files, changes)
+    return policy.load(config(changes or { policy_directories = { folder .. "/policy.d" } }), files)
+  end
+
+  local function reason_of(files)
+    local chain <close> = load(files)
+    local result = chain:check(request())
+    return result.decision == "reject" and result.reason, result.policy
+  end
+
+  before_each(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    os.execute(("umask 022; mkdir -p '%s/policy.d/modules'"):format(folder))
+  end)
+
+  after_each(function() os.execute(("rm -rf '%s'"):format(folder)) end)
+
+  it("takes the folder's files by name, then those given", function()
+    write("policy.d/20-b.lua", body [[warn "b"]])
+    write("policy.d/10-a.lua", body [[warn "a"]])
+    write("policy.d/README", "not a policy")
+    write("policy.d/.hidden.lua", "not a policy")
+    local given = write("given.lua", body [[warn "c"]])
+    local chain <close> = load { given }
+    local result = chain:check(request())
+    local said = {}
+    for index, warning in ipairs(result.warnings) do said[index] = warning.policy .. "=" .. warning.message end
+    assert.equal("10-a=a 20-b=b given=c", table.concat(said, " "))
+  end)
+
+  it("has nothing to say where there is no folder", function()
+    local chain <close> = load(nil, { policy_directories = { folder .. "/none" } })
+    assert.is_true(chain:is_empty())
+  end)
+
+  it("gives a policy the modules beside it, with its own globals", function()
+    write("policy.d/a.lua", body [[assert(require "m".five() == 5 and require "m" == require "m" and shared == 1)]])
+    write("policy.d/modules/m.lua", "shared = 1 return { five = function() return 5 end }")
+    local chain <close> = load()
+    assert.equal("accept", chain:check(request()).decision)
+  end)
+
+  it("refuses a module that others can write", function()
+    write("policy.d/a.lua", body [[require "m"]])
+    write("policy.d/modules/m.lua", "return {}", "666")
+    assert.matches("m.lua is writable by group or others %(mode 0666%)", (reason_of()))
+  end)
+
+  for _, mode in ipairs { "666", "646", "664", "620" } do
+    it("refuses a file of mode " .. mode, function()
+      write("policy.d/a.lua", body "", mode)
+      local reason, name = reason_of()
+      assert.matches("a.lua is writable by group or others", reason)
+      assert.equal("a", name)
+    end)
+  end
+
+  it("refuses a folder that others can write, also a sticky one", function()
+    write("policy.d/a.lua", body "")
+    for _, mode in ipairs { "777", "775", "1777" } do
+      os.execute(("chmod %s '%s/policy.d'"):format(mode, folder))
+      local reason, name = reason_of()
+      assert.matches("policy.d is writable by group or others", reason)
+      assert.equal(folder .. "/policy.d", name)
+    end
+  end)
+
+  it("refuses a folder that others can write anywhere above", function()
+    write("policy.d/a.lua", body "")
+    os.execute(("chmod 777 '%s'"):format(folder))
+    assert.matches("is writable by group or others", (reason_of()))
+  end)
+
+  it("checks what a symbolic link leads to", function()
+    os.execute(("umask 022; mkdir '%s/open' && chmod 777 '%s/open'"):format(folder, folder))
+    write("open/evil.lua", body "")
+    os.execute(("ln -s ../open/evil.lua '%s/policy.d/a.lua'"):format(folder))
+    assert.matches("open is writable by group or others", (reason_of()))
+    os.execute(("chmod 755 '%s/open'"):format(folder))
+    assert.is_false((reason_of()))
+  end)
+
+  it("refuses what is no plain file, a dangling link, a file that is too large", function()
+    os.execute(("mkdir '%s/policy.d/a.lua'"):format(folder))
+    assert.matches("a.lua is a directory, not a plain file", (reason_of()))
+    os.execute(("rmdir '%s/policy.d/a.lua'; mkfifo '%s/policy.d/a.lua'"):format(folder, folder))
+    assert.matches("a.lua is a fifo, not a plain file", (reason_of()))
+    os.execute(("rm '%s/policy.d/a.lua'; ln -s nowhere '%s/policy.d/a.lua'"):format(folder, folder))
+    assert.matches("[Nn]o such file", (reason_of()))
+    os.remove(folder .. "/policy.d/a.lua")
+    write("policy.d/a.lua", "--" .. ("x"):rep(1024 * 1024))
+    assert.matches("a.lua is larger than 1024 KiB", (reason_of()))
+  end)
+
+  it("refuses a given file that is not there", function()
+    assert.matches("[Nn]o such file", (reason_of { folder .. "/none.lua" }))
+  end)
+
+  it("refuses what another user owns", function()
+    if core.pidfd.ids().euid ~= 0 then pending "only root can give a file away" end
+    local path = write("policy.d/a.lua", body "")
+    os.execute(("chown 12345 '%s'"):format(path))
+    assert.matches("a.lua is owned by uid 12345", (reason_of()))
+    os.execute(("chown 0 '%s'; chown 12345 '%s'"):format(path, folder))
+    assert.matches("is owned by uid 12345", (reason_of()))
+  end)
+end)
+
+describe("the policies' process", function()
+  it("has none of the program's descriptors, and not its stdio", function()
+    local result = accepted(body [[
+      local open = {}
+      for line in io.popen("ls -l /proc/$PPID/fd"):lines() do open[#open + 1] = line:match "(%d+) %->" end
+      local links = io.popen("readlink /proc/$PPID/fd/0 /proc/$PPID/fd/1 /proc/$PPID/fd/2"):read "a"
+      assert(links == "/dev/null\n/dev/null\n/dev/null\n", links)
+      -- 3 is the channel, the others are the pipes of popen.
+      assert(#open <= 5, table.concat(open, " "))]])
+    assert.equal("accept", result.decision)
+  end)
+
+  it("is gone after close, with what it started", function()
+    local chain = policy.from_sources(config { limits = { policy_time = 0.1, policy_memory = MIB } },
+      { { name = "p", source = body [[os.execute "sleep 4321"]] } })
+    chain:check(request())
+    chain:close()
+    assert.is_nil(chain.sandbox)
+    local ps = io.popen "ps -eo args"
+    local running = ps:read "a"
+    ps:close()
+    assert.is_nil(running:find("sleep 4321", 1, true))
+  end)
+
+  it("runs with the signals of the program neither blocked nor handled", function()
+    accepted(body [[local status = io.open "/proc/self/status":read "a"
+      assert(status:match "SigBlk:%s+0+\n" and status:match "SigCgt:%s+0+\n")]])
+  end)
+end)

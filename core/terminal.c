@@ -45,12 +45,12 @@ bool ctx_is_pty_master(int fd)
 
 int ctx_copy_window_size(int terminal, int master)
 {
-    struct winsize size;
+    struct winsize window;
 
-    if (ioctl(terminal, TIOCGWINSZ, &size) != 0) {
+    if (ioctl(terminal, TIOCGWINSZ, &window) != 0) {
         return -1;
     }
-    return ioctl(master, TIOCSWINSZ, &size);
+    return ioctl(master, TIOCSWINSZ, &window);
 }
 
 /***

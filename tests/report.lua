@@ -54,7 +54,7 @@ return function (options)
       io.write("  FAILED ", formatted.name, " (", place_of(formatted.element), ")\n    skipped without a reason\n")
       return "fail"
     end
-    io.write("  skipped ", formatted.name, ": ", reason, "\n")
+    io.write("  skipped ", formatted.name, ": ", (reason:gsub("^[^:\n]+:%d+: ", "")), "\n")
     return "skip"
   end
 

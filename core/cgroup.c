@@ -178,13 +178,15 @@ bool ctx_keyed_value(struct ctx_text text, const char *key, uint64_t *value)
     return false;
 }
 
-/* Opens a file, pushes its contents and closes it. Returns 0, or an errno with nothing pushed. */
-static int push_file(lua_State *L, int dirfd, const char *name, uint64_t resolve)
+/* Opens a file of /proc (with AT_FDCWD) or of a cgroup, pushes its contents and closes it. Returns 0, or an
+ * errno with nothing pushed. */
+static int push_file(lua_State *L, int dirfd, const char *name)
 {
     int *fd = ctx_new_fd(L);
     int error;
 
-    *fd = ctx_openat2(dirfd, name, O_RDONLY, 0, resolve);
+    *fd = dirfd == AT_FDCWD ? open(name, O_RDONLY | O_CLOEXEC)
+                            : ctx_openat2(dirfd, name, O_RDONLY, 0, CONFINED);
     error = *fd < 0 ? errno : ctx_push_contents(L, *fd, FILE_LIMIT);
     if (*fd >= 0) {
         close(*fd);
@@ -264,7 +266,7 @@ version 2 under ""
 static int cgroup_mounts(lua_State *L)
 {
     struct ctx_text mountinfo;
-    int error = push_file(L, AT_FDCWD, "/proc/thread-self/mountinfo", 0);
+    int error = push_file(L, AT_FDCWD, "/proc/thread-self/mountinfo");
 
     if (error != 0) {
         return ctx_error(L, error, "mountinfo");
@@ -320,7 +322,7 @@ static int cgroup_of(lua_State *L)
     int error;
 
     (void)snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
-    error = push_file(L, AT_FDCWD, path, 0);
+    error = push_file(L, AT_FDCWD, path);
     if (error != 0) {
         return ctx_error(L, error == ENOENT ? ESRCH : error, "process %d", (int)pid);
     }
@@ -432,7 +434,7 @@ static int cgroup_read(lua_State *L)
 {
     int dirfd = ctx_check_fd(L, 1);
     const char *name = ctx_check_path(L, 2);
-    int error = push_file(L, dirfd, name, CONFINED);
+    int error = push_file(L, dirfd, name);
 
     return error != 0 ? ctx_error(L, error, "cgroup file %s", name) : 1;
 }
@@ -487,6 +489,7 @@ static int read_small_file(int dirfd, const char *name, char data[KEYED_FILE_MAX
     ssize_t size;
     int error;
 
+    *text = ctx_text(data, 0);
     if (fd < 0) {
         return errno;
     }
@@ -623,7 +626,7 @@ The processes in a cgroup, in no order, without those outside our pid namespace.
 */
 static int cgroup_procs(lua_State *L)
 {
-    int error = push_file(L, ctx_check_fd(L, 1), "cgroup.procs", CONFINED);
+    int error = push_file(L, ctx_check_fd(L, 1), "cgroup.procs");
     lua_Integer count = 0;
     struct ctx_text rest;
     struct ctx_text line;

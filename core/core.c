@@ -1,4 +1,11 @@
-/* The core module: a table of tables, one a primitive, and what all of them share. */
+/***
+The core module: what a Lua program cannot do without C, and nothing that decides anything.
+
+It is a table of tables, one a kernel primitive: `core.fd`, `core.pidfd` and so on. A call that fails returns nil, a
+message and the errno; a wrong argument raises an error.
+
+@module ctrexec.core
+*/
 #include "core.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /***
 The core module: what a Lua program cannot do without C, and nothing that decides anything.
 
-It is a table of tables, one a kernel primitive: `core.fd`, `core.pidfd` and so on. A call that fails returns nil, a
-message and the errno; a wrong argument raises an error.
+It is a table of tables, one a kernel primitive: `core.fd`, `core.pidfd` and so on. A call that fails returns
+nil, a message and the errno; a wrong argument raises an error.
 
 @module ctrexec.core
 */

@@ -93,12 +93,12 @@ local function complete(settings, directory)
 end
 
 -- In a coroutine, because a hook belongs to one: the caller's own hook is not touched.
-local function run(chunk)
+-- The chunk has no globals, so it can neither yield nor catch an error.
+local function run(chunk, path)
   local thread = coroutine.create(chunk)
-  debug.sethook(thread, function() error("it runs for too long", 0) end, "", MAX_INSTRUCTIONS)
+  debug.sethook(thread, function() error(path .. ": runs for too long", 0) end, "", MAX_INSTRUCTIONS)
   local ok, result = coroutine.resume(thread)
-  if ok and coroutine.status(thread) ~= "dead" then return nil, "it yields" end
-  if not ok then return nil, type(result) == "string" and result or "error of type " .. type(result) end
+  if not ok then return nil, tostring(result) end
   return { result }
 end
 
@@ -106,8 +106,8 @@ local function evaluate(text, path)
   local chunk, message = load(text, "=" .. path, "t", {})
   if not chunk then return nil, message end
   local results
-  results, message = run(chunk)
-  if not results then return nil, ("%s: %s"):format(path, message) end
+  results, message = run(chunk, path)
+  if not results then return nil, message end
   local fault = check(results[1], "config")
   if fault then return nil, ("%s: %s"):format(path, fault) end
   return results[1]

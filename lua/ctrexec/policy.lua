@@ -181,11 +181,25 @@ local function called(provider, ...)
   return type(value) ~= "function" and value or nil
 end
 
+local ROOT = { path = true, directory = true }
+local INSIDE = { in_root = true, no_magiclinks = true }
+
+-- O_PATH: nothing of the container is opened that could block or act on being opened.
+local function stat_inside(pid, path)
+  local root <close> = core.file.open(("/proc/%d/root"):format(pid or 0), ROOT)
+  local fd <close> = root and core.file.openat(root, path, { path = true }, INSIDE)
+  return fd and core.file.stat(fd) or nil
+end
+
 local function answer(request, need)
   local kind, rest = need:match "^(%a+):?(.*)$"
   if kind == "caller" then return called(request.caller) end
   if kind == "config" then return called(request.config) end
   if kind == "user" or kind == "group" then return request.lookup and called(request.lookup, kind, rest) end
+  if kind == "file" then
+    if request.stat then return called(request.stat, rest) end
+    return stat_inside((request.container or {}).pid, rest)
+  end
   if kind == "module" then return module_source(rest:match "^(.*):([^:]*)$") end
 end
 
@@ -256,7 +270,8 @@ end
 -- `request` has `process` (a checked OCI process object) and `options` (a table of plain values), which policies may
 -- edit; `container` (the container's record, or a table with its fields); and, each a value or a function called when
 -- a policy first asks: `caller` (see `ctrexec.policy.caller`), `config` (the container's OCI configuration) and
--- `lookup(kind, name)` (its users and groups, as for `ctrexec.process.build`). The request is not changed.
+-- `lookup(kind, name)` (its users and groups, as for `ctrexec.process.build`), `stat(path)` (what a path is in the
+-- container; by default looked up below /proc/PID/root). The request is not changed.
 -- @tparam table request
 -- @treturn table `decision` ("accept" or "reject"); `process` and `options` as the policies left them, checked;
 -- `warnings`, an array of `{policy=, message=, level=}`; `changes`, an array of `{policy=, before=, after=}`, each

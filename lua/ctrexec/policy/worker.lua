@@ -411,6 +411,14 @@ function METHODS.run_as(request, user, groups)
   if groups then object.additionalGids = groups end
 end
 
+-- request:stat "/bin/sh": what a path is in the container, nil if it is not there. Resolved inside the container's
+-- root and not opened: `io.open` on /proc/PID/root would follow the container's links into the host.
+function METHODS.stat(_, path)
+  if type(path) ~= "string" or sub(path, 1, 1) ~= "/" then error("stat: an absolute path is expected", 2) end
+  local status = ask("file:" .. path)
+  return type(status) == "table" and status or nil
+end
+
 -- What is made on first use: most policies look at one or two of these.
 local LAZY = {
   env = environment_of,

@@ -1,0 +1,15 @@
+-- A container lists the programs that may be started in it: annotation "ctrexec.commands": "nginx cat ls".
+-- Without the annotation all are allowed. A name in the list means the program of that name wherever it lies; a path
+-- means that path alone.
+return {
+  name = "allow-commands",
+  check = function(request)
+    local list = (request.container.annotations or {})["ctrexec.commands"]
+    if not list then return end
+    local program = request.process.args[1]
+    for allowed in list:gmatch "[^%s,]+" do
+      if allowed == program or allowed == request.command and not allowed:find("/", 1, true) then return end
+    end
+    return deny(("%s is not among the commands of this container: %s"):format(program, list))
+  end,
+}

@@ -1,0 +1,11 @@
+-- A command gets no capability that lets it out of its container or at its neighbours, whatever the container has.
+local UNWANTED = { "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO",
+  "CAP_DAC_READ_SEARCH", "CAP_MKNOD", "CAP_BPF" }
+
+return {
+  name = "drop-capabilities",
+  check = function(request)
+    request.caps:drop(table.unpack(UNWANTED))
+    request.process.noNewPrivileges = true
+  end,
+}

@@ -1,0 +1,16 @@
+-- An image without a shell gets the host's static busybox lent, for this one command and invisible to all others.
+local BUSYBOX = "/usr/bin/busybox"
+local SHELLS = { sh = true, ash = true }
+local PLACES = { "/bin/", "/usr/bin/", "/sbin/", "/usr/sbin/", "/usr/local/bin/" }
+
+return {
+  name = "lend-shell",
+  check = function(request)
+    if not SHELLS[request.process.args[1]] then return end
+    for _, place in ipairs(PLACES) do
+      if request:stat(place .. request.command) then return end
+    end
+    request.options.tools = { BUSYBOX }
+    request.options.audit = { lent = BUSYBOX }
+  end,
+}

@@ -1,0 +1,12 @@
+-- The kernel's audit records of the command carry the user who logged in, not the engine that ran it.
+return {
+  name = "login-uid",
+  check = function(request)
+    local login = request.caller.login_uid
+    if login then
+      request.options.login_uid = login
+    elseif request.caller.terminal then
+      return deny "there is no login behind this terminal: log in as yourself"
+    end
+  end,
+}

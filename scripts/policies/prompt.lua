@@ -1,0 +1,20 @@
+-- An interactive shell says where it is: [production/web] #
+-- The cluster's name is the first line of a file that belongs to the site.
+local CLUSTER_FILE = "/etc/ctrexec/cluster"
+
+local function cluster()
+  local file = io.open(CLUSTER_FILE)
+  local name = file and file:read "l"
+  if file then file:close() end
+  return name and name:match "^[%w._-]+$" or "unknown"
+end
+
+return {
+  name = "prompt",
+  check = function(request)
+    if not request.process.terminal then return end
+    local sign = request.process.user.uid == 0 and "#" or "$"
+    request.env.CLUSTER = cluster()
+    request.env.PS1 = ("[%s/%s] %s "):format(request.env.CLUSTER, request.container.id:sub(1, 12), sign)
+  end,
+}

@@ -1,0 +1,18 @@
+-- Secrets of the container's environment are not shown to those who look around in it.
+local SECRET = { "PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "_KEY$", "^KEY_" }
+
+local function is_secret(name)
+  for _, pattern in ipairs(SECRET) do
+    if name:upper():find(pattern) then return true end
+  end
+  return false
+end
+
+return {
+  name = "read-only-env",
+  check = function(request)
+    for name in pairs(request.env) do
+      if is_secret(name) then request.env[name] = nil end
+    end
+  end,
+}

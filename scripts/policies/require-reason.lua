@@ -1,0 +1,18 @@
+-- Interactive root needs a reason: EXEC_REASON="..." in front of the command. The audit trail keeps it.
+-- Works alone, and behind directives.lua, which takes the reason off first.
+return {
+  name = "require-reason",
+  check = function(request)
+    local args = request.process.args
+    local reason = args[1]:match "^EXEC_REASON=(.*)$"
+    if reason then
+      table.remove(args, 1)
+      request.options.audit = { reason = reason }
+    end
+    reason = reason or (request.options.audit or {}).reason
+    if not (request.process.terminal and request.process.user.uid == 0) then return end
+    if not reason or not reason:find "%S%s*%S%s*%S" then
+      return deny 'interactive root needs a reason: put EXEC_REASON="..." in front of the command'
+    end
+  end,
+}

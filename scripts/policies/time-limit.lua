@@ -1,0 +1,15 @@
+-- No command runs for ever: an hour for people, a minute for machines, or what the container says: annotation
+-- "ctrexec.timeout": seconds. A shorter limit of the caller stands.
+local INTERACTIVE, OTHER, GRACE = 3600, 60, 10
+
+return {
+  name = "time-limit",
+  check = function(request)
+    local own = tonumber((request.container.annotations or {})["ctrexec.timeout"])
+    local limit = own or request.process.terminal and INTERACTIVE or OTHER
+    -- Nobody would be there to end a detached command.
+    if request.options.detach then return end
+    if not request.options.timeout or request.options.timeout > limit then request.options.timeout = limit end
+    request.options.kill_after = request.options.kill_after or GRACE
+  end,
+}

@@ -1,0 +1,92 @@
+local core_there, core = pcall(require, "ctrexec.core")
+if not core_there then
+  describe("the policy command", function()
+    it("needs the core module", function() pending(tostring(core)) end)
+  end)
+  return
+end
+
+local command = require "ctrexec.command.policy"
+
+local SETTINGS = { policy_directories = {}, limits = { policy_time = 1, policy_memory = 8 << 20 } }
+
+describe("policy check", function()
+  local folder
+
+  before_each(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    os.execute(("umask 022; mkdir '%s'"):format(folder))
+  end)
+  after_each(function() os.execute(("rm -rf '%s'"):format(folder)) end)
+
+  local function write(name, text)
+    local path = folder .. "/" .. name
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+    os.execute(("chmod 644 '%s'"):format(path))
+    return path
+  end
+
+  local function check(...)
+    local lines = {}
+    local out = { write = function(_, ...) lines[#lines + 1] = table.concat { ... } end }
+    return command.check(SETTINGS, { ... }, out), table.concat(lines)
+  end
+
+  it("says of each file whether an exec could use it", function()
+    local good = write("good.lua", "return { name = 'fine', check = function() end, audit = function() end }")
+    local bad = write("bad.lua", "return 5")
+    local ok, text = check(bad, good)
+    assert.is_false(ok)
+    assert.equal(bad .. ": the file must return a table, not a number\n" .. good .. ": ok: fine (check, audit)\n", text)
+    assert.is_true((check(good)))
+  end)
+
+  it("judges owner and mode as an exec does", function()
+    local path = write("a.lua", "return { check = function() end }")
+    os.execute(("chmod 666 '%s'"):format(path))
+    local ok, text = check(path)
+    assert.is_false(ok)
+    assert.matches("is writable by group or others", text)
+  end)
+
+  it("passes every policy of the gallery as far as its text goes", function()
+    local list = io.popen "ls scripts/policies/*.lua"
+    local count = 0
+    for path in list:lines() do
+      count = count + 1
+      local file = io.open(path)
+      local copied = write(path:match "[^/]*$", file:read "a")
+      file:close()
+      local ok, text = check(copied)
+      assert.is_true(ok, text)
+    end
+    list:close()
+    assert.is_true(count >= 12)
+  end)
+
+  it("runs specs that find the ready-made requests", function()
+    write("p.lua", "return { check = function(r) if r.process.user.uid == 0 then return deny 'no' end end }")
+    local spec = [[
+      it("denies root", function()
+        local policy = ctrexec_policy "%s/p.lua"
+        assert.equal("reject", policy:check(ctrexec_request { user = "0:0", args = { "id" } }).decision)
+        assert.equal("%s", policy:check(ctrexec_request { user = "5:5" }).decision)
+      end)]]
+    write("p_spec.lua", spec:format(folder, "accept"))
+    local function quiet(path)
+      -- busted's own report would be mixed into ours.
+      local execute = os.execute
+      os.execute = function(line) return execute(line .. " >/dev/null 2>&1") end -- luacheck: ignore 122
+      local status, message = command.test(path)
+      os.execute = execute -- luacheck: ignore 122
+      return status, message
+    end
+    if not io.popen "command -v busted":read "l" then pending "busted is not on the PATH" end
+    assert.equal(0, (quiet(folder)))
+    write("p_spec.lua", spec:format(folder, "reject"))
+    assert.is_true(quiet(folder) > 0)
+  end)
+end)

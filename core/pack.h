@@ -1,0 +1,25 @@
+/* Packing a plan: core/pack.c. Private to the core module. */
+#ifndef CTREXEC_PACK_H
+#define CTREXEC_PACK_H
+
+#include "core.h"
+#include "plan.h"
+
+/* The descriptors that the helper is started with, each at the number that it has here. */
+struct ctx_passed {
+    int fds[PLAN_MAX_FDS];
+    unsigned count;
+};
+
+/* Adds a descriptor, unless it is negative; raises an error when there are too many. */
+void ctx_pass(lua_State *L, struct ctx_passed *passed, int fd);
+
+/* The descriptor in field `name` of the table at `table`, -1 when absent. */
+int ctx_fd_field(lua_State *L, int table, const char *name);
+
+/* Fills the plan from the table at `table`, which holds what core/plan.h describes under the same names;
+ * leaves the data that follows the structure on top of the stack as a string. Raises an error for a field of
+ * a wrong type. */
+void ctx_pack(lua_State *L, int table, struct plan *plan, struct ctx_passed *passed);
+
+#endif

@@ -417,7 +417,7 @@ static void pack(struct packer *packer, struct ctx_passed *passed)
         bad_field(L, "cwd", "a string");
 }
 
-void ctx_pack(lua_State *L, int table, struct plan *plan, struct ctx_passed *passed)
+void ctx_pack_plan(lua_State *L, int table, struct plan *plan, struct ctx_passed *passed)
 {
     struct packer packer = {.L = L, .table = table, .plan = *plan};
     pack(&packer, passed);

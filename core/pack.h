@@ -20,6 +20,6 @@ int ctx_fd_field(lua_State *L, int table, const char *name);
 /* Fills the plan from the table at `table`, which holds what core/plan.h describes under the same names;
  * leaves the data that follows the structure on top of the stack as a string. Raises an error for a field of
  * a wrong type. */
-void ctx_pack(lua_State *L, int table, struct plan *plan, struct ctx_passed *passed);
+void ctx_pack_plan(lua_State *L, int table, struct plan *plan, struct ctx_passed *passed);
 
 #endif

@@ -568,7 +568,7 @@ static int start(lua_State *L)
     ctx_pass(L, &launch.passed, plan.cgroup_fd);
     ctx_pass(L, &launch.passed, plan.root_fd);
     ctx_pass(L, &launch.passed, launch.image);
-    ctx_pack(L, 1, &plan, &launch.passed);
+    ctx_pack_plan(L, 1, &plan, &launch.passed);
     for (int fd = 3; fd < 3 + plan.preserve_fds; fd++)
         ctx_pass(L, &launch.passed, fd);
     ctx_pass(L, &launch.passed, INT_MAX); /* room for the last two, so that nothing is raised from here on */

@@ -1,6 +1,7 @@
 /* Packing a plan: from the table of lua/ctrexec/plan.lua to the block that the helper reads. */
 #include "pack.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <string.h>
@@ -212,13 +213,25 @@ static struct plan_list bytes(struct packer *packer, int string)
     return list;
 }
 
-void ctx_pass(lua_State *L, struct ctx_passed *passed, int fd)
+int ctx_above_stdio(lua_State *L, struct ctx_passed *passed, int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0 || passed->copy_count == sizeof(passed->copies) / sizeof(passed->copies[0]))
+        luaL_error(L, "plan: descriptor %d cannot be copied", fd);
+    passed->copies[passed->copy_count++] = copy;
+    return copy;
+}
+
+int ctx_pass(lua_State *L, struct ctx_passed *passed, int fd)
 {
     if (fd < 0)
-        return;
+        return fd;
+    if (fd <= 2)
+        fd = ctx_above_stdio(L, passed, fd);
     if (passed->count == PLAN_MAX_FDS)
         luaL_error(L, "plan: more than %d descriptors", (int)PLAN_MAX_FDS);
     passed->fds[passed->count++] = fd;
+    return fd;
 }
 
 /* An array of descriptors, as int32 and into `passed`. */
@@ -234,9 +247,8 @@ static struct plan_list descriptors(struct packer *packer, int array, uint32_t c
     list.count = count;
     for (uint32_t i = 1; i <= count; i++) {
         lua_rawgeti(L, array, i);
-        const int32_t fd = ctx_check_fd(L, lua_gettop(L));
+        const int32_t fd = ctx_pass(L, passed, ctx_check_fd(L, lua_gettop(L)));
         lua_pop(L, 1);
-        ctx_pass(L, passed, fd);
         luaL_addlstring(&packer->data, (const char *)&fd, sizeof(fd));
     }
     return list;
@@ -258,8 +270,7 @@ static struct plan_list mounts(struct packer *packer, int array, uint32_t count,
         if (!lua_istable(L, -1))
             bad_field(L, "mounts", "tables");
         memset(&entries[i], 0, sizeof(entries[i]));
-        entries[i].fd = ctx_fd_field(L, lua_gettop(L), "fd");
-        ctx_pass(L, passed, entries[i].fd);
+        entries[i].fd = ctx_pass(L, passed, ctx_fd_field(L, lua_gettop(L), "fd"));
         lua_getfield(L, -1, "target");
         lua_remove(L, -2);
         text_on_top(L, "mounts", &length);

@@ -9,10 +9,17 @@
 struct ctx_passed {
     int fds[PLAN_MAX_FDS];
     unsigned count;
+    int copies[16]; /* made by ctx_above_stdio, to be closed after the start */
+    unsigned copy_count;
 };
 
-/* Adds a descriptor, unless it is negative; raises an error when there are too many. */
-void ctx_pass(lua_State *L, struct ctx_passed *passed, int fd);
+/* A copy of the descriptor above the numbers of stdio, where the command's stdio would overwrite it: a host
+ * program that closed its own stdio gets numbers below 3 for anything. */
+int ctx_above_stdio(lua_State *L, struct ctx_passed *passed, int fd);
+
+/* Adds a descriptor, unless it is negative; raises an error when there are too many. The number it will have.
+ */
+int ctx_pass(lua_State *L, struct ctx_passed *passed, int fd);
 
 /* The descriptor in field `name` of the table at `table`, -1 when absent. */
 int ctx_fd_field(lua_State *L, int table, const char *name);

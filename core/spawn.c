@@ -507,18 +507,22 @@ static int above_stdio(int fd)
     return copy;
 }
 
-/* Where the command's stream comes from: what the plan names, else our own stream, else nothing. A source
- * that a dup2 for another stream would overwrite is moved away first. What is opened here goes into `copies`.
- */
-static int stdio_source(lua_State *L, int table, const char *name, int number, struct ctx_passed *copies)
+/* Where the command's stream comes from: what the plan names, else our own stream, else nothing. A
+ * close-on-exec descriptor at the number of a stream is none: the host program has closed its stdio, and this
+ * is something of its own. A source that a dup2 for another stream would overwrite is moved away first. */
+static int stdio_source(lua_State *L, int table, const char *name, int number, struct ctx_passed *passed)
 {
     int fd = ctx_fd_field(L, table, name);
-    if (fd < 0 && fcntl(number, F_GETFD) >= 0)
+    int flags = fd < 0 ? fcntl(number, F_GETFD) : 0;
+    if (fd < 0 && flags >= 0 && (flags & FD_CLOEXEC) == 0)
         return number;
     if (fd > 2 || fd == number)
         return fd;
-    fd = fd < 0 ? above_stdio(open("/dev/null", O_RDWR | O_CLOEXEC)) : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    ctx_pass(L, copies, fd);
+    if (fd >= 0)
+        return ctx_above_stdio(L, passed, fd);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    fd = ctx_above_stdio(L, passed, null);
+    close(null);
     return fd;
 }
 
@@ -549,7 +553,6 @@ static int start(lua_State *L)
 {
     struct plan plan = {0};
     struct ctx_launch launch = {.image = -1};
-    struct ctx_passed copies = {.count = 0};
     int pair[2] = {-1, -1};
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
@@ -561,13 +564,10 @@ static int start(lua_State *L)
     if (launch.image < 0)
         return ctx_error(L, errno, "make the helper's sealed memfd");
 
-    plan.init_fd = ctx_fd_field(L, 1, "init");
-    plan.cgroup_fd = ctx_fd_field(L, 1, "cgroup");
-    plan.root_fd = ctx_fd_field(L, 1, "root");
-    ctx_pass(L, &launch.passed, plan.init_fd);
-    ctx_pass(L, &launch.passed, plan.cgroup_fd);
-    ctx_pass(L, &launch.passed, plan.root_fd);
-    ctx_pass(L, &launch.passed, launch.image);
+    plan.init_fd = ctx_pass(L, &launch.passed, ctx_fd_field(L, 1, "init"));
+    plan.cgroup_fd = ctx_pass(L, &launch.passed, ctx_fd_field(L, 1, "cgroup"));
+    plan.root_fd = ctx_pass(L, &launch.passed, ctx_fd_field(L, 1, "root"));
+    launch.image = ctx_pass(L, &launch.passed, launch.image);
     ctx_pack_plan(L, 1, &plan, &launch.passed);
     for (int fd = 3; fd < 3 + plan.preserve_fds; fd++)
         ctx_pass(L, &launch.passed, fd);
@@ -575,9 +575,9 @@ static int start(lua_State *L)
     ctx_pass(L, &launch.passed, INT_MAX);
     launch.passed.count -= 2;
 
-    launch.stdio[0] = stdio_source(L, 1, "stdin", 0, &copies);
-    launch.stdio[1] = stdio_source(L, 1, "stdout", 1, &copies);
-    launch.stdio[2] = stdio_source(L, 1, "stderr", 2, &copies);
+    launch.stdio[0] = stdio_source(L, 1, "stdin", 0, &launch.passed);
+    launch.stdio[1] = stdio_source(L, 1, "stdout", 1, &launch.passed);
+    launch.stdio[2] = stdio_source(L, 1, "stderr", 2, &launch.passed);
     pid_t pid = -1;
     if (make_sockets(pair) == 0) {
         plan.control_fd = pair[1];
@@ -590,8 +590,8 @@ static int start(lua_State *L)
         pid = ctx_launch(&launch, &entry->first_pidfd);
     }
     int error = errno;
-    for (unsigned i = 0; i < copies.count; i++)
-        close(copies.fds[i]);
+    for (unsigned i = 0; i < launch.passed.copy_count; i++)
+        close(launch.passed.copies[i]);
     if (pair[1] >= 0)
         close(pair[1]);
     if (pid < 0) {

@@ -31,10 +31,9 @@ end
 
 --- Makes a request as `chain:check` takes it.
 -- @tparam[opt] table spec the fields of a spec for `container:exec` (`args`, `env`, `user`, `terminal`, ...; by default
--- `sh` as root with
--- docker's capabilities), and `options`, `container` (`annotations`, `labels`, `id`, ...), `caller`,
--- `config` and `lookup`, each laid over a plain default; `files` maps paths in the container to what `request:stat` says
--- of them
+-- `sh` as root with docker's capabilities); `options`, `container` (`annotations`, `labels`, `id`, ...) and `caller`,
+-- each laid over a plain default; `config`, `lookup`; `files`, which maps paths in the container to what `request:stat`
+-- says of them
 -- @treturn table request
 -- @raise when the spec is not valid
 function testing.request(spec)

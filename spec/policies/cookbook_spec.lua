@@ -1,0 +1,69 @@
+local function contents(path)
+  local file = assert(io.open(path))
+  local text = file:read "a"
+  file:close()
+  return text
+end
+
+describe("the policy cookbook", function()
+  local cookbook = contents "docs/policy-cookbook.md"
+
+  it("shows every policy of the gallery as it is", function()
+    local list = io.popen "ls scripts/policies/*.lua"
+    local count = 0
+    for path in list:lines() do
+      count = count + 1
+      assert.is_truthy(cookbook:find(contents(path), 1, true), path .. " differs from docs/policy-cookbook.md")
+    end
+    list:close()
+    assert.is_true(count >= 12)
+  end)
+
+  it("is about policies of ten to forty lines", function()
+    local list = io.popen "ls scripts/policies/*.lua"
+    for path in list:lines() do
+      local _, lines = contents(path):gsub("\n", "")
+      assert.is_true(lines >= 10 and lines <= 40, ("%s has %d lines"):format(path, lines))
+    end
+    list:close()
+  end)
+end)
+
+describe("the policy guide", function()
+  local guide = contents "docs/policy.md"
+  local blocks = {}
+  for block in guide:gmatch "```lua\n(.-)```" do blocks[#blocks + 1] = block end
+
+  local function in_folder(name, text, test)
+    local folder = os.tmpname()
+    os.remove(folder)
+    os.execute(("umask 022; mkdir '%s'"):format(folder))
+    local file = assert(io.open(folder .. "/" .. name, "w"))
+    file:write(text)
+    file:close()
+    os.execute(("chmod 644 '%s/%s'"):format(folder, name))
+    local ok, problem = pcall(test, folder)
+    os.execute(("rm -rf '%s'"):format(folder))
+    assert.is_true(ok, problem)
+  end
+
+  it("starts with a policy that works", function()
+    local there, core = pcall(require, "ctrexec.core")
+    if not there then pending(tostring(core)) end
+    local testing = require "ctrexec.policy.testing"
+    in_folder("no-root.lua", blocks[1], function(folder)
+      local policy = testing.policy(folder .. "/no-root.lua")
+      assert.equal("denied by policy no-root: not as root", policy:check(testing.request()).message)
+      assert.equal("accept", policy:check(testing.request { user = "1000" }).decision)
+    end)
+  end)
+
+  it("shows a configuration that loads", function()
+    local there, core = pcall(require, "ctrexec.core")
+    if not there then pending(tostring(core)) end
+    in_folder("config.lua", blocks[2], function(folder)
+      local settings = assert(require "ctrexec.config".load(folder))
+      assert.equal("/var/log/ctrexec.jsonl", settings.audit.file)
+    end)
+  end)
+end)

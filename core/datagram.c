@@ -1,6 +1,6 @@
 /***
 One datagram to a UNIX socket: what a syslog daemon or journald reads.
-@submodule ctrexec.core
+@module ctrexec.core.datagram
 */
 #include "core.h"
 
@@ -31,7 +31,7 @@ static int send_to(const struct sockaddr_un *address, const char *data, size_t l
 
 /***
 Sends one datagram; does not wait for room.
-@function datagram.send
+@function send
 @string path the socket's path, at most 107 bytes
 @string data
 @treturn[1] bool true

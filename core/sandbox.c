@@ -11,7 +11,7 @@ locale, working directory) is gone with it.
 
 The parent keeps its stdio, its children and its signal handlers to itself: the child has /dev/null for stdio,
 none of the parent's descriptors and default signal actions.
-@submodule ctrexec.core
+@module ctrexec.core.sandbox
 */
 #include "sandbox.h"
 #include "core.h"
@@ -557,7 +557,7 @@ Starts a process that runs a chunk of Lua in a fresh state with the standard lib
 The chunk is called with the argument and a table of functions: `receive()` and `send(value)`; `begin(unit)`
 and `finish()`, between which the time and memory limits hold (setitimer(2); `finish` returns true if memory
 ran out); `pack(value)` and `unpack(bytes)`. The process ends when the chunk returns or the channel is closed.
-@function sandbox.start
+@function start
 @tparam table options `chunk` (string: source or binary chunk), `argument` (a plain value), `time_limit`
 (seconds, each unit), `memory_limit` (bytes, each unit), `patience` (seconds that `receive` waits at most)
 @treturn[1] userdata the sandbox
@@ -619,7 +619,7 @@ static int sandbox_pid(lua_State *L)
 
 /***
 Packs a plain value into bytes.
-@function sandbox.pack
+@function pack
 @param value nil, a boolean, a number, a string or a table of such
 @treturn[1] string the bytes; the same for a table that has not been changed in between
 @treturn[2] nil
@@ -628,7 +628,7 @@ Packs a plain value into bytes.
 
 /***
 Unpacks what `pack` made. The bytes may be hostile.
-@function sandbox.unpack
+@function unpack
 @tparam string bytes
 @return[1] the value
 @treturn[2] nil

@@ -94,13 +94,13 @@ local function add_file(chain, reader, path, name)
 end
 
 local function add_folder(chain, reader, path)
-  local names, message, code = reader:list(path)
+  local names, real, code = reader:list(path)
   if not names then
-    if code ~= "not_found" then add_failure(chain, path, message) end
+    if code ~= "not_found" then add_failure(chain, path, real) end
     return
   end
   for _, name in ipairs(names) do
-    if name:find "^[^.].*%.lua$" then add_file(chain, reader, path .. "/" .. name) end
+    if name:find "^[^.].*%.lua$" then add_file(chain, reader, real .. "/" .. name) end
   end
 end
 

@@ -12,7 +12,7 @@ local trust = {}
 local OTHERS_WRITE, STICKY = tonumber("022", 8), tonumber("1000", 8)
 local DIRECTORY = { path = true, directory = true, nofollow = true }
 local FILE = { read = true, nofollow = true, nonblock = true }
-local ENOENT, ENOTDIR, EACCES, EFBIG = 2, 20, 13, 27
+local ENOENT, EACCES, ENOTDIR, EFBIG, ELOOP = 2, 13, 20, 27, 40
 
 --- The largest file that is read, in bytes.
 trust.MAX_SIZE = 1024 * 1024
@@ -94,6 +94,14 @@ local function read_checked(reader, fd, path)
   return text
 end
 
+local function read_entry(reader, above, name, path)
+  local fd <close>, problem, errno = core.file.openat(above, name, FILE)
+  if not fd then return nil, problem, code_of(errno), errno end
+  local text, message, code = read_checked(reader, fd, path)
+  if not text then return nil, message, code end
+  return text, path
+end
+
 --- Reads a file after checking it and every folder above it.
 -- @tparam string path
 -- @treturn[1] string the text
@@ -102,24 +110,29 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string "untrusted", "not_found" or "system"
 function Reader:read(path)
-  local real, message, code = resolve(path)
-  if not real then return nil, message, code end
-  local folder, name = real:match "^(.*)/([^/]+)$"
+  -- Most files lie in a folder that was just listed, and are no links: then there is nothing to resolve.
+  local folder, name = path:match "^(.*)/([^/]+)$"
+  local known = self.folders[folder]
+  if known and known.strict then
+    local text, message, code, errno = read_entry(self, known.fd, name, path)
+    if errno ~= ELOOP then return text, message, code end
+  end
+  local real, problem, code = resolve(path)
+  if not real then return nil, problem, code end
+  folder, name = real:match "^(.*)/([^/]+)$"
   if not folder then return nil, path .. " is not a plain file", "untrusted" end
   local above
-  above, message, code = open_folder(self, folder == "" and "/" or folder, true)
-  if not above then return nil, message, code end
-  local fd <close>, problem, errno = core.file.openat(above, name, FILE)
-  if not fd then return nil, problem, code_of(errno) end
+  above, problem, code = open_folder(self, folder == "" and "/" or folder, true)
+  if not above then return nil, problem, code end
   local text
-  text, message, code = read_checked(self, fd, real)
-  if not text then return nil, message, code end
-  return text, real
+  text, problem, code = read_entry(self, above, name, real)
+  return text, problem, code
 end
 
 --- The names in a folder, after checking it and every folder above it.
 -- @tparam string path
 -- @treturn[1] {string,...} names, sorted bytewise
+-- @treturn[1] string the resolved path: files read by it need no further resolving
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string "untrusted", "not_found" or "system"
@@ -132,7 +145,7 @@ function Reader:list(path)
   local names, problem, errno = core.file.list(fd)
   if not names then return nil, problem, code_of(errno) end
   table.sort(names)
-  return names
+  return names, real
 end
 
 --- Closes the folders that the reader keeps open.

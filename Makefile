@@ -56,6 +56,8 @@ CORE_SRC = $(filter-out $(SECCOMP_SRC) $(HELPER_ONLY),$(wildcard core/*.c))
 CORE_SO = $(BUILD)/lua/ctrexec/core.so
 SECCOMP_SO = $(if $(wildcard core/seccomp.c),$(BUILD)/lua/ctrexec/core/seccomp.so)
 HELPER = $(if $(wildcard core/enter.c),$(BUILD)/lua/ctrexec/enter)
+# Made with the core module, which a plain lua5.4 cannot load when it is sanitized; the sources do as well there.
+PRECOMPILED = $(if $(SANITIZE),,$(BUILD)/lua/ctrexec/precompiled)
 CORE_OBJ = $(CORE_SRC:core/%.c=$(BUILD)/core/%.o) $(if $(HELPER),$(BUILD)/core/enter_image.o)
 SECCOMP_OBJ = $(SECCOMP_SRC:core/%.c=$(BUILD)/core/%.o)
 HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
@@ -65,7 +67,7 @@ HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
 .PHONY: build help deps test test-helpers lint lint-c lint-lua lint-sh lint-text docs install deb demo \
   clean FORCE
 
-build: $(CORE_SO) $(SECCOMP_SO) $(HELPER)
+build: $(CORE_SO) $(SECCOMP_SO) $(HELPER) $(PRECOMPILED)
 
 help:
 	@echo "build (default)  deps  demo  test  lint  docs  install DESTDIR= PREFIX=  deb  clean"
@@ -107,6 +109,10 @@ $(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ) $(BUILD)/objects
 $(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
 	$(HELPER_CC) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ)
+
+# The Lua modules, compiled: scripts/ctrexec.lua takes from it what is not older than its source.
+$(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find lua -name '*.lua')
+	scripts/precompile.lua lua $@
 
 # The interpreter the sanitized tests run under: the system's, made to load the ASan runtime before anything else.
 # (LD_PRELOAD would reach every program that a test starts.)
@@ -186,6 +192,7 @@ install: build
 	install -m 644 $(CORE_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core.so
 	install -m 644 $(SECCOMP_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core/seccomp.so
 	install -m 755 $(HELPER) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/enter
+	$(if $(PRECOMPILED),scripts/precompile.lua $(DESTDIR)$(LUA_SHAREDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/precompiled)
 	install -m 755 scripts/ctrexec.lua $(DESTDIR)$(BINDIR)/ctrexec
 	test -z '$(EMBED_PATH)' || \
 	  $(LUA) -E -e 'os.exit(package.path:find("$(LUA_SHAREDIR)/?.lua", 1, true) ~= nil)' || \

@@ -1,0 +1,40 @@
+#!/usr/bin/lua5.4 -E
+-- Compiles the modules that an exec loads into one file: scripts/precompile.lua FOLDER OUTPUT, where FOLDER is the one
+-- that holds ctrexec/init.lua. scripts/ctrexec.lua uses an entry only while the source it finds has the size and the
+-- time of last change noted here, so a replaced or edited module always wins.
+local folder, output = arg[1], arg[2]
+package.cpath = output:match "^(.*)/ctrexec/[^/]*$" .. "/?.so;" .. package.cpath
+local file = require "ctrexec.core".file
+
+-- What no exec loads is left out.
+local SKIPPED = { ["ctrexec.help"] = true, ["ctrexec.completion"] = true, ["ctrexec.busted"] = true }
+
+local function modules(path, name, found)
+  for _, entry in ipairs(assert(file.list(path))) do
+    local child = path .. "/" .. entry
+    if entry == "init.lua" then
+      found[name] = child
+    elseif entry:find "%.lua$" then
+      found[name .. "." .. entry:match "^(.*)%.lua$"] = child
+    elseif assert(file.stat(child)).type == "directory" then
+      modules(child, name .. "." .. entry, found)
+    end
+  end
+  return found
+end
+
+local names, found = {}, modules(folder .. "/ctrexec", "ctrexec", {})
+for name in pairs(found) do
+  if not SKIPPED[name] then names[#names + 1] = name end
+end
+table.sort(names)
+
+local pieces = { "return {" }
+for _, name in ipairs(names) do
+  local about = assert(file.stat(found[name]))
+  local code = string.dump(assert(loadfile(found[name])), true)
+  pieces[#pieces + 1] = ("[%q] = { size = %d, mtime = %s, code = %q },"):format(
+    name, about.size, ("%a"):format(about.mtime), code)
+end
+pieces[#pieces + 1] = "}"
+assert(file.write_atomic(output, string.dump(assert(load(table.concat(pieces, "\n"))), true), 420)) -- 0644

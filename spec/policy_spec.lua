@@ -360,6 +360,8 @@ local BROKEN = {
   { "gives an endless timeout", body "request.options.timeout = 1 / 0", "options.timeout: expected a number" },
   { "gives a relative tool", body "request.options.tools = { 'busybox' }", "options.tools: expected an array" },
   { "gives a bad login uid", body "request.options.login_uid = -1", "options.login_uid: expected a user id" },
+  { "breaks the line of the message", body "request.process.rlimits = { { type = 'a\\nb', soft = 1, hard = 1 } }",
+    "wrong rlimit value: a\\x0ab" },
   { "runs as an unknown user", body "request:run_as 'nobody'", 'the container has no user "nobody"' },
   { "adds a capability that is no name", body "request.caps:add {}", "a capability's name is expected" },
 }

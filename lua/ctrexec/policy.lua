@@ -259,7 +259,13 @@ local function follow(request, reply, changes)
   return current
 end
 
+-- Both come from the policy in part, and end up in one line of a log.
+local function one_line(text)
+  return (tostring(text):gsub("%c", function(char) return ("\\x%02x"):format(char:byte()) end))
+end
+
 local function rejection(result, name, reason)
+  name, reason = one_line(name), one_line(reason)
   result.decision, result.policy, result.reason = "reject", name, reason
   result.message = ("denied by policy %s: %s"):format(name, reason)
   return result
@@ -293,7 +299,7 @@ function Chain:check(request)
   local last, blamed, fault = follow(request, reply, result.changes)
   result.process, result.options = last.process, last.options
   if blamed then return rejection(result, blamed, fault) end
-  if reply.denied then return rejection(result, tostring(reply.name), tostring(reply.reason)) end
+  if reply.denied then return rejection(result, reply.name, reply.reason) end
   result.decision = "accept"
   return result
 end

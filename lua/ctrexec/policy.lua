@@ -104,11 +104,18 @@ local function add_folder(chain, reader, path)
   end
 end
 
--- Read, not required: it is run in the sandbox, which compiles it while this process goes on.
-local function worker_source()
-  local path = assert(package.searchpath("ctrexec.policy.worker", package.path))
-  local file <close> = assert(io.open(path, "rb"))
-  return assert(file:read "a")
+-- The worker is not run here but in the sandbox. It is found as `require` would find it, so that a compiled or a
+-- replaced one is taken, and compiled once at most in the life of this process.
+local compiled
+local function worker_chunk()
+  for _, search in ipairs(compiled and {} or package.searchers) do
+    local loader = search "ctrexec.policy.worker"
+    if type(loader) == "function" then
+      compiled = string.dump(loader, true)
+      break
+    end
+  end
+  return compiled or error "module 'ctrexec.policy.worker' not found"
 end
 
 local MIB = 1024 * 1024
@@ -121,7 +128,7 @@ local function start(chain)
     policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
   end
   local sandbox, message = core.sandbox.start {
-    chunk = worker_source(),
+    chunk = worker_chunk(),
     argument = { policies = policies, memory_mib = math.max(1, limits.policy_memory // MIB | 0) },
     time_limit = limits.policy_time,
     memory_limit = limits.policy_memory,

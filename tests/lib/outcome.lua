@@ -20,8 +20,9 @@ local function normalise(text, run)
   text = text:gsub('"time":"%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d[Z+-][%d:]*"', '"time":"RFC3339"')
   text = text:gsub("pid %d+ to cgroups: failed to write %d+", "pid N to cgroups: failed to write N")
   text = text:gsub("(Sig%u%l+):\t(%x+)", without_libc_signals)
+  text = text:gsub("ctrexec%-fixture%.%w%w%w%w%w%w", "CGROUP")
   -- runc walks the v1 controllers in the random order of a Go map.
-  text = text:gsub("/sys/fs/cgroup/[^/ ]+/ctrexec", "/sys/fs/cgroup/CONTROLLER/ctrexec")
+  text = text:gsub("/sys/fs/cgroup/[^/ ]+/CGROUP", "/sys/fs/cgroup/CONTROLLER/CGROUP")
   return (text:gsub('runc: \\"exec', 'TOOL: \\"exec'):gsub('ctrexec: \\"exec', 'TOOL: \\"exec'))
 end
 

@@ -224,9 +224,9 @@ local function init_pid(ct)
   return tostring(math.tointeger(decoded.init_process_pid or decoded.pid))
 end
 
---- Builds what all containers share.
--- @treturn boolean|nil true, or nil and the reason why no container can be made here
-function variants.prepare(runtime)
+--- Can containers of that runtime be made here?
+-- @treturn boolean|nil true, or nil and the reason why not
+function variants.available(runtime)
   for _, program in ipairs { runtime, "busybox", "setsid", "timeout" } do
     if not tool.has(program) then
       return nil, program .. " is not installed"
@@ -241,12 +241,12 @@ function variants.prepare(runtime)
   if not lfs.attributes(report) then
     return nil, report .. " is not built: make test-helpers"
   end
-  scratch = scratch or tool.output "mktemp -d"
   return true
 end
 
 --- A directory for a run, empty.
 function variants.directory(name)
+  scratch = scratch or tool.output "mktemp -d"
   local path = scratch .. "/" .. name
   os.execute("rm -rf " .. tool.quote(path))
   assert(lfs.mkdir(path))

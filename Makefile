@@ -67,11 +67,14 @@ HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
 .PHONY: build help deps test test-helpers lint lint-c lint-lua lint-sh lint-text docs install deb demo \
   clean FORCE
 
+# One short line a step; the whole command with V=1.
+say = $(if $(V),,@printf '  %-5s%s\n' $(1) $@;)
+
 build: $(CORE_SO) $(SECCOMP_SO) $(HELPER) $(PRECOMPILED)
 
 help:
 	@echo "build (default)  deps  demo  test  lint  docs  install DESTDIR= PREFIX=  deb  clean"
-	@echo "variables: CC=clang  SANITIZE=1"
+	@echo "variables: CC=clang  SANITIZE=1  V=1"
 
 # A change of compiler or flags rebuilds everything that was built with the old ones.
 $(BUILD)/flags: FORCE
@@ -81,16 +84,16 @@ $(BUILD)/flags: FORCE
 
 $(BUILD)/core/%.o: core/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC) $(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The helper's bytes live inside the core module.
 $(BUILD)/core/enter_image.o: core/enter_image.S $(HELPER) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) -DCTX_ENTER_IMAGE='"$(HELPER)"' -c -o $@ $<
+	$(call say,AS) $(CC) -DCTX_ENTER_IMAGE='"$(HELPER)"' -c -o $@ $<
 
 $(BUILD)/helper/%.o: core/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(HELPER_CC) $(HELPER_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC) $(HELPER_CC) $(HELPER_CFLAGS) -MMD -MP -c -o $@ $<
 
 # A list of the objects, so that a source file that is removed relinks the module.
 $(BUILD)/objects: FORCE
@@ -100,15 +103,15 @@ $(BUILD)/objects: FORCE
 
 $(CORE_SO): $(CORE_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(CC) $(CORE_LDFLAGS) -o $@ $(CORE_OBJ)
+	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@ $(CORE_OBJ)
 
 $(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(CC) $(CORE_LDFLAGS) -o $@ $(SECCOMP_OBJ) -lseccomp
+	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@ $(SECCOMP_OBJ) -lseccomp
 
 $(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(HELPER_CC) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ)
+	$(call say,LINK) $(HELPER_CC) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ)
 
 # The Lua modules, compiled: scripts/ctrexec.lua takes from it what is not older than its source.
 $(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find lua -name '*.lua')
@@ -136,11 +139,11 @@ TEST_HELPERS = $(HELPER_TEST_MODULES:tests/helpers/%.c=$(BUILD)/tests/%.so) \
 
 $(BUILD)/tests/%.so: tests/helpers/%.c
 	@mkdir -p $(@D)
-	$(CC) $(DIALECT) $(WARN) -O2 -g -fPIC -shared -isystem $(LUA_INCDIR) -o $@ $< -lseccomp
+	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -fPIC -shared -isystem $(LUA_INCDIR) -o $@ $< -lseccomp
 
 $(BUILD)/tests/%: tests/helpers/%.c
 	@mkdir -p $(@D)
-	$(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $<
+	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $<
 
 test-helpers: $(TEST_HELPERS)
 

@@ -34,8 +34,8 @@
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 
+#include "enter.h"
 #include "passwd.h"
-#include "plan.h"
 
 #define ENTER_FAILED 255
 #define DEVPTS_MAGIC 0x1cd1
@@ -44,7 +44,6 @@
 #define IOPRIO_WHO_PROCESS 1
 #define FILE_LIMIT (8 << 20) /* a passwd file beyond this is an attack on our time, not a user list */
 #define LAST_CAPABILITY 63
-#define MOVE_MOUNT_EMPTY_PATH 0x4 /* MOVE_MOUNT_F_EMPTY_PATH; <linux/mount.h> collides with <sys/mount.h> */
 
 /* The kernel's struct sched_attr: glibc and the kernel headers disagree on who defines it. */
 struct scheduler_attributes {
@@ -81,8 +80,8 @@ static void tell(const struct plan *plan, const struct plan_message *message, in
         ;
 }
 
-static _Noreturn void fail_at(const struct plan *plan, enum plan_step step, int error, int value,
-                              const char *detail)
+_Noreturn void enter_fail(const struct plan *plan, enum plan_step step, int error, int value,
+                          const char *detail)
 {
     struct plan_message message = {.kind = MSG_ERROR, .step = step, .error = error, .value = value};
     if (detail != NULL) {
@@ -95,7 +94,7 @@ static _Noreturn void fail_at(const struct plan *plan, enum plan_step step, int 
 
 static _Noreturn void fail(const struct plan *plan, enum plan_step step)
 {
-    fail_at(plan, step, errno, 0, NULL);
+    enter_fail(plan, step, errno, 0, NULL);
 }
 
 /* The caller may have been killed before the parent-death signal was armed: its end of the socket tells. */
@@ -136,9 +135,9 @@ static int open_own_file(const struct plan *plan, const char *name, enum plan_st
     struct statfs fs;
     int fd = open(name, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
-        fail_at(plan, step, errno, 0, name);
+        enter_fail(plan, step, errno, 0, name);
     if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_MAGIC)
-        fail_at(plan, step, ENOSYS, 0, name);
+        enter_fail(plan, step, ENOSYS, 0, name);
     return fd;
 }
 
@@ -217,12 +216,12 @@ static void raise_hard_limits(const struct plan *plan)
     for (uint32_t i = 0; i < plan->rlimits.count; i++) {
         struct rlimit now;
         if (getrlimit((int)limits[i].resource, &now) < 0)
-            fail_at(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+            enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
         if (limits[i].hard <= now.rlim_max)
             continue;
         now.rlim_max = limits[i].hard;
         if (setrlimit((int)limits[i].resource, &now) < 0)
-            fail_at(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+            enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
     }
 }
 
@@ -232,7 +231,7 @@ static void set_limits(const struct plan *plan)
     for (uint32_t i = 0; i < plan->rlimits.count; i++) {
         const struct rlimit wanted = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
         if (setrlimit((int)limits[i].resource, &wanted) < 0)
-            fail_at(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+            enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
     }
 }
 
@@ -250,7 +249,7 @@ static void join_tasks(const struct plan *plan)
     const int32_t *files = plan_list(plan, plan->tasks);
     for (uint32_t i = 0; i < plan->tasks.count; i++) {
         if (write(files[i], "0", 1) != 1)
-            fail_at(plan, STEP_TASKS, errno, (int)i, NULL);
+            enter_fail(plan, STEP_TASKS, errno, (int)i, NULL);
         close(files[i]);
     }
 }
@@ -293,7 +292,7 @@ static void become_member(struct plan *plan, struct plan *shared)
     if (pid > 0)
         _exit(0);
     if (pid < 0)
-        fail_at(plan, STEP_CLONE_INTO_CGROUP, (int)-pid, 0, NULL);
+        enter_fail(plan, STEP_CLONE_INTO_CGROUP, (int)-pid, 0, NULL);
     close(plan->cgroup_fd);
     die_with_caller(plan);
 }
@@ -349,22 +348,6 @@ static void new_session(const struct plan *plan)
         fail(plan, STEP_KEYRING);
 }
 
-/* Lent trees are mounted in a copy of the container's mount namespace that only the command has. */
-static void mount_trees(const struct plan *plan)
-{
-    const struct plan_mount *mounts = plan_list(plan, plan->mounts);
-    if (plan->mounts.count == 0)
-        return;
-    if (syscall(SYS_unshare, CLONE_NEWNS) < 0 ||
-        syscall(SYS_mount, NULL, "/", NULL, 0x4000UL | 0x40000UL, NULL) < 0)
-        fail(plan, STEP_MOUNT);
-    for (uint32_t i = 0; i < plan->mounts.count; i++) {
-        const char *target = plan_text(plan, mounts[i].target);
-        if (syscall(SYS_move_mount, mounts[i].fd, "", AT_FDCWD, target, MOVE_MOUNT_EMPTY_PATH) < 0)
-            fail_at(plan, STEP_MOUNT, errno, 0, target);
-    }
-}
-
 static int open_beneath(int folder, const char *name, uint64_t flags)
 {
     const struct open_how how = {
@@ -382,26 +365,26 @@ static void open_terminal(const struct plan *plan)
     struct statfs fs;
     int folder = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
-        fail_at(plan, STEP_TERMINAL, errno, 0, "open /dev/pts");
+        enter_fail(plan, STEP_TERMINAL, errno, 0, "open /dev/pts");
     if (fstatfs(folder, &fs) < 0 || fs.f_type != DEVPTS_MAGIC)
-        fail_at(plan, STEP_TERMINAL, ENODEV, 0, "/dev/pts is not a devpts");
+        enter_fail(plan, STEP_TERMINAL, ENODEV, 0, "/dev/pts is not a devpts");
     int master = open_beneath(folder, "ptmx", O_RDWR | O_NOCTTY);
     close(folder);
     int unlock = 0;
     if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
-        fail_at(plan, STEP_TERMINAL, errno, 0, "open /dev/pts/ptmx");
+        enter_fail(plan, STEP_TERMINAL, errno, 0, "open /dev/pts/ptmx");
     int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (slave < 0)
-        fail_at(plan, STEP_TERMINAL, errno, 0, "open the terminal's peer");
+        enter_fail(plan, STEP_TERMINAL, errno, 0, "open the terminal's peer");
     const struct winsize size = {.ws_row = plan->rows, .ws_col = plan->columns};
     if ((size.ws_row != 0 || size.ws_col != 0) && ioctl(master, TIOCSWINSZ, &size) < 0)
-        fail_at(plan, STEP_TERMINAL, errno, 0, "set the window size");
+        enter_fail(plan, STEP_TERMINAL, errno, 0, "set the window size");
     for (int fd = 0; fd <= 2; fd++)
         if (dup2(slave, fd) < 0)
-            fail_at(plan, STEP_TERMINAL, errno, 0, "put the terminal on stdio");
+            enter_fail(plan, STEP_TERMINAL, errno, 0, "put the terminal on stdio");
     close(slave);
     if (ioctl(0, TIOCSCTTY, 0) < 0)
-        fail_at(plan, STEP_TERMINAL, errno, 0, "make it the controlling terminal");
+        enter_fail(plan, STEP_TERMINAL, errno, 0, "make it the controlling terminal");
     const struct plan_message message = {.kind = MSG_TERMINAL};
     tell(plan, &message, master);
     close(master);
@@ -458,7 +441,7 @@ static bool change_directory(const struct plan *plan, bool last)
         return true;
     if (!last && (errno == EACCES || errno == EPERM))
         return false;
-    fail_at(plan, STEP_CWD, errno, 0, cwd);
+    enter_fail(plan, STEP_CWD, errno, 0, cwd);
 }
 
 /* A directory that was reached through a leaked descriptor or swapped under us lies outside the root; the
@@ -472,7 +455,7 @@ static void prove_directory(const struct plan *plan)
     if (length < 0)
         fail(plan, STEP_CWD_OUTSIDE);
     if (path[0] != '/')
-        fail_at(plan, STEP_CWD_OUTSIDE, ENOENT, 0, path);
+        enter_fail(plan, STEP_CWD_OUTSIDE, ENOENT, 0, path);
 }
 
 /* The file is the container's: a fifo must not block us, and a device is not read. -1 and errno. */
@@ -528,10 +511,10 @@ static _Noreturn void copy_file(const struct plan *plan)
             fail(plan, STEP_READ);
         total += (size_t)got;
     }
-    fail_at(plan, STEP_READ, EFBIG, 0, NULL);
+    enter_fail(plan, STEP_READ, EFBIG, 0, NULL);
 }
 
-/* env has a spare slot behind its last string for this. */
+/* An empty HOME gets the value where it stands; else it goes into the spare slot behind the last string. */
 static void set_home(struct plan *plan, char *buffer)
 {
     static const char name[] = "HOME=";
@@ -542,7 +525,14 @@ static void set_home(struct plan *plan, char *buffer)
     memcpy(buffer + sizeof(name) - 1, home, length);
     buffer[sizeof(name) - 1 + length] = '\0';
     uint64_t *env = (uint64_t *)((char *)plan + plan->env.offset);
-    env[plan->env.count++] = (uint64_t)(uintptr_t)buffer;
+    uint32_t slot = 0;
+    while (slot < plan->env.count && strcmp((char *)plan + env[slot], name) != 0)
+        slot++;
+    if (slot == plan->env.count)
+        plan->env.count++;
+    /* relative to the plan like the others; the sum in pointers() undoes the difference, wrap-around included
+     */
+    env[slot] = (uint64_t)(uintptr_t)buffer - (uint64_t)(uintptr_t)plan;
 }
 
 /* The command may want to reopen its streams by name. Devices belong to the host and stay as they are, but
@@ -637,7 +627,7 @@ static void install_filter(const struct plan *plan)
     if (fd < 0) {
         int error = errno;
         atomic_store(&handover.listener, -2);
-        fail_at(plan, STEP_SECCOMP, error, 0, NULL);
+        enter_fail(plan, STEP_SECCOMP, error, 0, NULL);
     }
     atomic_store(&handover.listener, (int)fd);
     while (atomic_load(&handover.done) == 0)
@@ -656,7 +646,7 @@ static void drop_bounding(const struct plan *plan)
         if (errno == EINVAL)
             return; /* above the kernel's last capability */
         if (prctl(PR_CAPBSET_READ, bit, 0, 0, 0) == 1)
-            fail_at(plan, STEP_BOUNDING, EPERM, bit, NULL);
+            enter_fail(plan, STEP_BOUNDING, EPERM, bit, NULL);
     }
 }
 
@@ -669,9 +659,9 @@ static void set_user(const struct plan *plan)
         !((plan->flags & PLAN_GROUPS_OPTIONAL) && errno == EPERM))
         fail(plan, STEP_GROUPS);
     if (syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid) < 0)
-        fail_at(plan, STEP_GID, errno, (int)plan->gid, NULL);
+        enter_fail(plan, STEP_GID, errno, (int)plan->gid, NULL);
     if (syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid) < 0)
-        fail_at(plan, STEP_UID, errno, (int)plan->uid, NULL);
+        enter_fail(plan, STEP_UID, errno, (int)plan->uid, NULL);
 }
 
 /* The sets are written in full, so inheritable and ambient are empty unless the plan says otherwise
@@ -692,65 +682,75 @@ static void set_capabilities(const struct plan *plan)
         fail(plan, STEP_AMBIENT);
     for (int bit = 0; bit <= LAST_CAPABILITY; bit++)
         if ((plan->ambient >> bit & 1) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0) < 0)
-            fail_at(plan, STEP_AMBIENT, errno, bit, NULL);
+            enter_fail(plan, STEP_AMBIENT, errno, bit, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------- the command */
 
 /* Offsets become pointers, in place. */
-static char **pointers(struct plan *plan, struct plan_list list, uint32_t relative)
+static char **pointers(struct plan *plan, struct plan_list list)
 {
     uint64_t *slots = (uint64_t *)((char *)plan + list.offset);
-    for (uint32_t i = 0; i < relative; i++)
+    for (uint32_t i = 0; i < list.count; i++)
         slots[i] += (uint64_t)(uintptr_t)plan;
     slots[list.count] = 0;
     return (char **)slots;
 }
 
-/* The caller's word for ENOENT and EACCES depends on whether the file is there: value 1 when it is. */
+static bool is_program(const struct stat *about)
+{
+    return S_ISREG(about->st_mode) && (about->st_mode & 0111) != 0;
+}
+
+/* What ENOENT and EACCES are about depends on the file: the value holds PROGRAM_* bits. */
 static _Noreturn void exec_failed(const struct plan *plan, int error, const char *path)
 {
     struct stat about;
-    int there = stat(path, &about) == 0;
-    if (there && S_ISDIR(about.st_mode))
-        error = EISDIR;
-    fail_at(plan, STEP_EXEC, error, there, path);
+    int value = 0;
+    if (stat(path, &about) == 0) {
+        value = PROGRAM_THERE;
+        if (is_program(&about))
+            value |= PROGRAM_MODE | (access(path, X_OK) == 0 ? PROGRAM_ALLOWED : 0);
+        if (S_ISDIR(about.st_mode))
+            error = EISDIR;
+    }
+    enter_fail(plan, STEP_EXEC, error, value, path);
 }
 
-/* As execvp(3) does it, but on the container's PATH and as the final user. An entry that cannot be executed
- * is passed over for a later one. */
+/* The first file of that name with a mode bit for execution is the program, on the container's PATH and for
+ * the final user. One that lies in the working directory is not run, as no program of Go would do. */
 static _Noreturn void exec_on_path(const struct plan *plan, char **args, char **env)
 {
     char path[PLAN_PATH_MAX];
     size_t name = strlen(args[0]);
-    int error = ENOENT;
     const char *folder = plan_text(plan, plan->path);
     while (folder != NULL && name != 0) {
         const char *end = strchr(folder, ':');
         size_t length = end != NULL ? (size_t)(end - folder) : strlen(folder);
-        /* an empty or relative entry would run what lies in the working directory */
-        if (length > 0 && folder[0] == '/' && length + 1 + name < sizeof(path)) {
-            memcpy(path, folder, length);
-            path[length] = '/';
-            memcpy(path + length + 1, args[0], name + 1);
-            execve(path, args, env);
+        if (length + 1 + name < sizeof(path)) {
             struct stat about;
-            if (errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != ELOOP)
-                exec_failed(plan, errno, path);
-            if (errno == ENOENT && stat(path, &about) == 0 && (about.st_mode & 0111) != 0)
-                exec_failed(plan, ENOENT, path); /* a script whose interpreter is missing */
-            if (errno == EACCES && stat(path, &about) == 0 && S_ISREG(about.st_mode))
-                error = EACCES;
+            memcpy(path, folder, length);
+            if (length > 0)
+                path[length++] = '/';
+            memcpy(path + length, args[0], name + 1);
+            if (path[0] == '/')
+                execve(path, args, env);
+            int error = errno;
+            if (stat(path, &about) == 0 && is_program(&about)) {
+                if (path[0] != '/')
+                    enter_fail(plan, STEP_LOOKUP, ENOENT, PROGRAM_THERE, path);
+                exec_failed(plan, error, path);
+            }
         }
         folder = end != NULL ? end + 1 : NULL;
     }
-    fail_at(plan, STEP_LOOKUP, error, 0, args[0]);
+    enter_fail(plan, STEP_LOOKUP, ENOENT, 0, args[0]);
 }
 
-static _Noreturn void exec_command(struct plan *plan, uint32_t env_relative)
+static _Noreturn void exec_command(struct plan *plan)
 {
-    char **env = pointers(plan, plan->env, env_relative);
-    char **args = pointers(plan, plan->args, plan->args.count);
+    char **env = pointers(plan, plan->env);
+    char **args = pointers(plan, plan->args);
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
     end_if_abandoned(plan);
     if (strchr(args[0], '/') == NULL)
@@ -762,7 +762,6 @@ static _Noreturn void exec_command(struct plan *plan, uint32_t env_relative)
 static _Noreturn void final(struct plan *plan)
 {
     static char home[sizeof("HOME=") + PASSWD_HOME_MAX];
-    const uint32_t env_relative = plan->env.count;
     const bool seccomp = (plan->flags & PLAN_SECCOMP) != 0;
     const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
 
@@ -770,7 +769,7 @@ static _Noreturn void final(struct plan *plan)
     if (plan->read.offset != 0)
         copy_file(plan);
     new_session(plan);
-    mount_trees(plan);
+    enter_mount_trees(plan);
     if (plan->flags & PLAN_TERMINAL)
         open_terminal(plan);
     set_attributes(plan);
@@ -802,7 +801,7 @@ static _Noreturn void final(struct plan *plan)
     die_with_caller(plan);
     if (seccomp && no_new_privs)
         install_filter(plan);
-    exec_command(plan, env_relative);
+    exec_command(plan);
 }
 
 /* ------------------------------------------------------------------------------------------------- start */

@@ -81,11 +81,11 @@ static void append_top(struct packer *packer)
     luaL_addchar(&packer->data, '\0');
 }
 
-static struct plan_text text_field(struct packer *packer, const char *name)
+/* Appends the string, or nothing for nil, that is on the top of the stack and pops it. */
+static struct plan_text text_from_top(struct packer *packer, const char *name)
 {
     struct plan_text text = {0};
     size_t length;
-    lua_getfield(packer->L, packer->table, name);
     if (lua_isnil(packer->L, -1)) {
         lua_pop(packer->L, 1);
         return text;
@@ -95,6 +95,12 @@ static struct plan_text text_field(struct packer *packer, const char *name)
     text.length = (uint32_t)length;
     append_top(packer);
     return text;
+}
+
+static struct plan_text text_field(struct packer *packer, const char *name)
+{
+    lua_getfield(packer->L, packer->table, name);
+    return text_from_top(packer, name);
 }
 
 /* The array field `name` is pushed below the buffer's reach by index: it returns its stack index and its
@@ -254,7 +260,16 @@ static struct plan_list descriptors(struct packer *packer, int array, uint32_t c
     return list;
 }
 
-/* Targets first, then the entries that point at them. */
+/* A string of the table number `index` of an array. Nothing but the string may stand above the buffer. */
+static struct plan_text element_text(struct packer *packer, int array, uint32_t index, const char *name)
+{
+    lua_rawgeti(packer->L, array, index);
+    lua_getfield(packer->L, -1, name);
+    lua_remove(packer->L, -2);
+    return text_from_top(packer, name);
+}
+
+/* Strings first, then the entries that point at them. */
 static struct plan_list mounts(struct packer *packer, int array, uint32_t count, struct ctx_passed *passed)
 {
     lua_State *L = packer->L;
@@ -265,18 +280,14 @@ static struct plan_list mounts(struct packer *packer, int array, uint32_t count,
     if (count > sizeof(entries) / sizeof(entries[0]))
         bad_field(L, "mounts", "at most 64 entries");
     for (uint32_t i = 0; i < count; i++) {
-        size_t length;
         lua_rawgeti(L, array, i + 1);
         if (!lua_istable(L, -1))
             bad_field(L, "mounts", "tables");
         memset(&entries[i], 0, sizeof(entries[i]));
         entries[i].fd = ctx_pass(L, passed, ctx_fd_field(L, lua_gettop(L), "fd"));
-        lua_getfield(L, -1, "target");
-        lua_remove(L, -2);
-        text_on_top(L, "mounts", &length);
-        entries[i].target.offset = position(packer);
-        entries[i].target.length = (uint32_t)length;
-        append_top(packer);
+        lua_pop(L, 1);
+        entries[i].target = element_text(packer, array, i + 1, "target");
+        entries[i].links = element_text(packer, array, i + 1, "links");
     }
     align(packer);
     list.offset = position(packer);

@@ -46,7 +46,8 @@ static bool mounts_valid(const struct plan *plan, size_t size)
 {
     const struct plan_mount *mounts = plan_list(plan, plan->mounts);
     for (uint32_t i = 0; i < plan->mounts.count; i++)
-        if (mounts[i].fd < 0 || mounts[i].target.offset == 0 || !text_valid(plan, size, mounts[i].target))
+        if (mounts[i].fd < 0 || mounts[i].target.offset == 0 || !text_valid(plan, size, mounts[i].target) ||
+            !text_valid(plan, size, mounts[i].links))
             return false;
     return true;
 }

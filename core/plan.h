@@ -67,6 +67,8 @@ struct plan_mount {
     int32_t fd; /* a detached tree of the host, from open_tree(2), already made read-only */
     uint32_t unused;
     struct plan_text target; /* absolute path in the container */
+    struct plan_text
+        links; /* names, a newline after each: links to it beside it, where nothing has the name */
 };
 
 /* sched_setattr(2) */
@@ -119,7 +121,7 @@ struct plan {
     struct plan_list memory_nodes;
 
     struct plan_list mounts; /* struct plan_mount: seen by the new process only */
-    struct plan_text read; /* not a command: copy this regular file of the container to stdout and exit */
+    struct plan_text read;   /* not a command: copy this regular file of the container to stdout and exit */
     struct plan_text cwd;
     struct plan_list
         env; /* uint64 offsets of strings; the helper turns them into pointers. One spare slot for */
@@ -171,6 +173,13 @@ enum plan_step {
     STEP_LOOKUP,
     STEP_EXEC,
     STEP_COUNT
+};
+
+/* STEP_EXEC and STEP_LOOKUP: what is known of the file that was found, as bits of the message's value. */
+enum plan_program {
+    PROGRAM_THERE = 1,   /* it exists; of STEP_LOOKUP: by a relative entry of PATH */
+    PROGRAM_MODE = 2,    /* a regular file that somebody may execute */
+    PROGRAM_ALLOWED = 4, /* the final user may */
 };
 
 enum plan_message_kind {

@@ -1,0 +1,318 @@
+/* Lending files of the host to one command.
+ *
+ * The command gets a copy of the container's mount namespace, so that the container's other processes never
+ * have these mounts in theirs. Where the place for a tree does not exist, nothing is created in the
+ * container's file system: the directory is covered by a small tmpfs in which everything that was there is
+ * bound again, and the place is made there. The trees come from the caller as detached mounts that are
+ * read-only already. */
+#include "enter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/sched.h>
+
+/* <linux/mount.h> collides with <sys/mount.h> */
+#define CTX_MOVE_MOUNT_EMPTY_PATH 0x4 /* MOVE_MOUNT_F_EMPTY_PATH */
+#define CTX_OPEN_TREE_CLONE 1         /* OPEN_TREE_CLONE */
+#define CTX_AT_RECURSIVE 0x8000       /* AT_RECURSIVE */
+
+#define MAX_COVERED 8
+#define NAME_LIMIT 256
+#define MAX_ENTRIES 4096 /* in a covered directory: each costs a mount */
+#define COVER_OPTIONS "mode=0755,size=1m"
+
+/* The directories that are covered by a tmpfs of ours, each a device of its own. */
+struct covers {
+    const struct plan *plan;
+    unsigned count;
+    dev_t devices[MAX_COVERED];
+    char paths[MAX_COVERED][PLAN_PATH_MAX];
+};
+
+static _Noreturn void failed(const struct covers *covers, int error, const char *path)
+{
+    enter_fail(covers->plan, STEP_MOUNT, error, 0, path);
+}
+
+static int clone_tree(int folder, const char *name)
+{
+    const unsigned flags = CTX_OPEN_TREE_CLONE | O_CLOEXEC | CTX_AT_RECURSIVE | AT_SYMLINK_NOFOLLOW;
+    return (int)syscall(SYS_open_tree, folder, name, flags);
+}
+
+static int attach_tree(int tree, int folder, const char *name)
+{
+    return (int)syscall(SYS_move_mount, tree, "", folder, name, CTX_MOVE_MOUNT_EMPTY_PATH);
+}
+
+/* Makes what a mount of this kind of file can be attached to. */
+static int make_place(int folder, const char *name, mode_t kind)
+{
+    int result = S_ISDIR(kind) ? mkdirat(folder, name, 0755) : mknodat(folder, name, S_IFREG | 0644, 0);
+    return result < 0 && errno != EEXIST ? -1 : 0;
+}
+
+static int copy_link(int from, int to, const char *name)
+{
+    char target[PLAN_PATH_MAX];
+    ssize_t length = readlinkat(from, name, target, sizeof(target) - 1);
+    if (length < 0)
+        return -1;
+    target[length] = '\0';
+    return symlinkat(target, to, name);
+}
+
+/* One entry of a covered directory appears again in its cover. An entry that the container removes meanwhile,
+ * or that cannot be bound, is left out. */
+static void bind_entry(int from, int to, const char *name)
+{
+    struct stat about;
+    if (fstatat(from, name, &about, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    if (S_ISLNK(about.st_mode)) {
+        copy_link(from, to, name);
+        return;
+    }
+    int tree = clone_tree(from, name);
+    if (tree < 0)
+        return;
+    if (make_place(to, name, about.st_mode) == 0)
+        attach_tree(tree, to, name);
+    close(tree);
+}
+
+struct directory_entry { /* getdents64(2) */
+    uint64_t inode;
+    int64_t offset;
+    unsigned short size;
+    unsigned char type;
+    char name[];
+};
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static void bind_entries(const struct covers *covers, int from, int to, const char *except)
+{
+    char buffer[4096] __attribute__((aligned(8)));
+    unsigned count = 0;
+    int listing = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (listing < 0)
+        failed(covers, errno, "list the directory to cover");
+    for (;;) {
+        long got = syscall(SYS_getdents64, listing, buffer, sizeof(buffer));
+        if (got < 0)
+            failed(covers, errno, "list the directory to cover");
+        if (got == 0)
+            break;
+        for (long at = 0; at < got;) {
+            const struct directory_entry *entry = (const struct directory_entry *)(buffer + at);
+            at += entry->size;
+            if (is_dots(entry->name) || (except != NULL && strcmp(entry->name, except) == 0))
+                continue;
+            if (++count > MAX_ENTRIES)
+                failed(covers, E2BIG, "too many entries in the directory to cover");
+            bind_entry(from, to, entry->name);
+        }
+    }
+    close(listing);
+}
+
+static int mount_cover(const char *path)
+{
+    return mount("ctrexec", path, "tmpfs", MS_NOSUID | MS_NODEV, COVER_OPTIONS);
+}
+
+/* The name of some directory in the root that is not a symbolic link: a place to mount the new root at. */
+static bool find_directory(int root, char *name, size_t size)
+{
+    char buffer[4096] __attribute__((aligned(8)));
+    struct stat about;
+    int listing = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool found = false;
+    for (long got;
+         listing >= 0 && !found && (got = syscall(SYS_getdents64, listing, buffer, sizeof(buffer))) > 0;) {
+        for (long at = 0; at < got && !found;) {
+            const struct directory_entry *entry = (const struct directory_entry *)(buffer + at);
+            at += entry->size;
+            size_t length = strlen(entry->name);
+            if (is_dots(entry->name) || length + 2 > size)
+                continue;
+            found = fstatat(root, entry->name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(about.st_mode);
+            if (found) {
+                name[0] = '/';
+                memcpy(name + 1, entry->name, length + 1);
+            }
+        }
+    }
+    if (listing >= 0)
+        close(listing);
+    return found;
+}
+
+/* The root cannot be covered in place: a new one is built on some directory of it and pivoted to. */
+static void cover_root(const struct covers *covers)
+{
+    char place[PLAN_PATH_MAX];
+    int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (old < 0 || !find_directory(old, place, sizeof(place)))
+        failed(covers, ENOENT, "find a directory to build the new root on");
+    int tree = clone_tree(AT_FDCWD, place); /* before it is hidden */
+    if (tree < 0 || mount_cover(place) < 0)
+        failed(covers, errno, place);
+    int new = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (new < 0)
+        failed(covers, errno, place);
+    bind_entries(covers, old, new, place + 1);
+    if (make_place(new, place + 1, S_IFDIR) < 0 || attach_tree(tree, new, place + 1) < 0)
+        failed(covers, errno, place);
+    close(tree);
+    if (fchdir(new) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
+        chdir("/") < 0)
+        failed(covers, errno, "change to the new root");
+    close(new);
+    close(old);
+}
+
+static void cover_directory(const struct covers *covers, const char *path)
+{
+    int old = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (old < 0 || mount_cover(path) < 0)
+        failed(covers, errno, path);
+    int new = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (new < 0)
+        failed(covers, errno, path);
+    bind_entries(covers, old, new, NULL);
+    close(new);
+    close(old);
+}
+
+/* Whether the directory lies in a cover already, so that places can be made in it. */
+static bool is_covered(const struct covers *covers, const char *path)
+{
+    struct stat about;
+    if (stat(path, &about) < 0)
+        return false;
+    for (unsigned i = 0; i < covers->count; i++)
+        if (covers->devices[i] == about.st_dev)
+            return true;
+    return false;
+}
+
+static void cover(struct covers *covers, const char *path)
+{
+    struct stat about;
+    if (is_covered(covers, path))
+        return;
+    if (covers->count == MAX_COVERED)
+        failed(covers, E2BIG, path);
+    if (strcmp(path, "/") == 0)
+        cover_root(covers);
+    else
+        cover_directory(covers, path);
+    if (stat(path, &about) < 0)
+        failed(covers, errno, path);
+    covers->devices[covers->count] = about.st_dev;
+    strcpy(covers->paths[covers->count++], path); /* both are PLAN_PATH_MAX long */
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+/* Covers the deepest directory of the path that exists and makes the others in it. */
+static void make_folder(struct covers *covers, const char *folder)
+{
+    char path[PLAN_PATH_MAX];
+    bool covered = false;
+    strcpy(path, folder);
+    if (is_directory(path)) {
+        cover(covers, path);
+        return;
+    }
+    for (char *end = strchr(path + 1, '/');; end = strchr(end + 1, '/')) {
+        if (end != NULL)
+            *end = '\0';
+        if (!covered && !is_directory(path)) {
+            char *parent = strrchr(path, '/');
+            *parent = '\0';
+            cover(covers, parent == path ? "/" : path);
+            *parent = '/';
+            covered = true;
+        }
+        if (covered && mkdir(path, 0755) < 0)
+            failed(covers, errno, path);
+        if (end == NULL)
+            return;
+        *end = '/';
+    }
+}
+
+/* What the image has under such a name stays. */
+static void add_links(const struct covers *covers, const struct plan_mount *mount, int folder,
+                      const char *name)
+{
+    const char *links = plan_text(covers->plan, mount->links);
+    for (const char *end; links != NULL && (end = strchr(links, '\n')) != NULL; links = end + 1) {
+        char link[NAME_LIMIT];
+        size_t length = (size_t)(end - links);
+        if (length == 0 || length >= sizeof(link))
+            continue;
+        memcpy(link, links, length);
+        link[length] = '\0';
+        symlinkat(name, folder, link);
+    }
+}
+
+static void place_tree(struct covers *covers, const struct plan_mount *mount)
+{
+    char folder[PLAN_PATH_MAX];
+    const char *target = plan_text(covers->plan, mount->target);
+    const char *slash = strrchr(target, '/');
+    struct stat tree, there;
+    if (slash == NULL || slash[1] == '\0' || mount->target.length >= sizeof(folder) ||
+        fstat(mount->fd, &tree) < 0)
+        failed(covers, EINVAL, target);
+    const size_t length = slash == target ? 1 : (size_t)(slash - target);
+    memcpy(folder, target, length);
+    folder[length] = '\0';
+
+    const bool exists = stat(target, &there) == 0 && S_ISDIR(there.st_mode) == S_ISDIR(tree.st_mode);
+    if (!exists || mount->links.offset != 0)
+        make_folder(covers, folder);
+    int parent = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0 || (!exists && make_place(parent, slash + 1, tree.st_mode) < 0) ||
+        attach_tree(mount->fd, parent, slash + 1) < 0)
+        failed(covers, errno, target);
+    add_links(covers, mount, parent, slash + 1);
+    close(parent);
+    close(mount->fd);
+}
+
+void enter_mount_trees(const struct plan *plan)
+{
+    static struct covers covers;
+    const struct plan_mount *mounts = plan_list(plan, plan->mounts);
+    if (plan->mounts.count == 0)
+        return;
+    covers.plan = plan;
+    /* private: nothing that is mounted here may propagate back into the container's own namespace */
+    if (syscall(SYS_unshare, CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        failed(&covers, errno, "make a mount namespace");
+    for (uint32_t i = 0; i < plan->mounts.count; i++)
+        place_tree(&covers, &mounts[i]);
+    for (unsigned i = 0; i < covers.count; i++)
+        if (mount(NULL, covers.paths[i], NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV,
+                  NULL) < 0)
+            failed(&covers, errno, covers.paths[i]);
+}

@@ -232,6 +232,7 @@ static int push_outcome(lua_State *L, struct entry *entry)
     entry->told = true;
     close_fd(&entry->control);
     close_fd(&entry->plan_fd);
+    close_fd(&entry->child_pidfd); /* Lua has its copy: nothing waits for a garbage collection */
     push_event(L, "started");
     return 1;
 }

@@ -74,5 +74,6 @@ int ctx_open_terminal(lua_State *L);
 int ctx_open_relay(lua_State *L);
 int ctx_open_sandbox(lua_State *L);
 int ctx_open_spawn(lua_State *L);
+int ctx_open_mount(lua_State *L);
 
 #endif

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,8 +25,8 @@
 
 #define MAX_COVERED 8
 #define NAME_LIMIT 256
-#define MAX_ENTRIES 4096 /* in a covered directory: each costs a mount */
-#define COVER_OPTIONS "mode=0755,size=1m"
+#define MAX_ENTRIES 4096                    /* in a covered directory: each costs a mount */
+#define COVER_OPTIONS "mode=0755,size=256m" /* a limit, not a size */
 
 /* The directories that are covered by a tmpfs of ours, each a device of its own. */
 struct covers {
@@ -274,6 +275,25 @@ static void add_links(const struct covers *covers, const struct plan_mount *moun
     }
 }
 
+static void copy_file(const struct covers *covers, int from, int folder, const char *name)
+{
+    ssize_t copied;
+    /* what the image has there is bound in the cover, or a link */
+    if (fchdir(folder) == 0 && umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
+        errno != ENOENT)
+        failed(covers, errno, name);
+    unlinkat(folder, name, 0);
+    int to = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+    if (to < 0)
+        failed(covers, errno, name);
+    do
+        copied = sendfile(to, from, NULL, 1 << 20);
+    while (copied > 0);
+    if (copied < 0)
+        failed(covers, errno, name);
+    close(to);
+}
+
 static void place_tree(struct covers *covers, const struct plan_mount *mount)
 {
     char folder[PLAN_PATH_MAX];
@@ -287,12 +307,18 @@ static void place_tree(struct covers *covers, const struct plan_mount *mount)
     memcpy(folder, target, length);
     folder[length] = '\0';
 
-    const bool exists = stat(target, &there) == 0 && S_ISDIR(there.st_mode) == S_ISDIR(tree.st_mode);
+    /* a copy needs a directory of ours, and what is there must not be written through */
+    const bool exists =
+        !mount->copy && stat(target, &there) == 0 && S_ISDIR(there.st_mode) == S_ISDIR(tree.st_mode);
     if (!exists || mount->links.offset != 0)
         make_folder(covers, folder);
     int parent = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (parent < 0 || (!exists && make_place(parent, slash + 1, tree.st_mode) < 0) ||
-        attach_tree(mount->fd, parent, slash + 1) < 0)
+    if (parent < 0)
+        failed(covers, errno, target);
+    if (mount->copy)
+        copy_file(covers, mount->fd, parent, slash + 1);
+    else if ((!exists && make_place(parent, slash + 1, tree.st_mode) < 0) ||
+             attach_tree(mount->fd, parent, slash + 1) < 0)
         failed(covers, errno, target);
     add_links(covers, mount, parent, slash + 1);
     close(parent);

@@ -285,7 +285,9 @@ static struct plan_list mounts(struct packer *packer, int array, uint32_t count,
             bad_field(L, "mounts", "tables");
         memset(&entries[i], 0, sizeof(entries[i]));
         entries[i].fd = ctx_pass(L, passed, ctx_fd_field(L, lua_gettop(L), "fd"));
-        lua_pop(L, 1);
+        lua_getfield(L, -1, "copy");
+        entries[i].copy = (uint32_t)lua_toboolean(L, -1);
+        lua_pop(L, 2);
         entries[i].target = element_text(packer, array, i + 1, "target");
         entries[i].links = element_text(packer, array, i + 1, "links");
     }

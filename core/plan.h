@@ -64,8 +64,8 @@ struct plan_rlimit {
 };
 
 struct plan_mount {
-    int32_t fd; /* a detached tree of the host, from open_tree(2), already made read-only */
-    uint32_t unused;
+    int32_t fd;              /* a detached read-only tree of the host, from open_tree(2) */
+    uint32_t copy;           /* instead, fd is a regular file whose content is copied: core/enter_mounts.c */
     struct plan_text target; /* absolute path in the container */
     struct plan_text
         links; /* names, a newline after each: links to it beside it, where nothing has the name */

@@ -144,6 +144,10 @@ local function launch(self, spec, object, set, pause)
     stdin = set.theirs.stdin, stdout = set.theirs.stdout, stderr = set.theirs.stderr, preserve_fds = spec.preserve_fds,
     cgroup = spec.cgroup, login_uid = spec.login_uid, tree = spec.tree or spec.timeout ~= nil,
   }
+  if spec.tools then
+    options.mounts, message, code = require "ctrexec.tools".open(spec.tools, object)
+    if message then return nil, message, code end
+  end
   if object.terminal then
     local null = require "ctrexec.core".file.open("/dev/null", { read = true, write = true })
     options.stdin, options.stdout, options.stderr = null, null, null
@@ -164,6 +168,7 @@ local function launch(self, spec, object, set, pause)
   if not plan then return nil, message, code end
   local started
   started, message, code = start.run(plan, hooks)
+  if options.mounts then require "ctrexec.tools".close(options.mounts) end
   if not started and sockets.pid_file then os.remove(sockets.pid_file) end
   return started, message, code
 end

@@ -55,7 +55,7 @@ options.commands = {
     { name = "timeout", type = "duration" },
     { name = "kill-after", type = "duration" },
     { name = "policy", list = true, unsupported = SOON },
-    { name = "tool", list = true, unsupported = SOON },
+    { name = "tool", list = true },
     { name = "login-uid", type = "int", min = 0 },
     HELP,
   },

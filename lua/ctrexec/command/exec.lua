@@ -68,6 +68,7 @@ local function spec_of(parsed)
   spec.env, message = environment(options)
   if message then return nil, message end
   spec.tree = options.timeout ~= nil
+  spec.tools = options.tool
   if options.timeout and options.detach then
     return nil, "--timeout: nobody would be there to end a detached command"
   end

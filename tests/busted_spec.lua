@@ -119,6 +119,14 @@ local function define(runtime)
       fixture.reap()
       assert.is_nil(lfs.attributes(dir))
     end)
+
+    it("is reaped when the runtime no longer knows it", function ()
+      local ct = fixture.container { runtime = runtime }
+      os.execute("mv " .. tool.quote(ct.root .. "/ct") .. " " .. tool.quote(ct.root .. "/other"))
+      local pid = ct.pid
+      assert(ct:remove())
+      assert.is_nil(lfs.attributes("/proc/" .. pid .. "/root/bin"))
+    end)
   end)
 end
 

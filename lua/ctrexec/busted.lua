@@ -87,13 +87,49 @@ local function runtime_command(runtime, root)
   return quote(runtime) .. " --root " .. quote(root)
 end
 
+-- The init of a container as its runtime recorded it, in the form of process_identity.
+local function init_identity(root, id)
+  for _, entry in ipairs {
+    { "/state.json", "init_process_pid", "init_process_start" }, { "/status", "pid", "process-start-time" },
+  } do
+    local data = read_file(root .. "/" .. id .. entry[1])
+    local ok, state = pcall(cjson.decode, data or "")
+    if ok and type(state) == "table" and state[entry[2]] then
+      return ("%d %d"):format(state[entry[2]], state[entry[3]])
+    end
+  end
+  return nil
+end
+
+-- A runtime that sees other cgroup hierarchies than the one that made the container forgets it without killing it.
+local function ensure_dead(identity)
+  local pid = identity:match "^%d+"
+  for _ = 1, 200 do
+    local stat = read_file("/proc/" .. pid .. "/stat")
+    if process_identity(pid) ~= identity or not stat or stat:find "%) Z " then
+      return true
+    end
+    os.execute("kill -9 " .. pid .. " 2>/dev/null; sleep 0.02")
+  end
+  return nil, "process " .. pid .. " does not end"
+end
+
+local function delete_container(dir, runtime, id)
+  local identity = init_identity(dir .. "/root", id)
+  local ok, message = run(runtime_command(runtime, dir .. "/root") .. " delete -f " .. quote(id), dir .. "/delete.log")
+  if identity then
+    return ensure_dead(identity)
+  end
+  return ok, message
+end
+
 -- Removes every container of a scratch directory, their cgroups, and the directory.
 local function dispose(dir, runtime)
   local root, failure = dir .. "/root", nil
   if lfs.attributes(root, "mode") == "directory" then
     for id in lfs.dir(root) do
       if id:sub(1, 1) ~= "." then
-        local ok, message = run(runtime_command(runtime, root) .. " delete -f " .. quote(id), dir .. "/delete.log")
+        local ok, message = delete_container(dir, runtime, id)
         failure = failure or not ok and message
       end
     end
@@ -114,15 +150,20 @@ local function scratch_base()
   return os.getenv "TMPDIR" or "/tmp"
 end
 
---- Remove what killed test runs have left: scratch directories whose owner no longer lives, with their containers.
--- `fixture.container` does this first, once a process.
+-- The cgroup hierarchies that this process sees: only where it sees the same can it remove all of a container.
+local function cgroup_view()
+  return capture "stat -f -c %T /sys/fs/cgroup"
+end
+
+--- Remove what killed test runs have left: scratch directories whose owner no longer lives, with their containers, if
+-- they were made in the same view of the cgroup hierarchies. `fixture.container` does this first, once a process.
 function fixture.reap()
-  local base = scratch_base()
+  local base, current_view = scratch_base(), cgroup_view()
   for name in lfs.dir(base) do
     local dir = base .. "/" .. name
     local owner = name:sub(1, #PREFIX) == PREFIX and read_file(dir .. "/owner")
-    local pid, start_time, runtime = (owner or ""):match "^(%d+) (%d+) ([^\n]+)\n$"
-    if pid and process_identity(pid) ~= pid .. " " .. start_time then
+    local pid, start_time, view, runtime = (owner or ""):match "^(%d+) (%d+) (%S+) ([^\n]+)\n$"
+    if pid and view == current_view and process_identity(pid) ~= pid .. " " .. start_time then
       dispose(dir, runtime)
     end
   end
@@ -182,8 +223,8 @@ local reaped = false
 -- - `rootfs`: function (path, ct) that may change the root file system before the start;
 -- - `flags`: list of further arguments of `RUNTIME run`;
 -- - `created`: true to stop after `RUNTIME create`.
--- @treturn table the fixture: `id`, `root`, `bundle`, `rootfs`, `runtime`, `dir` (scratch, removed with it), and the
--- methods below
+-- @treturn table the fixture: `id`, `root`, `bundle`, `rootfs`, `runtime`, `pid` (of its init, on the host), `dir`
+-- (scratch, removed with it), and the methods below
 -- @raise when the container cannot be made, with what the runtime said
 function fixture.container(options)
   options = options or {}
@@ -202,7 +243,7 @@ function fixture.container(options)
   end
   self.root, self.bundle = self.dir .. "/root", self.dir .. "/bundle"
   self.rootfs = self.bundle .. "/rootfs"
-  write_file(self.dir .. "/owner", process_identity "self" .. " " .. self.runtime .. "\n")
+  write_file(self.dir .. "/owner", ("%s %s %s\n"):format(process_identity "self", cgroup_view(), self.runtime))
   local ok, message = pcall(function ()
     -- A mapped root of a user namespace must be able to reach its root file system.
     assert(run("chmod 0755 " .. quote(self.dir), "/dev/null"))
@@ -219,6 +260,7 @@ function fixture.container(options)
     local command = options.created and "create" or "run --detach"
     assert(run(("%s %s %s --bundle %s %s"):format(runtime_command(self.runtime, self.root), command,
       quote_all(options.flags or {}), quote(self.bundle), quote(self.id)), self.dir .. "/start.log"))
+    self.pid = math.tointeger((assert(init_identity(self.root, self.id)):match "^%d+"))
   end)
   if not ok then
     self:remove()

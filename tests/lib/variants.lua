@@ -1,7 +1,6 @@
 --- The containers that the comparison runs in: each is made at its first use and removed by `variants.remove_all`.
 -- Every one has /report (tests/helpers/report.c) and the programs that cannot be run, for the failures of an exec.
 
-local cjson = require "cjson"
 local lfs = require "lfs"
 local fixture = require "ctrexec.busted"
 local tool = require "tests.lib.tool"
@@ -218,12 +217,6 @@ local function cgroup_directory(ct)
   return base .. ct.dir:match "[^/]+$"
 end
 
-local function init_pid(ct)
-  local state = tool.read(ct.root .. "/" .. ct.id .. "/state.json") or tool.read(ct.root .. "/" .. ct.id .. "/status")
-  local decoded = cjson.decode(state)
-  return tostring(math.tointeger(decoded.init_process_pid or decoded.pid))
-end
-
 --- Can containers of that runtime be made here?
 -- @treturn boolean|nil true, or nil and the reason why not
 function variants.available(runtime)
@@ -270,7 +263,7 @@ function variants.get(name, runtime)
     end,
   }
   running[key] = ct
-  ct.init, ct.cgroup = init_pid(ct), cgroup_directory(ct)
+  ct.init, ct.cgroup = tostring(ct.pid), cgroup_directory(ct)
   if definition.after then
     definition.after(ct)
   end

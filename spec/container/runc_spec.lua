@@ -13,7 +13,7 @@ local function fixture(name)
   return support.read(("%s/%s/web/state.json"):format(support.FIXTURES, name))
 end
 
--- Reads the newest fixture after a change of its tree. The string UNLIMITED stands for 2^64-1, which cjson cannot write.
+-- Reads the newest fixture after a change of its tree. "UNLIMITED" stands for 2^64-1, which cjson cannot write.
 local function changed(change)
   local tree = cjson.decode(fixture "runc-1.5-v2-userns")
   change(tree, tree.config)
@@ -202,7 +202,9 @@ describe("the state of runc", function()
     refused("init_process_pid: expected an integer, got string", function(tree) tree.init_process_pid = "1" end)
     refused("init_process_pid: expected an integer, got 1.5", function(tree) tree.init_process_pid = 1.5 end)
     refused("init_process_start: expected an integer, got object", function(tree) tree.init_process_start = {} end)
-    refused("init_process_start: expected an integer, got null", function(tree) tree.init_process_start = cjson.null end)
+    refused("init_process_start: expected an integer, got null", function(tree)
+      tree.init_process_start = cjson.null
+    end)
     refused("created: expected a string, got boolean", function(tree) tree.created = true end)
     refused("config: missing", function(tree) tree.config = nil end)
     refused("config: expected an object, got array", function(tree) tree.config = { 1 } end)
@@ -243,7 +245,9 @@ describe("the state of runc", function()
   it("refuses a seccomp profile that it does not understand", function()
     refused("config.seccomp: expected an object, got string", function(_, config) config.seccomp = "x" end)
     refused("config.seccomp.default_action: missing", function(_, config) config.seccomp.default_action = nil end)
-    refused("config.seccomp.default_action: unknown value 10", function(_, config) config.seccomp.default_action = 10 end)
+    refused("config.seccomp.default_action: unknown value 10", function(_, config)
+      config.seccomp.default_action = 10
+    end)
     refused("config.seccomp.architectures[1]: unknown value vax", function(_, config)
       config.seccomp.architectures[1] = "vax"
     end)

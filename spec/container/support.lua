@@ -66,10 +66,12 @@ function support.edit(path, change)
   support.write(path, cjson.encode(tree))
 end
 
--- A process that lives until `stop`; it is not our child.
-function support.process(command)
-  local process = { pid = math.tointeger(tonumber(support.output("sh -c '" .. (command or "sleep 300 & echo $!")
-    .. "' 2>/dev/null </dev/null"))) }
+-- A process that lives until `stop`, or for five minutes; it is not our child. `before` are shell commands, `words`
+-- stand in front of its own.
+function support.process(before, words)
+  local command = ("%s; exec 3>&1 </dev/null >/dev/null 2>&1; %s sleep 300 3>&- & echo $! >&3")
+    :format(before or ":", words or "")
+  local process = { pid = math.tointeger(tonumber(support.output(command))) }
   process.start_time = core.pidfd.stat(process.pid).start_time
   local fd = assert(core.pidfd.open(process.pid))
   function process.stop()

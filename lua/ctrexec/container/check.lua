@@ -11,9 +11,10 @@ local null = json.null
 local Refusal = {}
 
 --- Gives up: the enclosing `guarded` returns `nil, message, code`.
--- @tparam string message
+-- @tparam string message in which control characters, as a file's own text may have them, are replaced
 -- @tparam[opt="bad_state"] string code
 function check.refuse(message, code)
+  message = message:gsub("%c", function(char) return ("\\%d"):format(char:byte()) end)
   error(setmetatable({ message = message, code = code or "bad_state" }, Refusal), 0)
 end
 
@@ -66,8 +67,8 @@ end
 
 --- A value that may be absent (or null). The path is taken in parts so that none is built while all is well.
 -- @param value
--- @tparam string kind what it must be: "a string", "a boolean", "an integer" (given as one), "a number" (not negative; an integer below 2^63),
--- "an object", "an array"
+-- @tparam string kind what it must be: "a string", "a boolean", "an integer", "a number" (not negative; an integer
+-- where it can be one), "an object", "an array"
 -- @tparam string where the first part of its `path`
 -- @tparam[opt] integer index
 -- @tparam[opt] string field

@@ -48,14 +48,13 @@ function json.clean(tree)
   return tree
 end
 
---- Decodes a JSON text whose top is an object.
+--- Decodes a JSON text (RFC 8259) whose top is an object.
 -- @tparam string text
 -- @tparam string name of the text in messages, as its file's path
 -- @tparam[opt] boolean raw leave out `clean`: every number is a float and every null is `json.null`
 -- @treturn[1] table
 -- @treturn[2] nil
 -- @treturn[2] string message: "NAME: line L, column C: what is wrong"
--- @see RFC 8259
 function json.decode(text, name, raw)
   if #text > json.MAX_SIZE then return nil, ("%s: larger than %d MiB"):format(name, json.MAX_SIZE >> 20) end
   if text == "" then return nil, name .. ": the file is empty" end

@@ -115,12 +115,11 @@ local function bundle_config(self)
 end
 
 --- The OCI configuration of the container, read when it is first asked for: crun's and youki's copy of it, runc's in
--- the bundle, for a bare pid what /proc says.
+-- the bundle, for a bare pid what /proc says. See config.md of the OCI runtime specification.
 -- @treturn[1] table to be read only
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
--- @see OCI runtime specification, config.md
 function record:config()
   if not self.configuration then
     local config, message, code = check.guarded(bundle_config, self)
@@ -137,12 +136,12 @@ local function copy(value)
   return result
 end
 
---- The process that the container was made for, as the model of others: not yet checked.
+--- The process that the container was made for, as the model of others: not yet checked. See the section "Process" in
+-- config.md of the OCI runtime specification.
 -- @treturn[1] table a fresh copy of the OCI process object
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
--- @see OCI runtime specification, config.md, "Process"
 function record:process()
   local config, message, code = self:config()
   if not config then return nil, message, code end

@@ -1,6 +1,6 @@
---- What an exec needs of an OCI configuration (config.json), for the runtimes that keep a copy of it.
+--- What an exec needs of an OCI configuration (config.json), for the runtimes that keep a copy of it: see config.md and
+-- config-linux.md of the OCI runtime specification.
 -- @module ctrexec.container.oci
--- @see OCI runtime specification, config.md and config-linux.md
 local oci = {}
 
 local check = require "ctrexec.container.check"

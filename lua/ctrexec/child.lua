@@ -18,9 +18,14 @@ function child.new(started, ours)
   }, class)
 end
 
+local function check_open(self, level)
+  if not self.pidfd then error("the process handle is closed", level + 1) end
+end
+
 --- The pidfd of the command: readable when it has ended. It stays the handle's.
 -- @treturn integer
 function methods:fd()
+  check_open(self, 2)
   return self.pidfd:fd()
 end
 
@@ -32,7 +37,10 @@ end
 function methods:start()
   if not self.state or not self.state.entry then return nil, "the command was already started", "invalid" end
   local started, message, code = require "ctrexec.start".resume(self.state)
-  if not started then return nil, message, code end
+  if not started then
+    self.pidfd, self.terminal = nil, nil
+    return nil, message, code
+  end
   self.state = nil
   return true
 end
@@ -51,6 +59,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "invalid" for an unknown signal, "system" otherwise (the command has ended)
 function methods:kill(signal)
+  check_open(self, 2)
   local whole = type(signal) == "table" and signal.tree
   if type(signal) == "table" then signal = signal.signal or (whole and "KILL") end
   local number = signal_number(signal or "TERM")
@@ -72,13 +81,24 @@ local function with_code(status)
   return status
 end
 
+local ECHILD = 10
+
 local function reap(self)
-  local status, message = pidfd.wait(self.pidfd, { nohang = true })
+  local status, message, errno = pidfd.wait(self.pidfd, { nohang = true })
   if status then
     self.status = with_code(status)
     return self.status
   end
+  if errno == ECHILD then
+    message = "the exit status is lost: this program ignores SIGCHLD or reaps every child (Linux 6.15 still tells it)"
+  end
   return status, message, "system"
+end
+
+local function check_seconds(value, name, level)
+  if value ~= nil and (type(value) ~= "number" or value < 0 or value ~= value) then
+    error(("bad %s (a number of seconds expected, got %s)"):format(name, tostring(value)), level + 1)
+  end
 end
 
 --- Waits for the command to end: waitid(2) on the pidfd alone, so no other child of the program is touched.
@@ -90,7 +110,9 @@ end
 -- @treturn[3] string message
 -- @treturn[3] string code "system"
 function methods:wait(timeout)
+  check_seconds(timeout, "timeout", 2)
   if self.status then return self.status end
+  check_open(self, 2)
   local deadline = timeout and pidfd.clock() + timeout
   while true do
     local left = deadline and math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
@@ -115,15 +137,31 @@ function methods:resize(rows, columns)
   return true
 end
 
+--- Ends what the command left behind, once it has ended itself; needs `tree` or `timeout` in the spec.
+-- @tparam[opt=0] number grace seconds in which it may still end by itself
+function methods:sweep(grace)
+  check_seconds(grace, "grace", 2)
+  if not self.tree then return end
+  local deadline = pidfd.clock() + (grace or 0)
+  while not self.tree:is_empty() and pidfd.clock() < deadline do pidfd.poll({}, 5) end
+  if not self.tree:is_empty() then self.tree:kill(self.pidfd) end
+end
+
 --- Closes the handle's descriptors. The command goes on; one that was prepared but not started ends.
 function methods:close()
-  if self.state and self.state.entry then require "ctrexec.start".abort(self.state) end
+  if self.state and self.state.entry then
+    require "ctrexec.start".abort(self.state)
+    self.pidfd, self.terminal = nil, nil
+  end
   for _, name in ipairs { "stdin", "stdout", "stderr", "terminal" } do
     if self[name] then self[name]:close() end
     self[name] = nil
   end
-  if self.tree then self.tree:close(self.status and 1 or 0) end
-  if self.pidfd then self.pidfd:close() end
+  if self.tree then self.tree:close() end
+  if not self.pidfd then return end
+  if not self.status then pidfd.wait(self.pidfd, { nohang = true }) end -- no zombie of what has ended unseen
+  self.pidfd:close()
+  self.pidfd = nil
 end
 
 class.__gc = methods.close

@@ -10,6 +10,7 @@ local communicate = {}
 
 local READ_SIZE = 65536
 local INPUT_SIZE = 65536
+local FULL_PIPE = 1 << 20 -- what the largest pipe of an unprivileged process holds
 local EINTR, EAGAIN, EPIPE = 4, 11, 32
 
 -- The bytes to feed, as a function that returns the next piece or nil: from a string, a function or a file.
@@ -91,10 +92,11 @@ local function watch(state)
 end
 
 -- What is in the pipes when the command has ended is its output; what a process that it left behind may write later is
--- not waited for.
+-- not waited for, nor followed.
 local function drain(state)
   for _, name in ipairs(OUTPUTS) do
-    while state.handle[name] and state.sinks[name] do
+    for _ = 1, FULL_PIPE // READ_SIZE do
+      if not (state.handle[name] and state.sinks[name]) then break end
       local ready = pidfd.poll({ { fd = state.handle[name], read = true } }, 0)
       if not ready or not take(state, name) then break end
     end

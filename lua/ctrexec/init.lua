@@ -44,6 +44,18 @@ function methods:status()
   return self.record:refresh()
 end
 
+--- The container's processes as the host sees them: those in its cgroup and every cgroup below, or, for a container
+-- that was opened by a pid, those in its pid namespace. Zombies are left out.
+-- @treturn[1] {table,...} by pid: `pid`, `ppid` (of this process's pid namespace), `command` (as `comm` of proc(5)),
+-- `args` (array), `state` (one letter), `start_time` (clock ticks after boot)
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "stopped"; "unsupported" when they cannot be told from those of the host
+function methods:ps()
+  self.record:refresh()
+  return require "ctrexec.ps".list(self.record)
+end
+
 --- Closes the container's descriptors.
 function methods:close()
   self.record:close()
@@ -134,6 +146,10 @@ local function seccomp_listener(record)
   end
 end
 
+local function open_null(wanted)
+  if wanted then return require "ctrexec.core".file.open("/dev/null", { read = true, write = true }) end
+end
+
 -- Everything up to the running (or prepared) command.
 local function launch(self, spec, object, set, pause)
   local plans, start = require "ctrexec.plan", require "ctrexec.start"
@@ -148,10 +164,10 @@ local function launch(self, spec, object, set, pause)
     options.mounts, message, code = require "ctrexec.tools".open(spec.tools, object)
     if message then return nil, message, code end
   end
-  if object.terminal then
-    local null = require "ctrexec.core".file.open("/dev/null", { read = true, write = true })
-    options.stdin, options.stdout, options.stderr = null, null, null
-  end
+  -- The pty takes its place in the command.
+  local null <close>, why = open_null(object.terminal)
+  if why then return nil, why, "system" end
+  if null then options.stdin, options.stdout, options.stderr = null, null, null end
   local hooks = {
     ready = ready_hook(spec, sockets), pause = pause, listener = seccomp_listener(record),
     cgroup_paths = record.cgroup_paths,
@@ -248,9 +264,17 @@ function methods:prepare(spec)
   return spawn(self, spec, true)
 end
 
-local function check_number(value, name, level)
-  if value ~= nil and (type(value) ~= "number" or value < 0) then
-    error(("bad %s (a number of seconds expected, got %s)"):format(name, tostring(value)), level + 1)
+local function check_number(spec, name, unit, level)
+  local value = spec[name]
+  if value ~= nil and (type(value) ~= "number" or value < 0 or value ~= value) then
+    error(("bad %s (a number of %s expected, got %s)"):format(name, unit, tostring(value)), level + 1)
+  end
+end
+
+local function check_input(input, level)
+  local kind = io.type(input) or type(input)
+  if input ~= nil and kind ~= "string" and kind ~= "function" and kind ~= "file" then
+    error(("bad input (a string, function or open file expected, got %s)"):format(kind), level + 1)
   end
 end
 
@@ -268,20 +292,37 @@ local function captured(sink)
   return type(sink) == "table" and table.concat(sink) or nil
 end
 
+local function clock()
+  return require "ctrexec.core".pidfd.clock()
+end
+
 -- TERM at the time-out and KILL `kill_after` later, or KILL at once; the whole tree either way.
-local function deadlines_of(handle, spec, result)
+local function deadlines_of(handle, spec, expiry)
   if not spec.timeout then return {} end
-  local TERM = require "ctrexec.core".pidfd.signals.TERM
   local function kill()
-    result.timed_out = true
+    expiry.kill_at = expiry.kill_at or clock()
     handle:kill { tree = true }
   end
   if not spec.kill_after then return { { after = spec.timeout, act = kill } } end
   local function terminate()
-    result.timed_out = true
-    handle:kill { tree = true, signal = TERM }
+    expiry.kill_at = clock() + spec.kill_after
+    handle:kill { tree = true, signal = "TERM" }
   end
   return { { after = spec.timeout, act = terminate }, { after = spec.timeout + spec.kill_after, act = kill } }
+end
+
+-- A callback raised an error, or the coroutine was closed: nobody waits for the command any more.
+local Abandoned = {}
+
+-- What a frozen cgroup (version 1) keeps from dying is not waited for.
+local ABANDONED_SECONDS = 10
+
+function Abandoned.__close(guard)
+  local handle = guard.handle
+  if not handle.status then
+    handle:kill { tree = true }
+    handle:wait(ABANDONED_SECONDS)
+  end
 end
 
 --- Runs a command and waits for its end.
@@ -299,8 +340,10 @@ end
 -- @treturn[2] string code
 function methods:exec(spec)
   check_spec(spec, 2)
-  check_number(spec.timeout, "timeout", 2)
-  check_number(spec.kill_after, "kill_after", 2)
+  check_number(spec, "timeout", "seconds", 2)
+  check_number(spec, "kill_after", "seconds", 2)
+  check_number(spec, "max_output", "bytes", 2)
+  check_input(spec.input, 2)
   local capture = {}
   local own = setmetatable({}, { __index = spec })
   for index, word in ipairs(spec) do own[index] = word end
@@ -313,15 +356,18 @@ function methods:exec(spec)
   end
   local handle <close>, message, code = spawn(self, own)
   if not handle then return nil, message, code end
-  local result = {}
+  local _ <close> = setmetatable({ handle = handle }, Abandoned)
+  local expiry = {}
   local ended, truncated
   ended, truncated, code = require "ctrexec.communicate".run(handle, {
-    input = spec.input, sinks = capture, max_output = spec.max_output, deadlines = deadlines_of(handle, spec, result),
+    input = spec.input, sinks = capture, max_output = spec.max_output, deadlines = deadlines_of(handle, spec, expiry),
   })
   if not ended then return nil, truncated, code end
   local status
   status, message, code = handle:wait()
   if not status then return nil, message, code end
+  if expiry.kill_at then handle:sweep(math.max(0, expiry.kill_at - clock())) end
+  local result = { timed_out = expiry.kill_at and true }
   for name, value in pairs(status) do result[name] = value end
   result.stdout, result.stderr = captured(capture.stdout or capture.terminal), captured(capture.stderr)
   result.truncated = truncated

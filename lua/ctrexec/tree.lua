@@ -5,6 +5,7 @@
 -- without delegation) the tree is walked by parent instead, which a daemon escapes.
 -- @module ctrexec.tree
 local core = require "ctrexec.core"
+local members = require "ctrexec.members"
 local cgroup, pidfd = core.cgroup, core.pidfd
 
 local tree = {}
@@ -12,6 +13,7 @@ local methods = {}
 local class = { __index = methods }
 
 local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any bomb needs
+local DYING_SECONDS = 10 -- how long killed processes may take to be gone; a thousand take less
 
 --- Makes the cgroup.
 -- @tparam[opt] fd base the cgroup that the command would join; nil: there is none to make a child in
@@ -31,9 +33,9 @@ end
 -- asked again before the signal.
 local function signal_members(self, signal)
   local open = {}
-  for _, pid in ipairs(cgroup.procs(self.folder) or {}) do open[pid] = pidfd.open(pid) end
+  for _, pid in ipairs(members.pids(self.folder)) do open[pid] = pidfd.open(pid) end
   local count = 0
-  for _, pid in ipairs(cgroup.procs(self.folder) or {}) do
+  for _, pid in ipairs(members.pids(self.folder)) do
     if open[pid] then
       pidfd.send_signal(open[pid], signal)
       count = count + 1
@@ -114,6 +116,7 @@ end
 -- @tparam fd root pidfd of the command
 function methods:kill(root)
   if not self.folder then return self:signal(root, pidfd.signals.KILL) end
+  self.killed = true
   if self.controller == "" and cgroup.kill(self.folder) then return end
   for _ = 1, ROUNDS do
     freeze(self, true)
@@ -124,20 +127,28 @@ function methods:kill(root)
   end
 end
 
---- Removes the cgroup. Processes that the command left behind move up into the container's own.
--- @tparam[opt=0] number seconds how long to wait for killed processes to be gone
-function methods:close(seconds)
+--- Whether nothing of the tree runs any more, as far as can be known: without a cgroup nothing but the command is.
+-- @treturn boolean
+function methods:is_empty()
+  return not self.folder or #members.pids(self.folder) == 0
+end
+
+-- The cgroup with those that were made below it. A new process may still appear between two attempts.
+local function remove(self)
+  members.each_folder(self.folder, function(parent, name) cgroup.remove(parent, name) end)
+  return cgroup.remove(self.base, self.name)
+end
+
+--- Removes the cgroup. Killed processes are waited for until they are gone; what the command left behind otherwise
+-- moves up into the container's own.
+function methods:close()
   if not self.folder then return end
-  local deadline = pidfd.clock() + (seconds or 0)
-  while not cgroup.remove(self.base, self.name) do
-    if pidfd.clock() >= deadline then
-      for _, pid in ipairs(cgroup.procs(self.folder) or {}) do
-        cgroup.write(self.base, "cgroup.procs", tostring(pid))
-      end
-      cgroup.remove(self.base, self.name)
-      break
+  local deadline = pidfd.clock() + DYING_SECONDS
+  while not remove(self) and pidfd.clock() < deadline do
+    if not self.killed then
+      for _, pid in ipairs(members.pids(self.folder)) do cgroup.write(self.base, "cgroup.procs", tostring(pid)) end
     end
-    pidfd.poll({}, 2)
+    if not remove(self) then pidfd.poll({}, 2) end
   end
   self.folder:close()
   self.base:close()
@@ -145,6 +156,6 @@ function methods:close(seconds)
 end
 
 class.__gc = methods.close
-class.__close = function(self) self:close() end
+class.__close = methods.close
 
 return tree

@@ -131,18 +131,20 @@ local function foreground(handle, terminal, options)
     pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
   }
   local stages, stage = stages_of(options), 0
-  local ended, message
+  local ended, message, kill_at
   repeat
     relay.deadline = stages[stage + 1] and stages[stage + 1][1]
     ended, message = core.relay.run(relay)
     if ended == nil then return nil, message end
     if ended ~= true then
       stage = stage + 1
+      kill_at = kill_at or core.pidfd.clock() + (options.kill_after or 0)
       handle:kill { tree = true, signal = stages[stage][2] }
     end
   until ended == true
   local status, why = handle:wait()
   if not status then return nil, why end
+  if kill_at then handle:sweep(math.max(0, kill_at - core.pidfd.clock())) end
   handle:close()
   return stage > 0 and TIMED_OUT or status.code
 end

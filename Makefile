@@ -62,9 +62,11 @@ CORE_OBJ = $(CORE_SRC:core/%.c=$(BUILD)/core/%.o) $(if $(HELPER),$(BUILD)/core/e
 SECCOMP_OBJ = $(SECCOMP_SRC:core/%.c=$(BUILD)/core/%.o)
 HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
 
+LINTERS = lint-build lint-format lint-cppcheck lint-tidy lint-lua lint-sh lint-text
+
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: build help deps test test-helpers lint lint-c lint-lua lint-sh lint-text docs install deb demo \
+.PHONY: build help deps test test-helpers lint $(LINTERS) docs install deb demo \
   clean FORCE
 
 # One short line a step; the whole command with V=1.
@@ -157,30 +159,37 @@ demo: deps
 	@scripts/demo
 
 lint: deps
-	@$(MAKE) --no-print-directory lint-c lint-lua lint-sh lint-text
+	@$(MAKE) --no-print-directory --keep-going $(LINTERS)
 
 # Everything that is, or is about to be, in the repository.
 FILES = git ls-files --cached --others --exclude-standard
 C_FILES = $(shell $(FILES) '*.c')
 TIDY_FLAGS = $(DIALECT) -Wall -Wextra -isystem $(LUA_INCDIR)
 
-lint-c:
-	$(MAKE) --no-print-directory --silent BUILD=build/lint-gcc CC=gcc build
-	$(MAKE) --no-print-directory --silent BUILD=build/lint-clang CC=clang build
+lint-build:
+	@$(MAKE) --no-print-directory --silent BUILD=build/lint-gcc CC=gcc build
+	@$(MAKE) --no-print-directory --silent BUILD=build/lint-clang CC=clang build
 	clang $(TIDY_FLAGS) -Werror -O2 -fsyntax-only $(HELPER_SRC)
-	clang-format --dry-run -Werror $(C_FILES) $(shell $(FILES) '*.h')
-	cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ --enable=warning,style,performance,portability \
+
+lint-format:
+	@clang-format --dry-run -Werror $(C_FILES) $(shell $(FILES) '*.h')
+
+lint-cppcheck:
+	@cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ --enable=warning,style,performance,portability \
 	  --suppress=unusedStructMember --inline-suppr --error-exitcode=1 $(C_FILES)
-	printf '%s\n' $(C_FILES) | xargs -P 2 -I FILE clang-tidy --quiet FILE -- $(TIDY_FLAGS)
+
+# What clang-tidy counts of its own work is noise; its findings are on standard output.
+lint-tidy:
+	@printf '%s\n' $(C_FILES) | xargs -P 2 -I FILE clang-tidy --quiet FILE -- $(TIDY_FLAGS) 2>/dev/null
 
 lint-lua:
-	luacheck --quiet --no-color .luacheckrc .busted $$($(FILES) '*.lua' '*.rockspec' '*.ld')
+	@luacheck --quiet --no-color .luacheckrc .busted $$($(FILES) '*.lua' '*.rockspec' '*.ld')
 
 lint-sh:
-	shellcheck $$($(FILES) | xargs awk 'FNR == 1 && /^#!.*sh( |$$)/ { print FILENAME } { nextfile }')
+	@shellcheck $$($(FILES) | xargs awk 'FNR == 1 && /^#!.*sh( |$$)/ { print FILENAME } { nextfile }')
 
 lint-text:
-	tests/lint-text
+	@tests/lint-text
 
 docs: deps
 	$(LUA) docs/check.lua $$($(FILES) 'lua/*.lua' 'core/*.c')

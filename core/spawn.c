@@ -107,16 +107,15 @@ static void read_children(const struct entry *entry, pid_t *member, pid_t *final
     *final = pids[1];
 }
 
-static void reap_pid(pid_t pid)
+/* ECHILD, when the host program was quicker, is as good. */
+static void reap(idtype_t type, int id)
 {
     siginfo_t info;
-    if (pid > 0)
-        while (waitid(P_PID, (id_t)pid, &info, WEXITED | __WALL) < 0 && errno == EINTR)
-            ;
+    while (waitid(type, (id_t)id, &info, WEXITED | __WALL) < 0 && errno == EINTR)
+        ;
 }
 
-/* The helper processes that stay outside end by themselves as soon as the fork is done. They are ours, so
- * their pids cannot be recycled before this. */
+/* The helper processes that stay outside end by themselves as soon as the fork is done. */
 static void reap_helpers(struct entry *entry, bool kill_first)
 {
     pid_t member = 0, final = 0;
@@ -130,8 +129,9 @@ static void reap_helpers(struct entry *entry, bool kill_first)
             kill(member, SIGKILL);
         read_children(entry, &member, &final);
     }
-    reap_pid(entry->first);
-    reap_pid(member);
+    reap(P_PIDFD, entry->first_pidfd);
+    if (member > 0)
+        reap(P_PID, member);
     close_fd(&entry->first_pidfd);
     if (entry->child == 0)
         entry->child = final;

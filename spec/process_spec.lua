@@ -32,7 +32,7 @@ describe("process.build from the container's defaults", function()
   it("starts from the container's own process, without its command and terminal", function()
     assert.same({
       args = { "id", "-u" }, cwd = "/work", env = { "PATH=/bin", "A=1" }, terminal = false, noNewPrivileges = true,
-      user = { uid = 7, gid = 8, additionalGids = { 5 } },
+      user = { uid = 7, gid = 8, additionalGids = { 5 }, umask = 18 },
     }, (built { "id", "-u" }))
   end)
 
@@ -62,12 +62,13 @@ describe("process.build from the container's defaults", function()
   end)
 
   it("reads user as runc does: a group is kept unless given", function()
-    assert.same({ uid = 33, gid = 8, additionalGids = { 5 } }, built({ "id", user = "33" }).user)
-    assert.same({ uid = 33, gid = 34, additionalGids = { 5 } }, built({ "id", user = "33:34" }).user)
-    assert.same({ uid = 1, gid = 8, additionalGids = { 5 } }, built({ "id", user = "+1" }).user)
-    assert.same({ uid = 33, gid = 8, additionalGids = { 5 } }, built({ "id", user = 33 }).user)
+    assert.same({ uid = 33, gid = 8, additionalGids = { 5 }, umask = 18 }, built({ "id", user = "33" }).user)
+    assert.same({ uid = 33, gid = 34, additionalGids = { 5 }, umask = 18 }, built({ "id", user = "33:34" }).user)
+    assert.same({ uid = 1, gid = 8, additionalGids = { 5 }, umask = 18 }, built({ "id", user = "+1" }).user)
+    assert.same({ uid = 33, gid = 8, additionalGids = { 5 }, umask = 18 }, built({ "id", user = 33 }).user)
     assert.equal(7, built({ "id", user = "" }).user.uid)
-    assert.equal(4294967294, built({ "id", user = "4294967294" }).user.uid)
+    assert.equal(2147483647, built({ "id", user = "2147483647" }).user.uid)
+    assert.equal(4294967294, built({ "id", user = "4294967294" }, nil, { runtime = "crun" }).user.uid)
     assert.equal(12, built({ "id", user = "00000000000000000000012" }).user.uid)
   end)
 
@@ -142,7 +143,7 @@ describe("process.build from the container's defaults", function()
   describe("refuses", function()
     local uid = "parsing %s as int for uid failed: strconv.Atoi: parsing %s"
     local range = "unable to start container process: unable to setup user: "
-      .. "uids and gids must be in range 0-4294967294"
+      .. "uids and gids must be in range 0-2147483647"
     local start = "unable to start container process: "
     local cases = {
       { "process args cannot be empty", {} },
@@ -159,9 +160,11 @@ describe("process.build from the container's defaults", function()
       { "parsing y as int for gid failed: strconv.Atoi: parsing \"y\": invalid syntax", { "id", user = "x:y" } },
       { "parsing  as int for gid failed: strconv.Atoi: parsing \"\": invalid syntax", { "id", user = "1:" } },
       { range, { "id", user = "-1" } },
-      { range, { "id", user = "4294967295" } },
-      { range, { "id", user = { uid = -1 } } },
-      { range, { "id", user = { gid = 2 ^ 32 } } },
+      { range, { "id", user = "2147483648" } },
+      { range, { "id", user = { gid = 2 ^ 31 } } },
+      { range, { "id", additional_gids = { 2 ^ 31 } } },
+      { "process.user.uid: must be in range 0 to 4294967295, got -1", { "id", user = { uid = -1 } } },
+      { "process.user.gid: must be in range 0 to 4294967295, got 4294967296", { "id", user = { gid = 2 ^ 32 } } },
       { "additional-gids must be a positive number -1", { "id", additional_gids = { -1 } } },
       { "additional-gids must be a positive number -1", { "id", additional_gids = { "-1" } } },
       { 'user: expected a string "UID[:GID]" or an object, got a boolean', { "id", user = true } },
@@ -231,7 +234,7 @@ describe("process.build with a whole process", function()
 
   it("takes nothing of a runc container's process", function()
     assert.same({ args = { "id" }, cwd = "/", env = {}, terminal = false, noNewPrivileges = false,
-      user = { uid = 0, gid = 0, additionalGids = {} } }, (built { process = FILE }))
+      user = { uid = 0, gid = 0, additionalGids = {}, umask = 18 } }, (built { process = FILE }))
   end)
 
   it("takes what runc's state holds: capabilities, labels, rlimits, oom score, umask", function()
@@ -355,6 +358,9 @@ describe("process.validate", function()
     { "process.consoleSize.height: must be in range 0 to 65535, got -1", with("consoleSize", { height = -1 }) },
     { "process.consoleSize.width: expected an integer, got 1.5", with("consoleSize", { width = 1.5 }) },
     { "process.user: expected an object, got a string", with("user", "0:0") },
+    { "process.user: expected an object, got an array", with("user", { 0, 0 }) },
+    { "unable to start container process: unable to setup user: uids and gids must be in range 0-4294967294",
+      with("user", { additionalGids = { 4294967295 } }) },
     { "process.user.uid: expected an integer, got a string", with("user", { uid = "x" }) },
     { "process.user.uid: expected an integer, got 1.5", with("user", { uid = 1.5 }) },
     { "process.user.uid: expected an integer, got nan", with("user", { uid = 0 / 0 < 0 and 0 or -(0 / 0) }) },
@@ -363,7 +369,7 @@ describe("process.validate", function()
     { "process.user.additionalGids[1]: expected an integer, got a string",
       with("user", { additionalGids = { "1" } }) },
     { "process.rlimits[1]: expected an object, got a string", with("rlimits", { "RLIMIT_CORE" }) },
-    { "process.rlimits[1].type: required", with("rlimits", { { soft = 1, hard = 1 } }) },
+    { "wrong rlimit value: ", with("rlimits", { { soft = 1, hard = 1 } }) },
     { "wrong rlimit value: RLIMIT_X", with("rlimits", { { type = "RLIMIT_X", soft = 1, hard = 1 } }) },
     { "process.rlimits[1].soft: expected an integer, got a string",
       with("rlimits", { { type = "RLIMIT_CORE", soft = "a" } }) },

@@ -5,7 +5,8 @@
 -- @module ctrexec.process
 local process = {}
 
-local MAX_ID = 4294967294
+-- Of user and group ids: what runc allows, and what the kernel does (user_namespaces(7); the last one means "none").
+local RUNC_MAX_ID, MAX_ID = 2147483647, 4294967294
 
 --- RLIM_INFINITY as it stands in a process object. JSON writes it 18446744073709551615, which a Lua integer cannot
 -- hold, so every limit of 2^63 and more is this float; all other limits are integers.
@@ -26,14 +27,15 @@ local RUNC_SETTINGS = {
 }
 local PID_SETTINGS = { noNewPrivileges = "no_new_privileges" }
 for name, setting in pairs(RUNC_SETTINGS) do PID_SETTINGS[name] = setting end
-local RUNC = { command = true, file = {}, settings = RUNC_SETTINGS, umask = true }
+local RUNC = { command = true, file = {}, settings = RUNC_SETTINGS, umask = true, max_id = RUNC_MAX_ID }
 local FROM_CONTAINER = {
   runc = RUNC,
-  youki = RUNC,
-  crun = { command = CRUN_PARTS, file = CRUN_PARTS, settings = {}, default_umask = 18, replace_caps = true },
+  youki = { command = true, file = {}, settings = RUNC_SETTINGS, umask = true, max_id = MAX_ID },
+  crun = { command = CRUN_PARTS, file = CRUN_PARTS, settings = {}, max_id = MAX_ID, replace_caps = true },
   -- There is no state: what /proc says of the process stands in for it.
-  pid = { command = true, file = {}, settings = PID_SETTINGS, umask = true },
+  pid = { command = true, file = {}, settings = PID_SETTINGS, umask = true, max_id = MAX_ID },
 }
+local DEFAULT_UMASK = 18 -- 0022, what both have where nothing says otherwise: never the caller's
 
 local CAPABILITY_SETS = { "bounding", "effective", "inheritable", "permitted", "ambient" }
 
@@ -57,7 +59,6 @@ local SCHEDULER_FLAGS = set_of("SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM",
 local IO_CLASSES = set_of("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
 
 local SETUP_USER = "unable to start container process: unable to setup user: "
-local ID_RANGE = SETUP_USER .. "uids and gids must be in range 0-" .. MAX_ID
 local NO_SELINUX = "selinux label is specified in config, but selinux is disabled or not supported"
 
 --- Whether the host's kernel enforces or audits SELinux labels. A test may replace it.
@@ -88,21 +89,18 @@ local function absent(value)
   return value == nil or type(value) == "userdata" and value == require "cjson".null
 end
 
--- %q of Go's fmt, in which runc's messages quote what they were given.
-local GO_ESCAPES = { ["\a"] = "\\a", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t",
-  ["\v"] = "\\v", ['"'] = '\\"', ["\\"] = "\\\\" }
 local function quote(text)
-  local pattern = utf8.len(text) and '[%c"\\]' or '[%c"\\\128-\255]'
-  return '"' .. text:gsub(pattern, function(char)
-    return GO_ESCAPES[char] or ("\\x%02x"):format(char:byte())
-  end) .. '"'
+  return require "ctrexec.wording".quote(text)
 end
 
-local ARTICLES = { string = "a string", number = "a number", boolean = "a boolean", table = "an object",
-  ["nil"] = "nothing" }
+local function is_array(value)
+  return math.type(next(value)) ~= nil
+end
+
 local function describe(value)
   if absent(value) then return value == nil and "nothing" or "null" end
-  return ARTICLES[type(value)] or "a " .. type(value)
+  if type(value) == "table" then return is_array(value) and "an array" or "an object" end
+  return "a " .. type(value)
 end
 
 local function mismatch(path, expected, value)
@@ -138,11 +136,6 @@ local function integer_in(low, high)
     end
     return integer
   end
-end
-
-local function id(value, path)
-  if type(value) == "number" and (value < 0 or value > MAX_ID) then refuse(ID_RANGE) end
-  return whole(value, path)
 end
 
 local function limit(value, path)
@@ -182,7 +175,7 @@ local function object(fields, required, finish)
   for name in pairs(fields) do names[#names + 1] = name end
   table.sort(names)
   return function(value, path, warnings)
-    if type(value) ~= "table" then mismatch(path, "an object", value) end
+    if type(value) ~= "table" or is_array(value) then mismatch(path, "an object", value) end
     local copy, unknown = {}, {}
     for _, name in ipairs(names) do
       local field = value[name]
@@ -205,9 +198,10 @@ end
 
 local strings = array_of(text)
 local unsigned = integer_in(0, math.maxinteger)
+local id = integer_in(0, 4294967295) -- uint32: what a runtime allows of it is checked last
 
 local function check_rlimit(rlimit)
-  if not RLIMITS[rlimit.type] then refuse("wrong rlimit value: %s", rlimit.type) end
+  if not RLIMITS[rlimit.type] then refuse("wrong rlimit value: %s", rlimit.type or "") end
   rlimit.soft, rlimit.hard = rlimit.soft or 0, rlimit.hard or 0
   if rlimit.soft > rlimit.hard then
     refuse("unable to start container process: error setting rlimits for process: "
@@ -288,7 +282,7 @@ local PROCESS = {
   cwd = text,
   env = array_of(environment_entry),
   args = strings,
-  rlimits = array_of(object({ type = text, soft = limit, hard = limit }, { "type" }, check_rlimit)),
+  rlimits = array_of(object({ type = text, soft = limit, hard = limit }, nil, check_rlimit)),
   apparmorProfile = text,
   capabilities = object({ bounding = strings, effective = strings, inheritable = strings, permitted = strings,
     ambient = strings }, nil, warn_of_unknown_capabilities),
@@ -305,7 +299,18 @@ local PROCESS = {
 }
 local check_object = object(PROCESS)
 
-local function check_whole(copy)
+local function refuse_id(max_id)
+  refuse("%suids and gids must be in range 0-%d", SETUP_USER, max_id)
+end
+
+local function check_ids(user, max_id)
+  if user.uid > max_id or user.gid > max_id then refuse_id(max_id) end
+  for _, gid in ipairs(user.additionalGids) do
+    if gid > max_id then refuse_id(max_id) end
+  end
+end
+
+local function check_whole(copy, max_id)
   copy.user = copy.user or {}
   copy.user.uid, copy.user.gid = copy.user.uid or 0, copy.user.gid or 0
   copy.user.additionalGids = copy.user.additionalGids or {}
@@ -317,11 +322,12 @@ local function check_whole(copy)
   if cwd:sub(1, 1) ~= "/" then refuse "Cwd must be an absolute path" end
   if not copy.args or #copy.args == 0 then refuse "args must not be empty" end
   if (copy.selinuxLabel or "") ~= "" and not process.selinux_enabled() then refuse(NO_SELINUX) end
+  check_ids(copy.user, max_id)
   return copy
 end
 
-local function checked(value, warnings)
-  return check_whole(check_object(value, "process", warnings)), warnings
+local function checked(value, warnings, max_id)
+  return check_whole(check_object(value, "process", warnings), max_id), warnings
 end
 
 --- Checks a process object: the type and range of every field of the runtime specification 1.3.
@@ -335,7 +341,7 @@ end
 -- @treturn[2] string what is wrong, naming the field by path
 -- @treturn[2] string "invalid"
 function process.validate(value)
-  local copy, warnings, code = guarded(checked, value, {})
+  local copy, warnings, code = guarded(checked, value, {}, MAX_ID)
   if not copy then return nil, warnings, code end
   return true, copy, warnings
 end
@@ -357,10 +363,10 @@ local function looked_up(spec, kind, key)
 end
 
 -- A number, or with `spec.lookup` a name. Returns the id and, for a name, the entry.
-local function id_or_name(spec, kind, field, word)
+local function id_or_name(spec, kind, field, word, max_id)
   local number, problem = atoi(word)
   if number then
-    if number < 0 or number > MAX_ID then refuse(ID_RANGE) end
+    if number < 0 or number > max_id then refuse_id(max_id) end
     return number
   end
   if problem == "invalid syntax" and spec.lookup and word:find "^[%a_]" then
@@ -371,7 +377,7 @@ local function id_or_name(spec, kind, field, word)
 end
 
 -- "UID[:GID]", a bare uid, or an OCI user object whose fields override the defaults. runc reads the group first.
-local function override_user(user, spec)
+local function override_user(user, spec, max_id)
   local given = spec.user
   if math.type(given) == "integer" then given = tostring(given) end
   if type(given) == "table" then
@@ -383,13 +389,13 @@ local function override_user(user, spec)
   if given == "" then return end
   local name, group = given:match "^([^:]*):?(.*)$"
   local has_group = given:find(":", 1, true)
-  local gid = has_group and id_or_name(spec, "group", "gid", group)
-  local uid, entry = id_or_name(spec, "user", "uid", name)
+  local gid = has_group and id_or_name(spec, "group", "gid", group, max_id)
+  local uid, entry = id_or_name(spec, "user", "uid", name, max_id)
   user.uid = uid
   user.gid = gid or entry and entry.gid or user.gid
 end
 
-local function add_groups(user, spec)
+local function add_groups(user, spec, max_id)
   local gids = {}
   local known = user.additionalGids
   if spec.groups_from_container then
@@ -403,7 +409,7 @@ local function add_groups(user, spec)
   for _, given in ipairs(spec.additional_gids or {}) do
     local word = type(given) == "string" and given or tostring(whole(given, "additional_gids"))
     if word:find "^-%d+$" then refuse("additional-gids must be a positive number %s", word) end
-    gids[#gids + 1] = id_or_name(spec, "group", "gid", word)
+    gids[#gids + 1] = id_or_name(spec, "group", "gid", word, max_id)
   end
   user.additionalGids = gids
 end
@@ -480,8 +486,8 @@ local function override(base, spec, rules)
   end
   if absent(base.user) then base.user = {} end
   if type(base.user) ~= "table" then mismatch("process.user", "an object", base.user) end
-  if spec.user ~= nil then override_user(base.user, spec) end
-  add_groups(base.user, spec)
+  if spec.user ~= nil then override_user(base.user, spec, rules.max_id) end
+  add_groups(base.user, spec, rules.max_id)
   if spec.caps and #spec.caps > 0 then
     base.capabilities = add_capabilities(base.capabilities, spec.caps, rules.replace_caps)
   end
@@ -516,7 +522,7 @@ end
 local function fill_umask(base, settings, rules)
   local user = absent(base.user) and {} or base.user
   if type(user) ~= "table" or not absent(user.umask) then return end
-  user.umask = rules.umask and settings.umask or rules.default_umask
+  user.umask = rules.umask and settings.umask or DEFAULT_UMASK
   base.user = user
 end
 
@@ -565,7 +571,7 @@ local function build(record, spec)
   local settings = record.settings or {}
   fill(base, settings, rules.settings)
   fill_umask(base, settings, rules)
-  return checked(base, {})
+  return checked(base, {}, rules.max_id)
 end
 
 --- Builds the process object of an exec.

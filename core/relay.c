@@ -773,9 +773,28 @@ static int run(lua_State *L)
     return 1;
 }
 
+/***
+Blocks the signals that `run` forwards, in the calling thread: one that comes after this and before `run` is
+then forwarded, too. For a program that does nothing but run one command; the mask stays as it is from here
+on.
+
+@function block_signals
+@treturn boolean true
+@see sigprocmask(2)
+*/
+static int block_signals(lua_State *L)
+{
+    sigset_t signals;
+
+    forwarded_signals(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    return ctx_ok(L);
+}
+
 int ctx_open_relay(lua_State *L)
 {
     static const luaL_Reg FUNCTIONS[] = {
+        {"block_signals", block_signals},
         {"run", run},
         {NULL, NULL},
     };

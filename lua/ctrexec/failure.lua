@@ -5,37 +5,39 @@
 -- @module ctrexec.failure
 local failure = {}
 
+local wording = require "ctrexec.wording"
+
+local quote = wording.quote
+
 local START = "unable to start container process: "
 
-local function lower_first(text)
-  return (text:gsub("^%u", string.lower))
-end
-
--- %q of Go's fmt, near enough for names.
-local function quote(text)
-  return '"' .. text:gsub('[%c"\\]', function(char)
-    return char == '"' and '\\"' or char == "\\" and "\\\\" or ("\\x%02x"):format(char:byte())
-  end) .. '"'
-end
+local THERE, MODE, ALLOWED = 1, 2, 4 -- enum plan_program of core/plan.h
 
 -- Each takes the event, its reason in words and the plan, and returns message and code.
 local steps = {}
 
-function steps.lookup(_, _, plan)
-  return ("exec: %s: executable file not found in $PATH"):format(quote(plan.args[1])), "not_found"
+function steps.lookup(event, _, plan)
+  local name = quote(plan.args[1])
+  if event.value & THERE ~= 0 then
+    return ("exec: %s: cannot run executable found relative to current directory"):format(name), "not_executable"
+  end
+  return ("exec: %s: executable file not found in $PATH"):format(name), "not_found"
 end
 
--- value tells whether the file is there. When it is, ENOENT is about its interpreter and the kernel's own words are
--- the best there are.
+-- What runc finds out before its execve, in its order; what is left is the kernel's own word on the file, as when its
+-- interpreter is missing.
 function steps.exec(event, reason, plan)
-  local name = quote(plan.args[1])
-  local code = (reason == "permission denied" or reason == "is a directory") and "not_executable"
-    or event.value == 0 and "not_found" or reason == "no such file or directory" and "not_found" or "not_executable"
-  if event.value == 0 then return ("exec: %s: stat %s: %s"):format(name, plan.args[1], reason), code end
-  if code == "not_executable" and (reason == "permission denied" or reason == "is a directory") then
-    return ("exec: %s: permission denied"):format(name), code
+  local path = event.detail ~= "" and event.detail or plan.args[1]
+  local missing = reason == "no such file or directory"
+  if event.value & THERE == 0 then
+    local message = ("exec: %s: stat %s: %s"):format(quote(plan.args[1]), path, reason)
+    return message, reason == "permission denied" and "not_executable" or "not_found"
+  elseif event.value & MODE == 0 then
+    return ("exec: %s: permission denied"):format(quote(plan.args[1])), "not_executable"
+  elseif event.value & ALLOWED == 0 then
+    return ("eaccess %s: permission denied"):format(path), "not_executable"
   end
-  return ("exec %s: %s"):format(event.detail ~= "" and event.detail or plan.args[1], reason), code
+  return ("exec %s: %s"):format(path, reason), missing and "not_found" or "not_executable"
 end
 
 function steps.cwd(_, reason, plan)
@@ -52,14 +54,17 @@ function steps.rlimit(event, reason)
     "system"
 end
 
-function steps.tasks(event, reason, plan)
-  local folder = plan.task_paths and plan.task_paths[event.value + 1] or "tasks"
-  return ("error adding pid %d to cgroups: failed to write: write %s/tasks: %s"):format(event.pid, folder, reason),
-    "system"
+local function not_joined(event, file, reason)
+  local pid = event.pid
+  return ("error adding pid %d to cgroups: failed to write %d: write %s: %s"):format(pid, pid, file, reason), "system"
 end
 
-function steps.cgroup(event, reason)
-  return ("error adding pid %d to cgroups: %s"):format(event.pid, reason), "system"
+function steps.tasks(event, reason, plan)
+  return not_joined(event, plan.task_paths[event.value + 1] .. "/tasks", reason)
+end
+
+function steps.cgroup(event, reason, plan)
+  return not_joined(event, plan.cgroup_path .. "/cgroup.procs", reason)
 end
 
 function steps.label(_, reason, plan)
@@ -84,8 +89,16 @@ function steps.bounding(_, reason)
   return "unable to apply bounding set: " .. reason, "system"
 end
 
-for step, call in pairs { groups = "setgroups", gid = "setgid", uid = "setuid" } do
-  steps[step] = function(_, reason) return ("unable to setup user: %s: %s"):format(call, reason), "system" end
+function steps.groups(_, reason)
+  return "unable to setup user: setgroups: " .. reason, "system"
+end
+
+-- The kernel refuses an id as invalid only when the user namespace does not map it: setresuid(2).
+for id, call in pairs { gid = "setgid", uid = "setuid" } do
+  steps[id] = function(_, reason)
+    if reason ~= "invalid argument" then return ("unable to setup user: %s: %s"):format(call, reason), "system" end
+    return ("unable to setup user: cannot set %s to unmapped user in user namespace"):format(id), "invalid"
+  end
 end
 
 function steps.seccomp(_, reason)
@@ -109,11 +122,10 @@ end
 -- @tparam table plan the plan that was started
 -- @tparam[opt] integer oom_kills how many processes of the container the kernel has killed for lack of memory
 -- @treturn string message
--- @treturn string code: "not_found", "not_executable", "no_cwd", "system"
+-- @treturn string code: "not_found", "not_executable", "no_cwd", "invalid", "system"
 function failure.describe(event, plan, oom_kills)
   if event.event == "error" then
-    local reason = lower_first(event.message)
-    local message, code = (steps[event.step] or other)(event, reason, plan)
+    local message, code = (steps[event.step] or other)(event, wording.reason(event.message), plan)
     return START .. message, code
   end
   local message = "the process ended before the command could start"

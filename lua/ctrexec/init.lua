@@ -12,6 +12,8 @@ local ctrexec = { _VERSION = "ctrexec 0.1.0" }
 local methods = {}
 local class = { __index = methods, __name = "ctrexec.container" }
 
+local EISDIR = 21
+
 local function check_spec(spec, level)
   if type(spec) ~= "table" then
     error(("bad spec (table expected, got %s)"):format(type(spec)), level + 1)
@@ -56,14 +58,6 @@ function methods:ps()
   return require "ctrexec.ps".list(self.record)
 end
 
---- Closes the container's descriptors.
-function methods:close()
-  self.record:close()
-end
-
-class.__gc = methods.close
-class.__close = methods.close
-
 local function check_status(record, spec)
   if record.status == "stopped" then return nil, "cannot exec in a stopped container", "stopped" end
   if record.status == "paused" and not spec.ignore_paused then
@@ -71,6 +65,24 @@ local function check_status(record, spec)
   end
   return true
 end
+
+--- Whether the container takes a command, as it was when it was opened or last refreshed.
+-- @tparam[opt] table spec `ignore_paused`
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "stopped" or "paused"
+function methods:check(spec)
+  return check_status(self.record, spec or {})
+end
+
+--- Closes the container's descriptors.
+function methods:close()
+  self.record:close()
+end
+
+class.__gc = methods.close
+class.__close = methods.close
 
 local function check_terminal(wanted, spec)
   if spec.console_socket and not (spec.detach and wanted) then
@@ -84,7 +96,7 @@ end
 
 -- The reason at the end of a core error, in Go's spelling.
 local function reason(message)
-  return require "ctrexec.plan".reason(message)
+  return require "ctrexec.wording".reason(message)
 end
 
 local function connect(path)
@@ -103,10 +115,13 @@ end
 
 -- Digits only: containerd rejects a newline. In place before the command starts, whole or not at all.
 local function write_pid_file(path, pid)
-  local ok, message = require "ctrexec.core".file.write_atomic(path, tostring(pid), 420) -- 0644
+  local core = require "ctrexec.core"
+  local ok, message, errno = core.file.write_atomic(path, tostring(pid), 420) -- 0644
   if ok then return true end
-  local folder, base = path:match "^(.*/)([^/]*)$"
-  return nil, ("open %s.%s: %s"):format(folder or "", base or path, reason(message)), "system"
+  if path:sub(1, 1) ~= "/" then path = core.file.realpath "." .. "/" .. path end
+  local temporary = path:gsub("([^/]*)$", ".%1", 1)
+  if errno == EISDIR then return nil, ("rename %s %s: file exists"):format(temporary, path), "system" end
+  return nil, ("open %s: %s"):format(temporary, reason(message)), "system"
 end
 
 -- What must be done while the helper waits, because it has to be there before the command runs.
@@ -150,15 +165,36 @@ local function open_null(wanted)
   if wanted then return require "ctrexec.core".file.open("/dev/null", { read = true, write = true }) end
 end
 
+-- What to do when the cgroups of the container's state are gone, take no process or may not be joined: the next plan,
+-- or nil. Its first process may live in others; those are not tried when the caller named some. A rootless container
+-- can do without any.
+local function fallback_of(record, spec, object, options)
+  local choices = {}
+  local function current()
+    local paths = require "ctrexec.container.cgroups".of(record.pid)
+    return next(paths) and paths -- a process without any is gone
+  end
+  local function none() return {} end
+  if not spec.cgroup or #spec.cgroup == 0 then choices[1] = current end
+  if record.settings.rootless_cgroups then choices[#choices + 1] = none end
+  return function(message)
+    local choice = table.remove(choices, 1)
+    local paths = choice and choice()
+    if not paths then return nil end
+    table.insert(options.warnings, { level = "debug", message = message })
+    options.cgroup_paths = paths
+    return (require "ctrexec.plan".build(record, object, options))
+  end
+end
+
 -- Everything up to the running (or prepared) command.
-local function launch(self, spec, object, set, pause)
-  local plans, start = require "ctrexec.plan", require "ctrexec.start"
+local function launch(self, spec, object, set, pause, warnings)
   local record = self.record
   local sockets, message, code = open_sockets(spec)
   if not sockets then return nil, message, code end
   local options = {
     stdin = set.theirs.stdin, stdout = set.theirs.stdout, stderr = set.theirs.stderr, preserve_fds = spec.preserve_fds,
-    cgroup = spec.cgroup, login_uid = spec.login_uid, tree = spec.tree or spec.timeout ~= nil,
+    cgroup = spec.cgroup, login_uid = spec.login_uid, tree = spec.tree or spec.timeout ~= nil, warnings = warnings,
   }
   if spec.tools then
     options.mounts, message, code = require "ctrexec.tools".open(spec.tools, object)
@@ -170,20 +206,17 @@ local function launch(self, spec, object, set, pause)
   if null then options.stdin, options.stdout, options.stderr = null, null, null end
   local hooks = {
     ready = ready_hook(spec, sockets), pause = pause, listener = seccomp_listener(record),
-    cgroup_paths = record.cgroup_paths,
+    cgroup_paths = record.cgroup_paths, fallback = fallback_of(record, spec, object, options),
   }
+  -- A process that is born into a frozen cgroup goes on when the container does.
+  if record.status == "paused" then hooks.seconds = false end
   options.wait = hooks.ready ~= nil or pause
-  if not spec.cgroup or #spec.cgroup == 0 then
-    function hooks.fallback()
-      options.cgroup_paths = require "ctrexec.container.cgroups".of(record.pid)
-      return (plans.build(record, object, options))
-    end
-  end
-  local plan
-  plan, message, code = plans.build(record, object, options)
+  local plan, cgroup
+  plan, message, code, cgroup = require "ctrexec.plan".build(record, object, options)
+  if cgroup then plan = hooks.fallback(message) end
   if not plan then return nil, message, code end
   local started
-  started, message, code = start.run(plan, hooks)
+  started, message, code = require "ctrexec.start".run(plan, hooks)
   if options.mounts then require "ctrexec.tools".close(options.mounts) end
   if not started and sockets.pid_file then os.remove(sockets.pid_file) end
   return started, message, code
@@ -223,16 +256,17 @@ local function spawn(self, spec, pause)
   object, warnings, code = process.build(self.record, spec)
   if not object then return nil, warnings, code end
   ok, message, code = check_terminal(object.terminal, spec)
-  if not ok then return nil, message, code end
+  if ok and spec.on_process then ok, message, code = spec.on_process(object) end
+  if not ok then return nil, message, code, warnings end
   local streams = require "ctrexec.streams"
   local set
   set, message, code = streams.open(spec)
-  if not set then return nil, message, code end
+  if not set then return nil, message, code, warnings end
   local started
-  started, message, code = launch(self, spec, object, set, pause)
+  started, message, code = launch(self, spec, object, set, pause, warnings)
   if not started then
     streams.close(set)
-    return nil, message, code
+    return nil, message, code, warnings
   end
   streams.close_theirs(set)
   local handle = require "ctrexec.child".new(started, set.ours)
@@ -242,11 +276,13 @@ end
 
 --- Starts a command and returns as soon as it runs.
 -- @tparam table spec what to run: positional strings for the command, the fields of an OCI process object, or the
--- short forms; see docs/embedding.md
--- @treturn[1] process
+-- short forms; see docs/embedding.md. `on_process(process)` is called with the checked process object before anything
+-- is started; it may complete `consoleSize`, and refuses with nil, message, code
+-- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
+-- @treturn[2] ?{table,...} warnings, where it came so far
 function methods:spawn(spec)
   check_spec(spec, 2)
   return spawn(self, spec)

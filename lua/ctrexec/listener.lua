@@ -46,7 +46,7 @@ function listener.send(path, fd, pid, record, metadata)
   end
   if ok then return true end
   return nil, ("unable to start container process: unable to init seccomp: seccomp listener %s: %s")
-    :format(path, require "ctrexec.plan".reason(message)), "system"
+    :format(path, require "ctrexec.wording".reason(message)), "system"
 end
 
 return listener

@@ -47,21 +47,15 @@ local CAPABILITY_SETS = { "bounding", "effective", "permitted", "inheritable", "
 -- A failed step unwinds with this, so that the steps read as plain descents.
 local Failure = {}
 
-local function fail(message, code)
-  error(setmetatable({ message = message, code = code or "system" }, Failure), 0)
+-- `cgroup`: another cgroup might do.
+local function fail(message, code, cgroup)
+  error(setmetatable({ message = message, code = code or "system", cgroup = cgroup }, Failure), 0)
 end
 
-local function lower_first(text)
-  return (text:gsub("^%u", string.lower))
+-- The system's reason at the end of a core error message.
+local function reason(message)
+  return require "ctrexec.wording".reason(message)
 end
-
---- The system's reason in a core error message, in the spelling of Go's errno table.
--- @tparam string message "CALL: Reason"
--- @treturn string "reason"
-function plan.reason(message)
-  return lower_first(message:match ".*: (.*)$" or message)
-end
-
 
 -- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list.
 local function words_of_list(list)
@@ -135,19 +129,29 @@ local function add_personality(target, personality)
   target.personality = domain
 end
 
--- The command's environment. HOME comes from the container's passwd where it is unset or empty, as runc does it.
+-- The command's environment. HOME comes from the container's passwd where it is unset or empty: the helper fills an
+-- empty one in its place.
 local function add_environment(target, env)
-  local list, home = {}, false
+  local home = false
   for _, entry in ipairs(env) do
     if entry:sub(1, 5) == "PATH=" then target.path = entry:sub(6) end
     home = home or entry:sub(1, 5) == "HOME=" and #entry > 5
-    if entry ~= "HOME=" then list[#list + 1] = entry end
   end
-  target.env, target.set_home = list, not home
+  target.env, target.set_home = env, not home
+end
+
+-- Each once: the kernel would show a repeated one as often as it is given.
+local function distinct(gids)
+  local list, seen = {}, {}
+  for _, gid in ipairs(gids) do
+    if not seen[gid] then list[#list + 1] = gid end
+    seen[gid] = true
+  end
+  return list
 end
 
 local function add_user(target, user, settings)
-  target.uid, target.gid, target.groups = user.uid, user.gid, user.additionalGids
+  target.uid, target.gid, target.groups = user.uid, user.gid, distinct(user.additionalGids)
   target.umask = user.umask
   if settings.rootless_euid then
     if #user.additionalGids > 0 then
@@ -233,12 +237,21 @@ local function sub_cgroups(values)
   return sub
 end
 
+-- The path without "." and "..", as runc cleans it; one that leads out, even for a moment, is refused. So is a way out
+-- over a symbolic link, when the directory is opened.
 local function sub_path(path)
-  if (path .. "/"):find("/../", 1, true) or path:sub(1, 3) == "../" then
-    fail(("unable to create new parent process: bad sub cgroup path: %s is not a sub cgroup path"):format(path),
-      "invalid")
+  local names = {}
+  for name in path:gmatch "[^/]+" do
+    if name == ".." and #names == 0 then
+      fail(("unable to create new parent process: bad sub cgroup path: %s is not a sub cgroup path"):format(path),
+        "invalid")
+    elseif name == ".." then
+      names[#names] = nil
+    elseif name ~= "." then
+      names[#names + 1] = name
+    end
   end
-  return (path:gsub("^/+", ""))
+  return table.concat(names, "/")
 end
 
 local function check_controllers(sub, paths)
@@ -250,16 +263,11 @@ local function check_controllers(sub, paths)
   end
 end
 
+-- runc's words. It has started a process by then, of which the pid is; here it is ctrexec's own.
 local function cgroup_failure(folder, file, message)
-  return ("unable to start container process: error adding pid to cgroups: open %s/%s: %s")
-    :format(folder, file, plan.reason(message))
-end
-
--- The directory of one hierarchy, below the container's own: core.cgroup.open goes up by no ".." and no symlink.
-local function open_cgroup(base, sub)
-  local folder, message = core.cgroup.open(base, "/" .. sub)
-  if not folder then return nil, cgroup_failure(sub == "" and base or base .. "/" .. sub, "cgroup.procs", message) end
-  return folder
+  local pid = core.pidfd.ids().pid
+  return ("unable to start container process: error adding pid %d to cgroups: failed to write %d: openat2 %s/%s: %s")
+    :format(pid, pid, folder, file, reason(message))
 end
 
 -- v2 first: a tree of the command's own is made there where it can be.
@@ -277,37 +285,48 @@ local function leaf(target, folder, controller)
   return target.tree.folder or folder
 end
 
-local function add_cgroups(target, record, values, paths)
-  local sub = sub_cgroups(values)
-  local optional = record.settings.rootless_cgroups
-  check_controllers(sub, paths)
-  local tasks, names, seen = {}, {}, {}
-  for _, controller in ipairs(controllers_of(paths)) do
-    local base = paths[controller]
-    local below = sub_path(sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or "")
-    local key = below == "" and base or base .. "/" .. below
-    local folder, message = nil, nil
-    if not seen[key] then folder, message = open_cgroup(base, below) end
-    seen[key] = true
-    if message and not optional then fail(message) end
-    local own = folder and leaf(target, folder, controller)
-    if own and controller == "" then
-      target.cgroup = own
-    elseif own then
-      local file, why = core.cgroup.file(own, "tasks", "w")
-      if own == folder then folder:close() end
-      if not file and not optional then fail(cgroup_failure(key, "tasks", why)) end
-      tasks[#tasks + 1], names[#names + 1] = file, file and key
-    end
+-- A rootless container may have cgroups that nobody has the right to join: that is no reason to fail.
+local function not_joined(record, message, warnings)
+  if not record.settings.rootless_cgroups then fail(message, nil, true) end
+  warnings[#warnings + 1] = { level = "debug", message = message }
+end
+
+-- Version 2: the directory to be born in. Version 1: its "tasks", to write to.
+local function add_cgroup(target, record, controller, base, below, warnings)
+  local path = below == "" and base or base .. "/" .. below
+  if target.joined[path] then return end -- co-mounted controllers
+  target.joined[path] = true
+  -- goes up by no ".." and no symbolic link
+  local folder, message = core.cgroup.open(base, "/" .. below)
+  if not folder then return not_joined(record, cgroup_failure(path, "cgroup.procs", message), warnings) end
+  local own = leaf(target, folder, controller)
+  if controller == "" then
+    target.cgroup, target.cgroup_path = own, path
+    return
   end
-  target.tasks, target.task_paths = tasks, names
+  local file, why = core.cgroup.file(own, "tasks", "w")
+  if own == folder then folder:close() end
+  if not file then return not_joined(record, cgroup_failure(path, "tasks", why), warnings) end
+  table.insert(target.tasks, file)
+  table.insert(target.task_paths, path)
+end
+
+local function add_cgroups(target, record, options)
+  local sub, paths = sub_cgroups(options.cgroup), options.cgroup_paths or record.cgroup_paths
+  check_controllers(sub, paths)
+  target.tasks, target.task_paths, target.joined = {}, {}, {}
+  for _, controller in ipairs(controllers_of(paths)) do
+    local path = sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or ""
+    add_cgroup(target, record, controller, paths[controller], sub_path(path), options.warnings)
+  end
 end
 
 local function add_resctrl(target, path)
   if not path or path == "" then return end
   local file, message = core.file.open(path .. "/tasks", { write = true })
-  if not file then fail("unable to start container process: error adding pid to Intel RDT group: "
-    .. plan.reason(message)) end
+  if not file then
+    fail("unable to start container process: error adding pid to Intel RDT group: " .. reason(message))
+  end
   target.tasks[#target.tasks + 1] = file
   target.task_paths[#target.task_paths + 1] = path
 end
@@ -343,7 +362,7 @@ local function build(record, process, options)
   add_preserved(target, options.preserve_fds)
   add_namespaces(target, record)
   if options.tree then target.tree = require "ctrexec.tree".new() end
-  add_cgroups(target, record, options.cgroup, options.cgroup_paths or record.cgroup_paths)
+  add_cgroups(target, record, options)
   add_resctrl(target, settings.intel_rdt_path)
   return target
 end
@@ -360,15 +379,17 @@ end
 -- @tparam table process a checked process object (`ctrexec.process`)
 -- @tparam table options `stdin`, `stdout`, `stderr`: descriptors; `preserve_fds`: count; `cgroup`: array of --cgroup
 -- values; `cgroup_paths`: instead of the record's; `tree`: a cgroup of its own
--- (`ctrexec.tree`, in the plan's field `tree`); `wait`: the helper waits before the command; `login_uid`; `mounts`
+-- (`ctrexec.tree`, in the plan's field `tree`); `wait`: the helper waits before the command; `login_uid`; `mounts`;
+-- `warnings`: an array to add to
 -- @treturn[1] table the plan, for `ctrexec.core.spawn.start`
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "invalid", "stopped", "system"
+-- @treturn[2] ?boolean true when it is the cgroup that failed, and with other `cgroup_paths` it might do
 function plan.build(record, process, options)
   local ok, result = pcall(build, record, process, options)
   if ok then return result end
-  if getmetatable(result) == Failure then return nil, result.message, result.code end
+  if getmetatable(result) == Failure then return nil, result.message, result.code, result.cgroup end
   error(result, 0)
 end
 

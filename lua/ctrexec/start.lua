@@ -1,16 +1,15 @@
 --- From a plan to a running command: follows the helper and answers what it asks.
 -- @module ctrexec.start
 local core = require "ctrexec.core"
-local failure = require "ctrexec.failure"
 
 local start = {}
 
 -- Longer than any entry takes, shorter than anybody waits: what is inside may have stopped our process.
 local ENTRY_SECONDS = 60
 
--- errno(3) of a cgroup that is gone, or that takes no processes because its children have domain controllers
-local ENOENT, EBUSY, ENODEV, EOPNOTSUPP = 2, 16, 19, 95
-local CGROUP_GONE = { [ENOENT] = true, [EBUSY] = true, [ENODEV] = true, [EOPNOTSUPP] = true }
+-- The steps that join a cgroup: it may be gone, take no process because its children have domain controllers, or be one
+-- that a rootless caller has no right to.
+local JOINS = { cgroup = true, tasks = true }
 
 --- A command that is on its way in or has started.
 -- @table started
@@ -21,10 +20,14 @@ local CGROUP_GONE = { [ENOENT] = true, [EBUSY] = true, [ENODEV] = true, [EOPNOTS
 
 local answer = {}
 
+-- The command's process and the one that started it report on their own, so the first may already wait for an answer.
 function answer.child(state, event)
   state.pid = event.pid
   state.pidfd = assert(state.entry:pidfd())
-  return true
+  local early = state.early
+  if not early then return true end
+  state.early = nil
+  return answer[early.event](state, early)
 end
 
 function answer.terminal(state, event)
@@ -54,6 +57,16 @@ function answer.ready(state)
   return state.entry:go()
 end
 
+local WAITS = { listener = true, ready = true }
+
+local function answer_to(state, event)
+  if not state.pidfd and WAITS[event.event] then
+    state.early = event
+    return true
+  end
+  return answer[event.event](state, event)
+end
+
 local function oom_kills(paths)
   local base = paths and (paths.memory or paths[""])
   local folder = base and core.cgroup.open(base, "/")
@@ -74,10 +87,10 @@ local function follow(state)
   local clock = core.pidfd.clock
   local deadline = state.hooks.seconds and clock() + state.hooks.seconds
   while true do
-    local left = deadline and math.max(0, math.ceil((deadline - clock()) * 1000))
+    local left = deadline and math.max(0, math.ceil((deadline - clock()) * 1000)) or nil
     local event, message, errno = state.entry:next(left)
     if event and answer[event.event] then
-      local ok, why, code = answer[event.event](state, event)
+      local ok, why, code = answer_to(state, event)
       if not ok then
         close(state)
         return nil, why, code or "system"
@@ -90,7 +103,8 @@ local function follow(state)
     elseif event then
       close(state)
       state.failed = event
-      return nil, failure.describe(event, state.plan, event.event == "died" and oom_kills(state.hooks.cgroup_paths))
+      local kills = event.event == "died" and oom_kills(state.hooks.cgroup_paths) or nil
+      return nil, require "ctrexec.failure".describe(event, state.plan, kills)
     elseif event == false then
       close(state)
       return nil, ("the command did not start within %g seconds"):format(state.hooks.seconds), "timeout"
@@ -114,21 +128,21 @@ end
 -- @tparam table plan from `ctrexec.plan`
 -- @tparam table hooks `listener(fd, started)`: takes the seccomp listener; `ready(started)`: with `wait` in the plan,
 -- called when all is done but the start; `pause`: return at that point, `resume` goes on; `seconds`: how long the
--- entry may take; `fallback_paths()`: cgroup paths to try when the plan's cgroup is gone or takes no process;
--- `cgroup_paths`: for the message of an out-of-memory kill
+-- entry may take, false for no limit; `fallback(message)`: gives the plan to try instead when a cgroup of this one
+-- cannot be joined, or nil; `cgroup_paths`: for the message of an out-of-memory kill
 -- @treturn[1] started
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
 function start.run(plan, hooks)
-  hooks.seconds = hooks.seconds or ENTRY_SECONDS
-  local started, message, code, state = begin(plan, hooks)
-  local failed = state and state.failed
-  if not started and hooks.fallback and failed and failed.step == "cgroup" and CGROUP_GONE[failed.errno] then
-    local again = hooks.fallback()
-    if again then started, message, code = begin(again, hooks) end
+  if hooks.seconds == nil then hooks.seconds = ENTRY_SECONDS end
+  while true do
+    local started, message, code, state = begin(plan, hooks)
+    local failed = state and state.failed
+    if started or not (failed and JOINS[failed.step]) then return started, message, code end
+    plan = hooks.fallback and hooks.fallback(message)
+    if not plan then return nil, message, code end
   end
-  return started, message, code
 end
 
 --- Lets a command that was started with `pause` run.

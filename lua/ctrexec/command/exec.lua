@@ -55,15 +55,17 @@ local function environment(options)
   return table.move(options.env or {}, 1, #(options.env or {}), #env + 1, env)
 end
 
+-- An empty text counts as not given, as with runc.
 local function given(value)
-  return value ~= "" and value or nil
+  if value == "" then return nil end
+  return value
 end
 
 local function spec_of(parsed)
   local options = parsed.options
   local spec = { args = parsed.args, terminal = options.tty, user = given(options.user), caps = options.cap,
     selinuxLabel = given(options.process_label), apparmorProfile = given(options.apparmor) }
-  for _, name in ipairs(SAME) do spec[name] = options[name] end
+  for _, name in ipairs(SAME) do spec[name] = given(options[name]) end
   local message
   spec.env, message = environment(options)
   if message then return nil, message end
@@ -108,11 +110,11 @@ local function caller_terminal()
   return terminal
 end
 
-local function use_terminal(spec)
+local function use_terminal(process)
   local terminal, message = caller_terminal()
-  if not terminal then return nil, message end
+  if not terminal then return nil, message, "system" end
   local rows, columns = core.terminal.size(terminal)
-  if rows and rows > 0 and columns > 0 then spec.consoleSize = { height = rows, width = columns } end
+  if rows and rows > 0 and columns > 0 then process.consoleSize = { height = rows, width = columns } end
   return terminal
 end
 
@@ -159,32 +161,38 @@ function exec.run(parsed, log)
     log:error("exec failed: " .. message)
     return FAILED
   end
-  local container, message = ctrexec.open(parsed.id, {
+  local container, message, code = ctrexec.open(parsed.id, {
     root = given(parsed.global.root), pid = parsed.options.pid,
   })
   if not container then return failed(message) end
-  local spec
-  spec, message = spec_of(parsed)
+  local spec, ready
+  -- before the options are looked at more closely, as runc does
+  ready, message = container:check(parsed.options)
+  if ready then spec, message = spec_of(parsed) end
   if not spec then return failed(message) end
   local terminal
-  if spec.terminal and not spec.detach then
-    terminal, message = use_terminal(spec)
-    if not terminal then return failed(message) end
-  elseif not spec.detach then
+  function spec.on_process(process)
+    if spec.detach then return true end
+    core.relay.block_signals() -- what comes from here on is for the command
+    if process.terminal then
+      terminal, message, code = use_terminal(process)
+      return terminal, message, code
+    end
     shield_terminals(spec)
+    return true
   end
-  local handle
-  handle, message = container:spawn(spec)
-  if not handle then return failed(message) end
-  for _, warning in ipairs(handle.warnings) do
+  local handle, warnings
+  handle, message, code, warnings = container:spawn(spec)
+  for _, warning in ipairs(handle and handle.warnings or warnings or {}) do
     local level = warning.level == "debug" and "debug" or "warn"
     log[level](log, warning.message)
   end
+  if not handle then return failed(message) end
   if spec.detach then return 0 end
-  local code
-  code, message = foreground(handle, terminal, parsed.options)
-  if not code then return failed(message) end
-  return code
+  local status
+  status, message = foreground(handle, terminal, parsed.options)
+  if not status then return failed(message) end
+  return status
 end
 
 return exec

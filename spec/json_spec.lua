@@ -23,12 +23,18 @@ describe("json.decode", function()
   end)
 
   it("says where a text is wrong", function()
-    refused("", "x.json: the file is empty")
     refused("{\n  \"a\": ]\n}", 'x.json: line 2, column 8: expected value but found ]')
-    refused('{"a":1', "x.json: line 1, column 7: expected comma or object end but found the end")
     refused('{"a":1} {', "x.json: line 1, column 9: expected the end but found {")
     refused('{"a":NaN}', "x.json: line 1, column 6: expected value but found invalid token")
     refused('{"a":0x10}', "x.json: line 1, column 6: expected value but found invalid number")
+  end)
+
+  it("says that a text ends too early as runc does", function()
+    refused("", "EOF")
+    refused(" \n\t", "EOF")
+    for _, text in ipairs { "{", '{"a', '{"a"', '{"a":', '{"a":1', '{"a":1,', '{"a":[', '{"a":["x' } do
+      refused(text, "unexpected EOF")
+    end
   end)
 
   it("takes only an object", function()

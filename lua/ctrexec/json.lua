@@ -21,13 +21,17 @@ local TOKENS = {
   T_STRING = "a string", T_NUMBER = "a number", T_BOOLEAN = "a boolean", T_NULL = "null", T_END = "the end",
 }
 
-local function explain(text, failure)
+-- A text that ends too early is told in the words of Go's decoder, which people know from runc.
+local function explain(text, name, failure)
   local reason, position = failure:match "^(.*) at character (%d+)$"
-  if not reason then return failure end
+  if not reason then return ("%s: %s"):format(name, failure) end
+  if reason:find "T_END$" or reason:find "unexpected end of string$" then
+    return text:find "%S" and "unexpected EOF" or "EOF"
+  end
   reason = reason:gsub("T_[%u_]+", TOKENS)
   local before = text:sub(1, tonumber(position) - 1)
   local line = select(2, before:gsub("\n", "\n")) + 1
-  return ("line %d, column %d: %s"):format(line, #before:match "[^\n]*$" + 1, reason:lower())
+  return ("%s: line %d, column %d: %s"):format(name, line, #before:match "[^\n]*$" + 1, reason:lower())
 end
 
 --- Makes a raw tree easy to use, in place: no null in an object, and integers for whole numbers (cjson gives floats).
@@ -54,12 +58,12 @@ end
 -- @tparam[opt] boolean raw leave out `clean`: every number is a float and every null is `json.null`
 -- @treturn[1] table
 -- @treturn[2] nil
--- @treturn[2] string message: "NAME: line L, column C: what is wrong"
+-- @treturn[2] string message: "NAME: line L, column C: what is wrong", "EOF" or "unexpected EOF"
 function json.decode(text, name, raw)
   if #text > json.MAX_SIZE then return nil, ("%s: larger than %d MiB"):format(name, json.MAX_SIZE >> 20) end
-  if text == "" then return nil, name .. ": the file is empty" end
+  if text == "" then return nil, "EOF" end
   local ok, tree = pcall(cjson.decode, text)
-  if not ok then return nil, name .. ": " .. explain(text, tree) end
+  if not ok then return nil, explain(text, name, tree) end
   if type(tree) ~= "table" or math.type(next(tree)) then
     return nil, ("%s: expected an object, got %s"):format(name, json.kind(tree))
   end

@@ -93,6 +93,7 @@ end
 -- @treturn string
 function trust.read(fd, path)
   local status = status_of(fd, path)
+  if status.type == "directory" then check.refuse(("read %s: is a directory"):format(path)) end
   if status.type ~= "file" then check.refuse(("%s: is a %s, must be a plain file"):format(path, status.type)) end
   demand(status, path)
   local text, message, errno = nil, nil, EFBIG

@@ -22,7 +22,8 @@ help.global = {
   debug = { false, "the same as --log-level debug" },
   ["systemd-cgroup"] = { false, "accepted for runc's sake: the container's own state says how its cgroup is managed" },
   ["cgroup-manager"] = { "NAME", "accepted for crun's sake (cgroupfs, systemd, disabled), as --systemd-cgroup" },
-  rootless = { "VALUE", "ignore cgroup permission errors: true, false or auto (the default)" },
+  rootless = { "VALUE", "accepted for runc's sake: the container's own state says whether it is rootless" },
+  criu = { "PATH", "accepted for runc's sake: an exec makes no checkpoint" },
   version = { false, "print the version" },
   help = { false, "print this help; after a command, that command's" },
 }

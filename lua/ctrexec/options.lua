@@ -23,6 +23,7 @@ options.global = {
   { name = "systemd-cgroup", type = "bool" },
   { name = "cgroup-manager", choices = { "cgroupfs", "systemd", "disabled" } },
   { name = "rootless" },
+  { name = "criu" },
   { name = "version", short = "vV", type = "bool" },
   HELP,
 }
@@ -135,10 +136,14 @@ local CONVERT = { int = integer, duration = duration, bool = bool }
 
 -- Puts one option into `values`. `name` is as typed: runc's messages show that.
 local function store(entry, name, text, values)
+  local key = entry.name:gsub("-", "_")
+  if entry.choices and text == "" then -- runc takes an empty format for none given
+    values[key] = nil
+    return true
+  end
   local value, reason = (CONVERT[entry.type] or string)(text, entry)
   if value == nil then return fault("value", name, entry, text, reason) end
   if value and entry.unsupported then return fault("unsupported", name, entry) end
-  local key = entry.name:gsub("-", "_")
   if entry.list then
     local list = values[key] or {}
     list[#list + 1] = value

@@ -221,7 +221,7 @@ describe("ctrexec.container", function()
       local record <close> = assert(container.open("web", { root = root }))
       local process, text, got = record:process()
       assert.is_nil(process)
-      assert.equal((message:gsub("^[/:]", bundle .. "%%0")), text)
+      assert.equal((message:gsub("^[/:]", bundle .. "%0")), text)
       assert.equal(code, got)
     end
 

@@ -401,8 +401,10 @@ describe("relay.run after the end of the process", function ()
   end)
 
   it("does not copy for ever what such a process writes", function ()
-    local to <close> = null()
-    assert.same({ "exited", 2 }, { run_piped("(trap '' PIPE; exec timeout 15 yes) & sleep 0.1; exit 2", { to = to }) })
+    -- The pipe is never empty: its writer is always faster than the reader.
+    local to, result = into "while dd bs=8192 count=1 2>/dev/null | grep -q y; do sleep 0.02; done"
+    assert.same({ "exited", 2 }, { run_piped("(trap '' PIPE; exec timeout 30 yes) & sleep 0.1; exit 2", { to = to }) })
+    result()
   end)
 
   it("does not wait for who keeps its pseudo-terminal open", function ()
@@ -662,6 +664,21 @@ describe("relay.run at its deadline", function ()
     processes.wait(reader.pid)
     assert.equal(support.output "seq 1 200000", contents(name))
     read:close()
+  end)
+
+  it("has used next to no processor time when nothing could move", function ()
+    local read, write = core.fd.pipe()
+    local out_read, out_write = core.fd.pipe()
+    local child = start("exec yes", { stdout = out_write })
+    out_write:close()
+    local used = os.clock()
+    assert.same({ timeout = true },
+      relay.run { pidfd = child.pidfd, deadline = 0.5, copies = { { from = out_read, to = write } } })
+    assert.is_true(os.clock() - used < 0.1)
+    finish(child)
+    for _, fd in ipairs { read, write, out_read } do
+      fd:close()
+    end
   end)
 
   it("may be at once, or never", function ()

@@ -1,5 +1,6 @@
 -- The compiler of OCI seccomp profiles, against libseccomp alone and against the kernel.
 local seccomp = require "ctrexec.core.seccomp"
+local reference = require "spec.core.helper" ("seccomp_reference", "-lseccomp")
 
 local EINVAL, EPERM, ENOSYS, EDOM = 22, 1, 38, 33
 local SIGSYS = 31
@@ -21,18 +22,6 @@ for name in pairs(OPERATOR) do
 end
 table.sort(OPERATORS)
 
--- Builds tests/helpers/seccomp_reference.c once and loads it.
-local function load_reference()
-  local path = os.tmpname()
-  local command = "gcc -std=c11 -D_GNU_SOURCE -fPIC -shared -O1 -I/usr/include/lua5.4 -o " .. path
-    .. " tests/helpers/seccomp_reference.c -lseccomp"
-  assert(os.execute(command))
-  local open = assert(package.loadlib(path, "luaopen_seccomp_reference"))
-  os.remove(path)
-  return open()
-end
-
-local reference = load_reference()
 local NATIVE = reference.architecture("x86_64") == reference.native() and "X86_64" or "AARCH64"
 local OTHERS = NATIVE == "X86_64" and { "X86", "X32" } or { "ARM" }
 

@@ -92,10 +92,10 @@ end
 
 local function copies_of(handle)
   if handle.terminal then
-    return { { from = 0, to = handle.terminal }, { from = handle.terminal, to = 1 } }
+    return { { from = 0, to = handle.terminal, input = true }, { from = handle.terminal, to = 1 } }
   end
   local copies = {}
-  if handle.stdin then copies[#copies + 1] = { from = 0, to = handle.stdin } end
+  if handle.stdin then copies[#copies + 1] = { from = 0, to = handle.stdin, input = true } end
   if handle.stdout then copies[#copies + 1] = { from = handle.stdout, to = 1 } end
   if handle.stderr then copies[#copies + 1] = { from = handle.stderr, to = 2 } end
   return copies

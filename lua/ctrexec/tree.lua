@@ -70,6 +70,19 @@ local function descendants(root)
   return found
 end
 
+local STOPPED = { T = true, t = true, Z = true, X = true, D = true } -- D: in a call that STOP ends, or in vfork(2)
+local STOP_ROUNDS = 50 -- a millisecond each
+
+-- Until it has taken effect the process may be half-way through a fork.
+local function stop(fd, pid)
+  pidfd.send_signal(fd, pidfd.signals.STOP)
+  for _ = 1, STOP_ROUNDS do
+    local stat = pidfd.stat(pid)
+    if not stat or STOPPED[stat.state] then break end
+    pidfd.poll({}, 1)
+  end
+end
+
 -- Without a cgroup: every descendant as a pidfd, stopped, so that it has no more children when it is looked at again.
 -- A pid is only believed when its start time is the same after the pidfd was opened.
 local function stop_descendants(root)
@@ -80,7 +93,7 @@ local function stop_descendants(root)
       local fd = not stopped[entry.pid] and pidfd.open(entry.pid)
       local stat = fd and pidfd.stat(entry.pid)
       if stat and stat.start_time == entry.start_time then
-        pidfd.send_signal(fd, pidfd.signals.STOP)
+        stop(fd, entry.pid)
         stopped[entry.pid], found = fd, true
       elseif fd then
         fd:close()
@@ -106,8 +119,12 @@ function methods:signal(root, signal)
     signal_members(self, signal)
   else
     local pid = pidfd.pid(root)
-    if pid then signal_descendants(pid, signal) end
+    if pid then
+      stop(root, pid)
+      signal_descendants(pid, signal)
+    end
     pidfd.send_signal(root, signal)
+    pidfd.send_signal(root, pidfd.signals.CONT)
   end
 end
 
@@ -143,12 +160,13 @@ end
 -- moves up into the container's own.
 function methods:close()
   if not self.folder then return end
-  local deadline = pidfd.clock() + DYING_SECONDS
+  local deadline, pause = pidfd.clock() + DYING_SECONDS, 0
   while not remove(self) and pidfd.clock() < deadline do
     if not self.killed then
       for _, pid in ipairs(members.pids(self.folder)) do cgroup.write(self.base, "cgroup.procs", tostring(pid)) end
     end
-    if not remove(self) then pidfd.poll({}, 2) end
+    pidfd.poll({}, pause)
+    pause = math.min(pause + 1, 5)
   end
   self.folder:close()
   self.base:close()

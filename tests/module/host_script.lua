@@ -1,0 +1,29 @@
+-- What each Lua state of the host program (host.c) does: execs of every kind, whose answers must be its own.
+local root, id, rounds, thread = ...
+local ctrexec = require "ctrexec"
+
+local function check(value, message)
+  if not value then error(message, 2) end
+  return value
+end
+
+local container <close> = assert(ctrexec.open(id, { root = root }))
+
+for round = 1, math.tointeger(tonumber(rounds)) do
+  local word = ("thread %d round %d"):format(thread, round)
+  local result = assert(container:exec { "sh", "-c", 'cat; echo "$WORD" >&2; exit $CODE', input = word,
+    env = { WORD = word, CODE = tostring(thread + round) } })
+  check(result.stdout == word, "stdout: " .. result.stdout)
+  check(result.stderr == word .. "\n", "stderr: " .. result.stderr)
+  check(result.code == thread + round, "exit status: " .. result.code)
+end
+
+local process <close> = assert(container:spawn { "cat", stdin = "pipe", stdout = "null" })
+assert(process:kill "KILL")
+check(assert(process:wait(20)).signal == 9, "the signal is lost")
+
+local result = assert(container:exec { "sleep", "1000", timeout = 0.05 })
+check(result.timed_out and result.code == 137, "the time-out is lost")
+
+local answer, message, code = container:exec { "no-such-program" }
+check(answer == nil and code == "not_found", message)

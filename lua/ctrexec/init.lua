@@ -28,7 +28,13 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "no_such_container", "ambiguous", "bad_state", "untrusted", "invalid"
 function ctrexec.open(id, options)
-  local record, message, code = require "ctrexec.container".open(id, options or {})
+  options = options or {}
+  if options.pid == nil and type(id) ~= "string" then
+    error(("bad id (string expected, got %s)"):format(type(id)), 2)
+  elseif options.pid ~= nil and math.type(options.pid) ~= "integer" then
+    error(("bad pid (integer expected, got %s)"):format(type(options.pid)), 2)
+  end
+  local record, message, code = require "ctrexec.container".open(id, options)
   if not record then return nil, message, code end
   return setmetatable({ id = record.id, record = record }, class)
 end

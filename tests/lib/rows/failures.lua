@@ -111,12 +111,18 @@ for _, entry in ipairs {
   { "missing directory", "/nosuch/x" }, { "not executable", "/noexec" }, { "not executable, on PATH", "noexecprog" },
   { "directory", "/directory" }, { "directory, relative", "./directory" }, { "directory on PATH", "directoryprog" },
   { "name of a directory", "directory" }, { "below a file", "/noexec/x" }, { "link loop", "/loop" },
-  { "only a dash", "-" }, { "--", "--" }, { "--help", "--help" }, { "dot", "." }, { "slash", "/" },
+  { "only a dash", "-" }, { "--help", "--help" }, { "dot", "." }, { "slash", "/" },
   { "with a quote", 'no"such' }, { "with a line feed", "no\nsuch" },
   { "with a trailing slash", "/report/" }, { "name of 300 bytes", ("x"):rep(300) }, { "with <>&", "<no&such>" },
 } do
   add { name = "command: " .. entry[1], command = { entry[2] } }
 end
+rows[#rows + 1] = { name = "command: behind --", command = { "--", "/report" },
+  differs = "runc and crun look for a program named --; ctrexec takes it for the end of its options",
+  expect = { "status: 0", "stdout: argument 0: /report" } }
+add { name = "command: -- and no other", command = { "--" }, only = "runc",
+  differs = "ctrexec takes it for the end of its options",
+  expect = { "status: 255", 'stderr: time="RFC3339" level=error msg="exec failed: process args cannot be empty"' } }
 add { name = "command: of another user", args = { "-u", "1000" }, command = { "/owneronly" } }
 add { name = "command: in a directory of another user", args = { "-u", "1000" }, command = { "/rootonly/true" } }
 add { name = "command: missing in a directory of another user", args = { "-u", "1000" }, command = { "/rootonly/x" } }
@@ -303,7 +309,7 @@ for _, entry in ipairs {
   { "capabilities.ambient", "5" },
   { "rlimits", '{"type":"RLIMIT_CORE"}', '["RLIMIT_CORE"]',
     '[{"type":4,"soft":1,"hard":1}]', '[{"type":"RLIMIT_CORE","soft":-1,"hard":1}]',
-    '[{"type":"RLIMIT_CORE","soft":"1","hard":1}]', '[{"type":"RLIMIT_CORE","soft":1,"hard":18446744073709551616}]' },
+    '[{"type":"RLIMIT_CORE","soft":"1","hard":1}]', '[{"type":"RLIMIT_CORE","soft":1,"hard":36893488147419103232}]' },
   { "oomScoreAdj", '"5"', "1.5", "1001", "-1001" },
   { "consoleSize", '{"height":-1}', "[24,80]", '{"width":"80"}' },
   { "apparmorProfile", "5" }, { "selinuxLabel", "5" },
@@ -373,7 +379,9 @@ usage("no id after an option", nil, nil, 'exec "$@" exec --tty')
 usage("value missing", nil, nil, 'exec "$@" exec --user')
 usage("value missing, short", nil, nil, 'exec "$@" exec -e')
 usage("value of a global option missing", nil, nil, 'exec "$@" --log')
-usage("unknown command", nil, nil, 'exec "$@" ecec @ID@ true')
+add { name = "usage: unknown command", shell = 'exec "$@" ecec @ID@ true', only = "runc",
+  differs = "runc looks for a help text, and exits with 3",
+  expect = { "status: 1", { '^stderr: time="RFC3339" level=error msg="unknown command \\"ecec\\"' } } }
 usage("three dashes", nil, { "---user" })
 
 return rows

@@ -177,10 +177,20 @@ int ctx_push_contents(lua_State *L, int fd, size_t limit)
 __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
 {
     static const luaL_Reg primitives[] = {
-        {"fd", ctx_open_fd},           {"file", ctx_open_file},         {"namespace", ctx_open_namespace},
-        {"pidfd", ctx_open_pidfd},     {"cgroup", ctx_open_cgroup},     {"capability", ctx_open_capability},
-        {"fdpass", ctx_open_fdpass},   {"terminal", ctx_open_terminal}, {"relay", ctx_open_relay},
-        {"sandbox", ctx_open_sandbox}, {"datagram", ctx_open_datagram}, {"mount", ctx_open_mount}, {"spawn", ctx_open_spawn},
+        {"fd", ctx_open_fd},
+        {"file", ctx_open_file},
+        {"namespace", ctx_open_namespace},
+        {"pidfd", ctx_open_pidfd},
+        {"cgroup", ctx_open_cgroup},
+        {"capability", ctx_open_capability},
+        {"fdpass", ctx_open_fdpass},
+        {"terminal", ctx_open_terminal},
+        {"relay", ctx_open_relay},
+        {"background", ctx_open_background},
+        {"sandbox", ctx_open_sandbox},
+        {"datagram", ctx_open_datagram},
+        {"mount", ctx_open_mount},
+        {"spawn", ctx_open_spawn},
     };
     const size_t count = sizeof primitives / sizeof *primitives;
 

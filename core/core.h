@@ -61,7 +61,11 @@ ssize_t ctx_read_small(const char *path, char *data, size_t size);
  * nothing pushed. */
 int ctx_push_contents(lua_State *L, int fd, size_t limit);
 
+/* The module itself: leaves the table of all primitives on the stack and returns 1. */
+int luaopen_ctrexec_core(lua_State *L);
+
 /* One pusher a primitive: each leaves its table of functions on the stack and returns 1. */
+int ctx_open_background(lua_State *L);
 int ctx_open_datagram(lua_State *L);
 int ctx_open_fd(lua_State *L);
 int ctx_open_file(lua_State *L);

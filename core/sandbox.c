@@ -36,7 +36,7 @@ none of the parent's descriptors and default signal actions.
 
 #define SANDBOX "ctrexec.sandbox"
 
-enum { CHANNEL = 3, SCRATCH_FD = 10, POLICY_UMASK = 077 };
+enum { CHANNEL = CTX_KEPT_FD, SCRATCH_FD = 10, POLICY_UMASK = 077 };
 
 /* The one page both processes see: which unit the child is in when it is killed. */
 struct progress {
@@ -281,24 +281,23 @@ static int child_main(lua_State *L)
     return 0;
 }
 
-/* Nothing of the parent's descriptors stays open, so that no pipe of its user is held; a program started by a
- * policy gets no channel. */
-static bool isolate_descriptors(int channel)
+/* No pipe of the parent's user is held, and a program started by a policy gets no channel. */
+bool ctx_keep_only(int fd)
 {
-    int scratch = fcntl(channel, F_DUPFD_CLOEXEC, SCRATCH_FD);
+    int scratch = fcntl(fd, F_DUPFD_CLOEXEC, SCRATCH_FD);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (null < 0 || (null == fd ? fcntl(fd, F_SETFD, 0) : dup2(null, fd)) < 0) {
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
+        if (null < 0 || (null == stream ? fcntl(stream, F_SETFD, 0) : dup2(null, stream)) < 0) {
             return false;
         }
     }
-    return dup3(scratch, CHANNEL, O_CLOEXEC) == CHANNEL &&
-           syscall(SYS_close_range, (unsigned)CHANNEL + 1, ~0U, 0U) == 0;
+    return dup3(scratch, CTX_KEPT_FD, O_CLOEXEC) == CTX_KEPT_FD &&
+           syscall(SYS_close_range, (unsigned)CTX_KEPT_FD + 1, ~0U, 0U) == 0;
 }
 
-/* The parent's handlers are code for the parent's state. All signals are blocked while they still stand. */
-static void reset_signals(void)
+/* The parent's handlers are code for the parent's state. */
+void ctx_reset_signals(void)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t none;
@@ -314,12 +313,12 @@ _Noreturn static void run_child(struct job *job, int channel)
 {
     lua_State *state;
 
-    reset_signals();
+    ctx_reset_signals();
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_DUMPABLE, 0);
     (void)prctl(PR_SET_NAME, "ctrexec-policy");
     (void)umask(POLICY_UMASK);
-    if (!isolate_descriptors(channel) || chdir("/") != 0) {
+    if (!ctx_keep_only(channel) || chdir("/") != 0) {
         _exit(EXIT_FAILURE);
     }
     state = lua_newstate(limited_alloc, job->budget);

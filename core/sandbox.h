@@ -3,7 +3,18 @@
 #define CTREXEC_SANDBOX_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include <stddef.h>
+
+/* Where a forked process of ours keeps the one descriptor that it is given. */
+enum { CTX_KEPT_FD = 3 };
+
+/* In a process just forked: stdio becomes /dev/null, `fd` becomes CTX_KEPT_FD, and nothing else of the
+ * parent's descriptors stays open. */
+bool ctx_keep_only(int fd);
+
+/* In a process just forked with all signals blocked: puts the parent's handlers aside and unblocks. */
+void ctx_reset_signals(void);
 
 /* The largest packed value, and how deep its tables may be nested. */
 enum { CTX_PACKED_MAX = 16 * 1024 * 1024, CTX_PACKED_DEPTH = 64 };

@@ -1,0 +1,142 @@
+/***
+A process that goes on when its starter has ended, with one descriptor and nothing else of it.
+
+It is forked twice, so that it is nobody's child but the nearest reaper's: the program that starts it has
+nothing to wait for. It has a session of its own, /dev/null for stdio, default signal actions, / as working
+directory, and runs a chunk in a fresh Lua state, so no finalizer and no hook of the starter's state ever runs
+in it. What is left of the starter's memory cannot be read by others: the process is not dumpable.
+@module ctrexec.core.background
+*/
+#include "core.h"
+#include "sandbox.h"
+
+#include <errno.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { BACKGROUND_UMASK = 077 };
+
+struct work {
+    const char *chunk;
+    size_t chunk_length;
+    const char *argument;
+    size_t argument_length;
+};
+
+/* Runs protected: chunk(argument), with the standard libraries and the core module at hand. */
+static int run_chunk(lua_State *L)
+{
+    struct work *work = lua_touserdata(L, 1);
+
+    luaL_openlibs(L);
+    luaL_requiref(L, "ctrexec.core", luaopen_ctrexec_core, 0);
+    if (luaL_loadbufferx(L, work->chunk, work->chunk_length, "=background", "bt") != LUA_OK ||
+        ctx_unpack(L, work->argument, work->argument_length) != 1) {
+        return lua_error(L);
+    }
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+_Noreturn static void run_background(struct work *work, int fd)
+{
+    lua_State *state;
+
+    ctx_reset_signals();
+    (void)prctl(PR_SET_DUMPABLE, 0);
+    (void)prctl(PR_SET_NAME, "ctrexec-watch");
+    (void)umask(BACKGROUND_UMASK);
+    if (!ctx_keep_only(fd) || chdir("/") != 0) {
+        _exit(EXIT_FAILURE);
+    }
+    state = luaL_newstate();
+    if (!state) {
+        _exit(EXIT_FAILURE);
+    }
+    lua_pushcfunction(state, run_chunk);
+    lua_pushlightuserdata(state, work);
+    _exit(lua_pcall(state, 1, 0, 0) == LUA_OK ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+/* The first child: its exit status is the errno of the second fork. */
+_Noreturn static void fork_again(struct work *work, int fd)
+{
+    pid_t pid;
+
+    (void)setsid();
+    pid = fork();
+    if (pid == 0) {
+        run_background(work, fd);
+    }
+    _exit(pid < 0 ? errno : 0);
+}
+
+/* Returns 0 or an errno. All signals are blocked until the child has put the parent's handlers aside. */
+static int start_background(struct work *work, int fd)
+{
+    sigset_t all;
+    sigset_t before;
+    int status = 0;
+    int error;
+    pid_t pid;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid = fork();
+    error = errno;
+    if (pid == 0) {
+        fork_again(work, fd);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0) {
+        return error;
+    }
+    while (waitpid(pid, &status, 0) < 0) {
+        /* ECHILD: a program that ignores SIGCHLD has reaped it, and its word is lost. */
+        if (errno != EINTR) {
+            return 0;
+        }
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : ECANCELED;
+}
+
+/***
+Starts a process in the background and returns.
+@function start
+@tparam string chunk Lua source or binary chunk, called with the argument; `require "ctrexec.core"` is at hand
+@param argument a plain value (`ctrexec.core.sandbox.pack`)
+@tparam int|fd fd what the process keeps, as descriptor 3
+@treturn[1] bool true
+@return[2] nil
+@treturn[2] string message
+@treturn[2] int errno, or none when the argument cannot be packed
+@see fork(2)
+*/
+static int background_start(lua_State *L)
+{
+    struct work work;
+    int fd = ctx_check_fd(L, 3);
+    int error;
+
+    lua_settop(L, 3);
+    work.chunk = luaL_checklstring(L, 1, &work.chunk_length);
+    if (ctx_pack(L, 2) != 1) {
+        return 2;
+    }
+    work.argument = lua_tolstring(L, -1, &work.argument_length);
+    error = start_background(&work, fd);
+    return error == 0 ? ctx_ok(L) : ctx_error(L, error, "start a process in the background");
+}
+
+int ctx_open_background(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"start", background_start}, {NULL, NULL}};
+
+    luaL_newlib(L, functions);
+    return 1;
+}

@@ -342,7 +342,7 @@ local BROKEN = {
     "process.args[1]: expected a string, got a number" },
   { "gives a NUL byte", body "request.process.cwd = '/\\0'", "process.cwd: contains a NUL byte" },
   { "gives a relative cwd", body "request.process.cwd = 'x'", "Cwd must be an absolute path" },
-  { "gives a negative uid", body "request.process.user.uid = -1", "uids and gids must be in range" },
+  { "gives a negative uid", body "request.process.user.uid = -1", "process.user.uid: must be in range" },
   { "gives a name for a uid", body "request.process.user.uid = 'root'", "process.user.uid: expected an integer" },
   { "gives a broken variable", body "request.process.env[1] = 'X'", 'invalid environment variable: "X"' },
   { "names a variable with =", body "request.env['A=B'] = 1", "env: not a name of a variable" },

@@ -25,8 +25,9 @@ local function encoder()
   return cjson
 end
 
--- RFC 3339, UTC; the sub-second part is not to be had from os.time.
-local function timestamp()
+--- The time as it stands in events.
+-- @treturn string RFC 3339, UTC, in whole seconds
+function audit.timestamp()
   return os.date "!%Y-%m-%dT%H:%M:%SZ"
 end
 
@@ -94,7 +95,7 @@ function audit.event(kind, details)
     if changed_by[#changed_by] ~= change.policy then changed_by[#changed_by + 1] = change.policy end
   end
   return {
-    kind = kind, time = timestamp(), id = details.id,
+    kind = kind, time = audit.timestamp(), id = details.id,
     who = who(details.caller), where = where(details.container), what = what(details.process),
     decision = result.decision, policy = result.policy, reason = result.reason,
     changed_by = #changed_by > 0 and changed_by or nil,

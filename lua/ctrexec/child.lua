@@ -29,19 +29,27 @@ function methods:fd()
   return self.pidfd:fd()
 end
 
+--- Whether the command was prepared and not yet started.
+-- @treturn boolean
+function methods:is_waiting()
+  return self.state ~= nil and self.state.entry ~= nil
+end
+
 --- Runs a command that was prepared.
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:start()
-  if not self.state or not self.state.entry then return nil, "the command was already started", "invalid" end
+  if not self:is_waiting() then return nil, "the command was already started", "invalid" end
   local started, message, code = require "ctrexec.start".resume(self.state)
   if not started then
     self.pidfd, self.terminal = nil, nil
+    if self.gate then self.gate:failed(message) end
     return nil, message, code
   end
   self.state = nil
+  if self.gate then self.gate:started(self) end
   return true
 end
 
@@ -87,6 +95,7 @@ local function reap(self)
   local status, message, errno = pidfd.wait(self.pidfd, { nohang = true })
   if status then
     self.status = with_code(status)
+    if self.gate then self.gate:ended(self.status) end
     return self.status
   end
   if errno == ECHILD then
@@ -149,9 +158,10 @@ end
 
 --- Closes the handle's descriptors. The command goes on; one that was prepared but not started ends.
 function methods:close()
-  if self.state and self.state.entry then
+  if self:is_waiting() then
     require "ctrexec.start".abort(self.state)
     self.pidfd, self.terminal = nil, nil
+    if self.gate then self.gate:failed "the command was prepared and not started" end
   end
   for _, name in ipairs { "stdin", "stdout", "stderr", "terminal" } do
     if self[name] then self[name]:close() end
@@ -159,7 +169,8 @@ function methods:close()
   end
   if self.tree then self.tree:close() end
   if not self.pidfd then return end
-  if not self.status then pidfd.wait(self.pidfd, { nohang = true }) end -- no zombie of what has ended unseen
+  if not self.status then reap(self) end -- no zombie of what has ended unseen
+  if not self.status and self.gate then self.gate:left(self.pidfd) end
   self.pidfd:close()
   self.pidfd = nil
 end

@@ -8,6 +8,8 @@ local config = {}
 --- Where the configuration lies.
 config.DIRECTORY = "/etc/ctrexec"
 
+local ENOENT, ENOTDIR = 2, 20
+
 -- Instructions that the file may run for: a loop in it must not hang every exec of the machine.
 local MAX_INSTRUCTIONS = 10000000
 
@@ -92,6 +94,12 @@ local function complete(settings, directory)
   return settings
 end
 
+--- The settings of a site that has none.
+-- @treturn table as of `load`
+function config.defaults()
+  return complete({ policy_directories = {} }, config.DIRECTORY)
+end
+
 -- In a coroutine, because a hook belongs to one: the caller's own hook is not touched.
 -- The chunk has no globals, so it can neither yield nor catch an error.
 local function run(chunk, path)
@@ -122,17 +130,19 @@ end
 -- arguments)), `limits` (`policy_time` in seconds and `policy_memory` in bytes, each policy's; `exec_timeout` in
 -- seconds). Relative paths, wrong types and unknown fields are errors.
 -- @tparam[opt] string directory the folder, for tests and embedding programs
--- @treturn[1] table the settings, complete; without a file the defaults
+-- @treturn[1] table the settings, complete; without a file the defaults, without the folder no policy folders either
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string "untrusted" (owner or mode of the file or a folder above it), "invalid" or "system"
 function config.load(directory)
   directory = directory or config.DIRECTORY
   local core = require "ctrexec.core"
+  -- Most machines have none, and an exec should not pay for it there.
+  local status, _, errno = core.file.stat(directory, true)
+  if not status and errno == ENOENT then return complete({ policy_directories = {} }, directory) end
   local path = directory .. "/config.lua"
-  -- Most machines have none, and an exec should not pay for the reader then.
-  local status, _, errno = core.file.stat(path, true)
-  if not status and (errno == 2 or errno == 20) then return complete({}, directory) end
+  status, _, errno = core.file.stat(path, true)
+  if not status and (errno == ENOENT or errno == ENOTDIR) then return complete({}, directory) end
   local reader <close> = require "ctrexec.policy.trust".reader()
   local text, message, code = reader:read(path)
   if not text then return nil, message, code == "not_found" and "untrusted" or code end

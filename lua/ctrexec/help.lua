@@ -54,6 +54,7 @@ local EXEC = {
   policy = { "FILE", "ask this policy too, after those of the configuration; may be repeated" },
   tool = { "PATH[:DEST]", "lend a program of this host to the command, read-only; may be repeated" },
   ["login-uid"] = { "UID", "set the login uid, for the audit trail" },
+  ["host-env"] = { "NAME", "take over this environment variable from the caller; may be repeated" },
   help = { false, "print this help" },
 }
 

@@ -22,7 +22,9 @@ end
 
 --- Finds a container.
 -- @tparam string id the id, or a unique prefix of it
--- @tparam[opt] table options `root`: the only directory to look in; `pid`: a process instead of a container
+-- @tparam[opt] table options `root`: the only directory to look in; `roots`: directories to search first; `pid`: a
+-- process instead of a container; `policy`: the policies that every command in it has to pass, a chain of
+-- `ctrexec.policy` or an array of files
 -- @treturn[1] container
 -- @treturn[2] nil
 -- @treturn[2] string message
@@ -36,11 +38,14 @@ function ctrexec.open(id, options)
   end
   local record, message, code = require "ctrexec.container".open(id, options)
   if not record then return nil, message, code end
-  return setmetatable({ id = record.id, record = record }, class)
+  local chain = options and options.policy
+  local owned = chain and not chain.check
+  if owned then chain = require "ctrexec.policy".of_files(chain) end
+  return setmetatable({ id = record.id, record = record, policy = chain, owns_policy = owned }, class)
 end
 
 --- All containers of all runtimes.
--- @tparam[opt] table options `root`: the only directory to look in
+-- @tparam[opt] table options `root`: the only directory to look in; `roots`: directories to search first
 -- @treturn {table,...} records: see `ctrexec.container`
 function ctrexec.list(options)
   return require "ctrexec.container".list(options or {})
@@ -82,9 +87,10 @@ function methods:check(spec)
   return check_status(self.record, spec or {})
 end
 
---- Closes the container's descriptors.
+--- Closes the container's descriptors, and ends the process of policies that were given as files.
 function methods:close()
   self.record:close()
+  if self.owns_policy then self.policy:close() end
 end
 
 class.__gc = methods.close
@@ -252,39 +258,67 @@ local function lookup_in(record)
   end
 end
 
-local function spawn(self, spec, pause)
+-- What is to be run, once everybody has been asked: the process object, the spec and the warnings.
+local function resolve(self, spec, gate)
   local ok, message, code = check_status(self.record, spec)
   if not ok then return nil, message, code end
-  local object, warnings
   if not spec.lookup then
     spec = setmetatable({ lookup = lookup_in(self.record), table.unpack(spec) }, { __index = spec })
   end
+  local object, warnings
   object, warnings, code = process.build(self.record, spec)
   if not object then return nil, warnings, code end
-  ok, message, code = check_terminal(object.terminal, spec)
-  if ok and spec.on_process then ok, message, code = spec.on_process(object) end
+  local final = object
+  if gate then
+    final, message, code = gate:pass(object, spec, warnings)
+    if not final then return nil, message, code, warnings end
+    spec = message
+  end
+  ok, message, code = check_terminal(final.terminal, spec)
+  if ok and spec.host_env then ok, message, code = require "ctrexec.hostenv".add(final.env, spec.host_env) end
   if not ok then return nil, message, code, warnings end
+  return final, spec, warnings
+end
+
+local function begin(self, spec, pause, gate)
+  local object, resolved, warnings, given = resolve(self, spec, gate)
+  if not object then return nil, resolved, warnings, given end
+  if resolved.on_process then
+    local ok, message, code = resolved.on_process(object)
+    if not ok then return nil, message, code, warnings end
+  end
   local streams = require "ctrexec.streams"
-  local set
-  set, message, code = streams.open(spec)
+  local set, message, code = streams.open(resolved)
   if not set then return nil, message, code, warnings end
   local started
-  started, message, code = launch(self, spec, object, set, pause, warnings)
+  started, message, code = launch(self, resolved, object, set, pause, warnings)
   if not started then
     streams.close(set)
     return nil, message, code, warnings
   end
   streams.close_theirs(set)
   local handle = require "ctrexec.child".new(started, set.ours)
-  handle.warnings = warnings
+  handle.warnings, handle.timeout, handle.kill_after = warnings, resolved.timeout, resolved.kill_after
   return handle
+end
+
+local function spawn(self, spec, pause)
+  local gate = self.policy and require "ctrexec.gate".new(self)
+  local handle, message, code, warnings = begin(self, spec, pause, gate)
+  if gate and handle then
+    gate:started(handle)
+  elseif gate then
+    warnings = gate:failed(message)
+  end
+  return handle, message, code, warnings
 end
 
 --- Starts a command and returns as soon as it runs.
 -- @tparam table spec what to run: positional strings for the command, the fields of an OCI process object, or the
 -- short forms; see docs/embedding.md. `on_process(process)` is called with the checked process object before anything
 -- is started; it may complete `consoleSize`, and refuses with nil, message, code
--- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each
+-- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each; `timeout` and
+-- `kill_after` are the limits that apply, also those of a policy: `exec` keeps them, who spawns keeps them himself
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
@@ -304,6 +338,17 @@ end
 function methods:prepare(spec)
   check_spec(spec, 2)
   return spawn(self, spec, true)
+end
+
+--- Says what an exec would do; nothing is started and nothing recorded.
+-- @tparam table spec as for `spawn`
+-- @treturn[1] table see `ctrexec.explain`
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function methods:explain(spec)
+  check_spec(spec, 2)
+  return require "ctrexec.explain".report(self, spec, resolve)
 end
 
 local function check_number(spec, name, unit, level)
@@ -339,18 +384,19 @@ local function clock()
 end
 
 -- TERM at the time-out and KILL `kill_after` later, or KILL at once; the whole tree either way.
-local function deadlines_of(handle, spec, expiry)
-  if not spec.timeout then return {} end
+local function deadlines_of(handle, expiry)
+  local timeout, kill_after = handle.timeout, handle.kill_after
+  if not timeout then return {} end
   local function kill()
     expiry.kill_at = expiry.kill_at or clock()
     handle:kill { tree = true }
   end
-  if not spec.kill_after then return { { after = spec.timeout, act = kill } } end
+  if not kill_after then return { { after = timeout, act = kill } } end
   local function terminate()
-    expiry.kill_at = clock() + spec.kill_after
+    expiry.kill_at = clock() + kill_after
     handle:kill { tree = true, signal = "TERM" }
   end
-  return { { after = spec.timeout, act = terminate }, { after = spec.timeout + spec.kill_after, act = kill } }
+  return { { after = timeout, act = terminate }, { after = timeout + kill_after, act = kill } }
 end
 
 -- A callback raised an error, or the coroutine was closed: nobody waits for the command any more.
@@ -402,7 +448,7 @@ function methods:exec(spec)
   local expiry = {}
   local ended, truncated
   ended, truncated, code = require "ctrexec.communicate".run(handle, {
-    input = spec.input, sinks = capture, max_output = spec.max_output, deadlines = deadlines_of(handle, spec, expiry),
+    input = spec.input, sinks = capture, max_output = spec.max_output, deadlines = deadlines_of(handle, expiry),
   })
   if not ended then return nil, truncated, code end
   local status

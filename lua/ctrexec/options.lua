@@ -8,7 +8,6 @@
 local options = {}
 
 local HELP = { name = "help", short = "h?", type = "bool" }
-local SOON = "not in this version"
 
 --- The options before the command. An entry: `name` (the long one; the key of the result, with `_` for `-`), `short`
 -- (its letters), `type` ("string" when absent, "bool", "int", "duration": a number of seconds), `list` (may be
@@ -55,13 +54,14 @@ options.commands = {
     { name = "pid", type = "int", min = 1 },
     { name = "timeout", type = "duration" },
     { name = "kill-after", type = "duration" },
-    { name = "policy", list = true, unsupported = SOON },
+    { name = "policy", list = true },
     { name = "tool", list = true },
     { name = "login-uid", type = "int", min = 0 },
+    { name = "host-env", list = true },
     HELP,
   },
   explain = {
-    wraps = "exec", unsupported = SOON,
+    wraps = "exec",
     { name = "format", short = "f", choices = { "text", "json" } },
     HELP,
   },
@@ -71,7 +71,7 @@ options.commands = {
     { name = "quiet", short = "q", type = "bool" },
     HELP,
   },
-  policy = { actions = { "check", "test" }, unsupported = SOON, HELP },
+  policy = { actions = { "check", "test" }, HELP },
   completion = { actions = { "bash", "zsh" }, max = 0, HELP },
   help = { max = 1, HELP },
 }

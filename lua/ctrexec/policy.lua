@@ -13,6 +13,8 @@ local policy = {}
 local Chain = {}
 Chain.__index = Chain
 
+local ENOENT = 2
+
 local function is_string(value)
   return type(value) == "string" and not value:find("\0", 1, true)
 end
@@ -61,19 +63,35 @@ local function same(one, other)
   return core.sandbox.pack(one) == core.sandbox.pack(other)
 end
 
+--- The names of what a policy may set in `request.options`.
+policy.options = {}
+for name in pairs(EDITABLE) do policy.options[#policy.options + 1] = name end
+table.sort(policy.options)
+
+--- Checks the values that somebody gave for options that a policy may set.
+-- @tparam table options by name; others are passed over
+-- @treturn ?string what is wrong, naming the option; nil when all are good
+function policy.option_fault(options)
+  for _, name in ipairs(policy.options) do
+    local rule = EDITABLE[name]
+    if options[name] ~= nil and not rule[2](options[name]) then
+      return ("%s: expected %s"):format(name, rule[1])
+    end
+  end
+end
+
 local function option_fault(before, after)
   if type(after) ~= "table" then return "options: expected an object, got a " .. type(after) end
   for name in pairs(before) do
     if after[name] == nil and not EDITABLE[name] then return ("options.%s cannot be removed"):format(name) end
   end
   for name, value in pairs(after) do
-    local rule = EDITABLE[name]
-    if rule and not rule[2](value) then
-      return ("options.%s: expected %s"):format(name, rule[1])
-    elseif not rule and not same(before[name], value) then
+    if not EDITABLE[name] and not same(before[name], value) then
       return ("options.%s cannot be changed by a policy"):format(tostring(name))
     end
   end
+  local fault = policy.option_fault(after)
+  return fault and "options." .. fault
 end
 
 -- Loading.
@@ -93,12 +111,18 @@ local function add_file(chain, reader, path, name)
     folder = real:match "^(.*)/" }
 end
 
+-- A folder that is not there holds no policies; one behind a link to nowhere held some once.
+local function is_missing(path)
+  local _, _, errno = core.file.stat(path, true)
+  if errno ~= ENOENT then return false end
+  local parent = path:match "^(/.*)/[^/]+$"
+  return not parent or core.file.stat(parent) ~= nil or is_missing(parent)
+end
+
 local function add_folder(chain, reader, path)
-  local names, real, code = reader:list(path)
-  if not names then
-    if code ~= "not_found" then add_failure(chain, path, real) end
-    return
-  end
+  if is_missing(path) then return end
+  local names, real = reader:list(path)
+  if not names then return add_failure(chain, path, real) end
   for _, name in ipairs(names) do
     if name:find "^[^.].*%.lua$" then add_file(chain, reader, real .. "/" .. name) end
   end
@@ -155,6 +179,15 @@ function policy.load(config, files)
   return chain
 end
 
+--- Loads a chain of files alone, with the default limits and no audit sinks: the site's configuration plays no part.
+-- @tparam {string,...} files
+-- @treturn table chain
+function policy.of_files(files)
+  local settings = require "ctrexec.config".defaults()
+  settings.policy_directories = {}
+  return policy.load(settings, files)
+end
+
 --- Makes a chain of policies whose text is at hand, for tests and `ctrexec policy test`: nothing is checked about where
 -- they come from.
 -- @tparam table config as for `load`
@@ -164,6 +197,14 @@ function policy.from_sources(config, sources)
   local chain = setmetatable({ policies = sources, config = config, limits = config.limits }, Chain)
   if #sources > 0 then start(chain) end
   return chain
+end
+
+--- Makes a chain that denies everything, for a configuration that cannot be used.
+-- @tparam string reason
+-- @treturn table chain
+function policy.refusal(reason)
+  return setmetatable({ policies = {}, config = {}, limits = {},
+    failure = { name = "config", reason = reason } }, Chain)
 end
 
 --- Whether there is any policy.
@@ -254,15 +295,17 @@ end
 -- policy that made it and what is wrong.
 local function follow(request, reply, changes)
   local current = { process = request.process, options = request.options }
+  local warnings = {}
   for _, snapshot in ipairs(reply.snapshots or {}) do
     local state = unpacked(snapshot.state)
-    local ok, result = process.validate(state.process)
+    local ok, result, problems = process.validate(state.process, request.container)
     local fault = not ok and result or option_fault(current.options, state.options)
     if fault then return current, snapshot.name, fault end
     local after = { process = result, options = state.options }
-    changes[#changes + 1] = { policy = snapshot.name, before = current, after = after }
-    current = after
+    changes[#changes + 1] = { policy = snapshot.name, index = snapshot.index, before = current, after = after }
+    current, warnings = after, problems
   end
+  current.warnings = warnings
   return current
 end
 
@@ -287,9 +330,9 @@ end
 -- container; by default looked up below /proc/PID/root). The request is not changed.
 -- @tparam table request
 -- @treturn table `decision` ("accept" or "reject"); `process` and `options` as the policies left them, checked;
--- `warnings`, an array of `{policy=, message=, level=}`; `changes`, an array of `{policy=, before=, after=}`, each
--- state a table with process and options, of the policies that changed something; when rejected `policy`, `reason`
--- and `message`
+-- `warnings`, an array of `{policy=, message=, level=}` (`policy` is nil where the check found something odd);
+-- `changes`, an array of `{policy=, index=, before=, after=}`, each state a table with process and options, of the
+-- policies that changed something; when rejected `policy`, `reason` and `message`
 function Chain:check(request)
   local result = { warnings = {}, changes = {}, process = request.process, options = request.options }
   if self.failure then return rejection(result, self.failure.name, self.failure.reason) end
@@ -302,10 +345,11 @@ function Chain:check(request)
   local reply, name, reason = exchange(self,
     { check = { state = state, container = view_of(request.container or {}) } }, request)
   if not reply then return rejection(result, name, reason) end
-  result.warnings = reply.warnings or {}
+  result.warnings, self.hooks = reply.warnings or {}, reply.hooks
   local last, blamed, fault = follow(request, reply, result.changes)
   result.process, result.options = last.process, last.options
   if blamed then return rejection(result, blamed, fault) end
+  table.move(last.warnings, 1, #last.warnings, #result.warnings + 1, result.warnings)
   if reply.denied then return rejection(result, reply.name, reply.reason) end
   result.decision = "accept"
   return result
@@ -320,12 +364,25 @@ function Chain:describe()
   return reply and reply.policies or { { name = name, fault = reason } }
 end
 
-local function run_hooks(chain, event)
+-- Whether a policy has an audit function: known from a check, else asked for.
+local function has_hooks(chain)
+  if #chain.policies == 0 or chain.failure then return false end
   if chain.hooks == nil then
     chain.hooks = false
     for _, entry in ipairs(chain:describe()) do chain.hooks = chain.hooks or entry.audit or false end
   end
-  if not chain.hooks then return end
+  return chain.hooks
+end
+
+--- Whether anybody wants events: a sink of the configuration, or a policy's `audit` function.
+-- @treturn boolean
+function Chain:listens()
+  local sinks = self.config.audit or {}
+  return sinks.file ~= nil or sinks.syslog or sinks.journald or has_hooks(self)
+end
+
+local function run_hooks(chain, event)
+  if not has_hooks(chain) then return end
   local reply, name, reason = exchange(chain, { audit = event }, {})
   local failure = reply and reply.failures and reply.failures[1]
   if failure then name, reason = failure.name, failure.reason end
@@ -346,7 +403,7 @@ function Chain:audit(event)
     local written, message = require "ctrexec.audit".write(settings, event)
     if not written then problem = message end
   end
-  if #self.policies > 0 and not self.failure then problem = run_hooks(self, event) or problem end
+  problem = run_hooks(self, event) or problem
   if problem and settings.required ~= false then return nil, problem, "system" end
   return true
 end

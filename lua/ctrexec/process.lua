@@ -334,14 +334,16 @@ end
 -- The object given is not changed. The copy has integers as Lua integers, each environment variable once, and
 -- user, env, terminal, noNewPrivileges and user.additionalGids always present; unknown fields are left out.
 -- @tparam table value an OCI process object; cjson's null counts as absent
+-- @tparam[opt] table record of the container, whose runtime may set narrower limits
 -- @treturn[1] boolean true
 -- @treturn[1] table the checked copy
 -- @treturn[1] {table,...} warnings, each `{level="warning"|"debug", message=}`
 -- @treturn[2] nil
 -- @treturn[2] string what is wrong, naming the field by path
 -- @treturn[2] string "invalid"
-function process.validate(value)
-  local copy, warnings, code = guarded(checked, value, {}, MAX_ID)
+function process.validate(value, record)
+  local rules = record and FROM_CONTAINER[record.runtime]
+  local copy, warnings, code = guarded(checked, value, {}, rules and rules.max_id or MAX_ID)
   if not copy then return nil, warnings, code end
   return true, copy, warnings
 end

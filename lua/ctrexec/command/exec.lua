@@ -1,7 +1,6 @@
 --- The `exec` command: a thin client of the public module.
 -- @module ctrexec.command.exec
 local core = require "ctrexec.core"
-local ctrexec = require "ctrexec"
 
 local exec = {}
 
@@ -12,7 +11,7 @@ local STREAMS = { [0] = "stdin", "stdout", "stderr" }
 -- The options that a spec has under the same name.
 local SAME = {
   "cwd", "additional_gids", "no_new_privs", "detach", "pid_file", "console_socket", "pidfd_socket",
-  "preserve_fds", "cgroup", "ignore_paused", "groups_from_container", "login_uid",
+  "preserve_fds", "cgroup", "ignore_paused", "groups_from_container", "login_uid", "host_env", "timeout", "kill_after",
 }
 
 local function read_process(path)
@@ -62,7 +61,12 @@ local function given(value)
   return value
 end
 
-local function spec_of(parsed)
+--- Makes the spec for the public module.
+-- @tparam table parsed from `ctrexec.options`
+-- @treturn[1] table spec
+-- @treturn[2] nil
+-- @treturn[2] string message
+function exec.spec_of(parsed)
   local options = parsed.options
   local spec = { args = parsed.args, terminal = options.tty, user = given(options.user), caps = options.cap,
     selinuxLabel = given(options.process_label), apparmorProfile = given(options.apparmor) }
@@ -119,21 +123,21 @@ local function use_terminal(process)
   return terminal
 end
 
--- What --timeout and --kill-after ask for: seconds to wait and the signal to send to the whole tree then.
-local function stages_of(options)
-  if not options.timeout then return {} end
-  if not options.kill_after then return { { options.timeout, "KILL" } } end
-  return { { options.timeout, "TERM" }, { options.kill_after, "KILL" } }
+-- Seconds to wait and the signal to send to the whole tree then.
+local function stages_of(handle)
+  if not handle.timeout then return {} end
+  if not handle.kill_after then return { { handle.timeout, "KILL" } } end
+  return { { handle.timeout, "TERM" }, { handle.kill_after, "KILL" } }
 end
 
 -- Copies, forwards signals and waits. `terminal`: of the caller, when the command has one.
-local function foreground(handle, terminal, options)
+local function foreground(handle, terminal)
   local saved <close> = terminal and core.terminal.raw(terminal) or nil -- luacheck: ignore 211
   if terminal then core.terminal.pass_newlines(handle.terminal) end
   local relay = {
     pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
   }
-  local stages, stage = stages_of(options), 0
+  local stages, stage = stages_of(handle), 0
   local ended, message, kill_at
   repeat
     relay.deadline = stages[stage + 1] and stages[stage + 1][1]
@@ -141,7 +145,7 @@ local function foreground(handle, terminal, options)
     if ended == nil then return nil, message end
     if ended ~= true then
       stage = stage + 1
-      kill_at = kill_at or core.pidfd.clock() + (options.kill_after or 0)
+      kill_at = kill_at or core.pidfd.clock() + (handle.kill_after or 0)
       handle:kill { tree = true, signal = stages[stage][2] }
     end
   until ended == true
@@ -152,24 +156,33 @@ local function foreground(handle, terminal, options)
   return stage > 0 and TIMED_OUT or status.code
 end
 
+local function log_warnings(log, warnings, first)
+  for index = first, #warnings do
+    local level = warnings[index].level == "debug" and "debug" or "warn"
+    log[level](log, warnings[index].message)
+  end
+  return #warnings + 1
+end
+
 --- Runs the command.
 -- @tparam table parsed from `ctrexec.options`
 -- @tparam table log from `ctrexec.log`
+-- @tparam table site of `ctrexec.site`
 -- @treturn integer exit status: that of the command (128 + signal when it was killed), 0 when it was detached, 255
 -- when it could not be started
-function exec.run(parsed, log)
+function exec.run(parsed, log, site)
   local function failed(message)
     log:error("exec failed: " .. message)
     return FAILED
   end
-  local container, message, code = ctrexec.open(parsed.id, {
+  local container <close>, message, code = site:open(parsed.id, {
     root = given(parsed.global.root), pid = parsed.options.pid,
-  })
+  }, parsed.options.policy)
   if not container then return failed(message) end
   local spec, ready
   -- before the options are looked at more closely, as runc does
   ready, message = container:check(parsed.options)
-  if ready then spec, message = spec_of(parsed) end
+  if ready then spec, message = exec.spec_of(parsed) end
   if not spec then return failed(message) end
   local terminal
   function spec.on_process(process)
@@ -184,14 +197,12 @@ function exec.run(parsed, log)
   end
   local handle, warnings
   handle, message, code, warnings = container:spawn(spec)
-  for _, warning in ipairs(handle and handle.warnings or warnings or {}) do
-    local level = warning.level == "debug" and "debug" or "warn"
-    log[level](log, warning.message)
-  end
+  local logged = log_warnings(log, handle and handle.warnings or warnings or {}, 1)
   if not handle then return failed(message) end
   if spec.detach then return 0 end
   local status
-  status, message = foreground(handle, terminal, parsed.options)
+  status, message = foreground(handle, terminal)
+  log_warnings(log, handle.warnings, logged)
   if not status then return failed(message) end
   return status
 end

@@ -1,10 +1,8 @@
 --- The command line: reads it, opens the log, runs the command.
 -- @module ctrexec.command
-local options = require "ctrexec.options"
-
 local command = {}
 
-local USAGE = 1 -- runc's exit status for a mistake on the command line
+local USAGE, FAILED = 1, 255 -- runc's exit statuses for a mistake on the command line, and for what goes wrong later
 
 local function open_log(global)
   return require "ctrexec.log".open {
@@ -30,18 +28,36 @@ local function log_for(global)
   lazy_log { log_format = global.log_format }:error(message)
 end
 
---- Runs a command line.
--- @tparam {string,...} argv without the program's name
--- @treturn integer exit status
-function command.main(argv)
-  local parsed, message, _, partial = options.parse(argv)
-  local log = log_for((parsed or partial).global)
-  if not log then return USAGE end
+local function run(argv, site, state)
+  local parsed, message, _, partial = require "ctrexec.options".parse(argv)
+  state.log = log_for((parsed or partial).global)
+  if not state.log then return USAGE end
   if not parsed then
-    log:error(message)
+    state.log:error(message)
     return USAGE
   end
-  return require("ctrexec.command." .. parsed.command).run(parsed, log)
+  return require("ctrexec.command." .. parsed.command).run(parsed, state.log, site)
+end
+
+local function described(problem)
+  return { message = tostring(problem), trace = debug.traceback() }
+end
+
+--- Runs a command line.
+-- @tparam {string,...} argv without the program's name
+-- @tparam[opt] string directory of the site's configuration, instead of /etc/ctrexec
+-- @treturn integer exit status
+function command.main(argv, directory)
+  local state = {}
+  local ok, result = xpcall(function()
+    return run(argv, require "ctrexec.site".load(directory), state)
+  end, described)
+  if ok then return result end
+  -- Most likely a module of the site; an engine reads the log and nothing else.
+  local log = state.log or lazy_log {}
+  log:error("exec failed: " .. result.message)
+  log:debug(result.trace)
+  return FAILED
 end
 
 return command

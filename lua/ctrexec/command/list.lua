@@ -44,10 +44,11 @@ end
 --- Prints the containers: a table, JSON, or with --quiet their ids.
 -- @tparam table parsed from `ctrexec.options`
 -- @tparam table log from `ctrexec.log`
+-- @tparam table site of `ctrexec.site`
 -- @treturn integer 0; 1 when some container's state could not be read
-function list.run(parsed, log)
+function list.run(parsed, log, site)
   local root = parsed.global.root
-  local records, message = require "ctrexec".list { root = root ~= "" and root or nil }
+  local records, message = require "ctrexec".list { root = root ~= "" and root or nil, roots = site.settings.roots }
   if not records then
     log:error(message)
     return 1

@@ -1,7 +1,5 @@
 --- The `policy` command: `check FILE...` and `test [DIR]`.
 -- @module ctrexec.command.policy
-local config = require "ctrexec.config"
-
 local command = {}
 
 local FAILED = 1
@@ -72,23 +70,23 @@ end
 --- Runs the command.
 -- @tparam table parsed from `ctrexec.options`: `action`, `args`
 -- @tparam table log from `ctrexec.log`
+-- @tparam table site of `ctrexec.site`
 -- @treturn integer exit status: 0 when all is good, else 1
-function command.run(parsed, log)
+function command.run(parsed, log, site)
   if parsed.action == "test" then
     local status, message = command.test(parsed.args[1] or ".")
     if not status then log:error(message) end
     return status or FAILED
   end
-  local settings, message = config.load()
-  if not settings then
-    log:error(message)
+  if site.fault then
+    log:error(site.fault)
     return FAILED
   end
   if #parsed.args == 0 then
     log:error "policy check: name at least one file"
     return FAILED
   end
-  return command.check(settings, parsed.args, io.stdout) and 0 or FAILED
+  return command.check(site.settings, parsed.args, io.stdout) and 0 or FAILED
 end
 
 return command

@@ -482,6 +482,9 @@ local function run_check(policy, packed)
   return nil, after, after ~= before
 end
 
+-- Whether any policy wants events.
+local hooks = false
+
 local function check(job)
   local warnings, snapshots = {}, {}
   local packed = job.state
@@ -496,10 +499,11 @@ local function check(job)
     end
     for _, entry in ipairs(policy.warnings) do warnings[#warnings + 1] = entry end
     if reason then
-      return { denied = policy.index, name = policy.name, reason = reason, warnings = warnings, snapshots = snapshots }
+      return { denied = policy.index, name = policy.name, reason = reason, warnings = warnings, snapshots = snapshots,
+        hooks = hooks }
     end
   end
-  return { warnings = warnings, snapshots = snapshots }
+  return { warnings = warnings, snapshots = snapshots, hooks = hooks }
 end
 
 -- Every policy gets its own copy of the event, and one that fails does not keep the next from it.
@@ -528,6 +532,7 @@ end
 for index, policy in ipairs(argument.policies) do
   policy.index = index
   policy.fault = load_policy(policy)
+  hooks = hooks or policy.audit ~= nil
 end
 
 while true do

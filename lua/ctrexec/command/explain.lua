@@ -1,0 +1,81 @@
+--- The `explain` command: what an exec would do.
+-- @module ctrexec.command.explain
+local diff = require "ctrexec.policy.diff"
+local exec = require "ctrexec.command.exec"
+
+local explain = {}
+
+local FAILED = 255 -- what the exec would end with
+local COLUMN = 18
+
+local function print_policies(report, out)
+  for _, entry in ipairs(report.policies) do
+    local verdict = entry.result == "denied" and "denied: " .. report.reason or entry.result
+    out:write(("policy %s: %s\n"):format(entry.name, verdict))
+    for _, change in ipairs(entry.changes or {}) do out:write("  ", diff.describe(change), "\n") end
+  end
+end
+
+local function print_text(report, out)
+  local container = report.container
+  out:write(("container %s (%s, %s, process %d)\n"):format(container.id, container.runtime, container.status,
+    container.pid or 0))
+  print_policies(report, out)
+  for _, warning in ipairs(report.warnings) do out:write(warning.level, ": ", warning.message, "\n") end
+  if report.decision ~= "accept" then
+    out:write("would fail: ", report.message, "\n")
+    return
+  end
+  out:write "would run:\n"
+  for _, line in ipairs(report.plan) do
+    out:write(("  %-" .. COLUMN .. "s%s\n"):format(line[1], line[2]))
+  end
+  out:write "  environment\n"
+  for _, entry in ipairs(report.after.process.env) do out:write("    ", entry, "\n") end
+end
+
+-- Arrays that may be empty would be objects in JSON.
+local ARRAYS = { args = true, env = true, additionalGids = true, policies = true, warnings = true, changes = true,
+  bounding = true, effective = true, permitted = true, inheritable = true, ambient = true, rlimits = true, plan = true }
+
+local function encodable(value, cjson)
+  if type(value) ~= "table" then
+    -- an unlimited resource limit, as the runtime specification writes it
+    return math.type(value) == "float" and value >= 2.0 ^ 63 and -1 or value
+  end
+  local copy = {}
+  for name, item in pairs(value) do
+    copy[name] = ARRAYS[name] and type(item) == "table" and next(item) == nil and cjson.empty_array
+      or encodable(item, cjson)
+  end
+  return copy
+end
+
+local function print_json(report, out)
+  local cjson = require "cjson".new()
+  out:write(cjson.encode(encodable(report, cjson)), "\n")
+end
+
+--- Runs the command.
+-- @tparam table parsed from `ctrexec.options`: those of the exec, and `format`
+-- @tparam table log from `ctrexec.log`
+-- @tparam table site of `ctrexec.site`
+-- @treturn integer exit status: 0 when the command would be started, else 255
+function explain.run(parsed, log, site)
+  local root = parsed.global.root
+  local container <close>, message = site:open(parsed.id, {
+    root = root ~= "" and root or nil, pid = parsed.options.pid,
+  }, parsed.options.policy)
+  local spec
+  if container then spec, message = exec.spec_of(parsed) end
+  if not spec then
+    log:error("exec failed: " .. message)
+    return FAILED
+  end
+  local report = container:explain(spec)
+  local print_report = parsed.options.format == "json" and print_json or print_text
+  print_report(report, io.stdout)
+  return report.decision == "accept" and 0 or FAILED
+end
+
+return explain

@@ -1,0 +1,238 @@
+--- The way of one exec past the policies: the request that they see, what they make of it, and its events.
+--
+-- This is the only place where policies act, so a call of the module obeys them as the command does. Events: "accept"
+-- before anything is started, or "reject"; then "error" if it could not be started, or "exit" at its end.
+-- @module ctrexec.gate
+local audit = require "ctrexec.audit"
+local policy = require "ctrexec.policy"
+
+local gate = {}
+
+local Gate = {}
+Gate.__index = Gate
+
+-- What request.options tells of how the exec was asked for. The rest of a spec is streams and functions.
+local SHOWN = { "detach", "terminal", "pid_file", "console_socket", "pidfd_socket", "preserve_fds", "cgroup",
+  "ignore_paused" }
+
+local EDITABLE = {}
+for _, name in ipairs(policy.options) do EDITABLE[name] = true end
+
+--- Makes the gate of one exec.
+-- @tparam table container of the public module: `record`, and `policy`, a chain of `ctrexec.policy`
+-- @tparam[opt] boolean dry nothing will be started: there are no events
+-- @treturn ?table gate; nil when there is nothing to obey and nobody to tell
+function gate.new(container, dry)
+  local chain = container.policy
+  if not chain or chain:is_empty() and not chain:listens() and not chain.limits.exec_timeout then return nil end
+  return setmetatable({ chain = chain, owned = container.owns_policy, record = container.record, dry = dry }, Gate)
+end
+
+-- Events.
+
+local function caller_of(self)
+  self.caller = self.caller or require "ctrexec.policy.caller".describe()
+  return self.caller
+end
+
+-- The same for all events of an exec, and of no other.
+local function identity(self)
+  if not self.id then
+    local random <close> = assert(io.open("/dev/urandom", "rb"))
+    self.id = random:read(8):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
+  end
+  return self.id
+end
+
+local function event_of(self, kind, details)
+  details.id, details.caller, details.container = identity(self), caller_of(self), self.record
+  details.process = self.process
+  details.fields, details.detached = self.options and self.options.audit, self.detached or nil
+  return audit.event(kind, details)
+end
+
+-- Returns true, or nil and a message.
+local function tell(self, kind, details)
+  if self.dry or not self.chain:listens() then return true end
+  return self.chain:audit(event_of(self, kind, details))
+end
+
+-- An event that comes too late to stop anything: its failure is for the log.
+local function tell_late(self, kind, details)
+  local told, message = tell(self, kind, details)
+  if not told then table.insert(self.warnings, { level = "warning", message = message }) end
+end
+
+-- The request.
+
+local function request_options(spec)
+  local options = {}
+  for _, names in ipairs { SHOWN, policy.options } do
+    for _, name in ipairs(names) do options[name] = spec[name] end
+  end
+  options.terminal, options.detach = options.terminal or false, options.detach or false
+  return options
+end
+
+-- The spec with the options as the policies left them, also those that they took away.
+local function with_options(spec, options)
+  local result = {}
+  for name in pairs(EDITABLE) do result[name] = options[name] end
+  return setmetatable(result, { __index = function(_, name)
+    if not EDITABLE[name] then return spec[name] end
+  end })
+end
+
+local function add_warnings(warnings, found)
+  for _, entry in ipairs(found) do
+    local message = entry.policy and ("policy %s: %s"):format(entry.policy, entry.message) or entry.message
+    warnings[#warnings + 1] = { level = entry.level, message = message }
+  end
+end
+
+-- Which policy set an option as it is now.
+local function author_of(result, name)
+  for index = #result.changes, 1, -1 do
+    local change = result.changes[index]
+    if change.before.options[name] ~= change.after.options[name] then return change.policy end
+  end
+end
+
+-- What this version cannot do for this exec. The same words whether a policy or the caller wants it.
+local function impossible(options, detached)
+  if options.record then return "record", "sessions cannot be recorded yet" end
+  if options.timeout and detached then return "timeout", "nobody would be there to end a detached command" end
+end
+
+local function reject(self, name, reason)
+  local result = self.result
+  result.decision, result.policy, result.reason = "reject", name, reason
+  result.message = ("denied by policy %s: %s"):format(name, reason)
+end
+
+-- The site's limit stands above all.
+local function limit_time(self)
+  local limit = self.chain.limits.exec_timeout
+  if not limit or self.detached or self.options.timeout and self.options.timeout <= limit then return end
+  local options = {}
+  for name, value in pairs(self.options) do options[name] = value end
+  options.timeout = limit
+  self.options = options
+end
+
+-- Whether the status of a process that is not our child can be had for certain once it has ended: Linux 6.15.
+local function knows_exits()
+  local major, minor = require "ctrexec.core".pidfd.kernel():match "^(%d+)%.(%d+)"
+  major, minor = tonumber(major), tonumber(minor)
+  return major > 6 or major == 6 and minor >= 15
+end
+
+local function accept_details(self)
+  local details = { result = self.result }
+  if self.detached and not knows_exits() then details.outcome = { exit_unknown = true } end
+  return details
+end
+
+-- The accept event is written before anything is started: what cannot be recorded does not happen.
+local function decide(self)
+  local result = self.result
+  if result.decision == "accept" then
+    local name, reason = impossible(result.options, self.detached)
+    if name then reject(self, author_of(result, name), ("options.%s: %s"):format(name, reason)) end
+  end
+  if result.decision == "accept" then
+    local told, message = tell(self, "accept", accept_details(self))
+    if told then return true end
+    reject(self, "audit", message)
+  end
+  tell_late(self, "reject", { result = result })
+  self.settled = true
+  return nil, result.message, "denied"
+end
+
+--- Puts a checked request before the policies.
+-- @tparam table process the process object, complete
+-- @tparam table spec of the exec
+-- @tparam {table,...} warnings to which the policies' are added
+-- @treturn[1] table the process object as the policies left it, checked
+-- @treturn[1] table the spec as they left it
+-- @treturn[2] nil
+-- @treturn[2] string message, "denied by policy NAME: REASON" when a policy denies it
+-- @treturn[2] string code "denied"; "invalid" for a wrong option of the caller
+function Gate:pass(process, spec, warnings)
+  local record = self.record
+  local options = request_options(spec)
+  self.process, self.options, self.detached, self.warnings = process, options, options.detach, warnings
+  local fault = policy.option_fault(options)
+  if fault then return nil, fault, "invalid" end
+  self.before = { process = process, options = options }
+  self.result = self.chain:check {
+    process = process, options = options, container = record, lookup = spec.lookup,
+    caller = function() return caller_of(self) end,
+    config = function() return (record:config()) end,
+  }
+  add_warnings(warnings, self.result.warnings)
+  self.process, self.options = self.result.process, self.result.options
+  local accepted, message, code = decide(self)
+  if not accepted then return nil, message, code end
+  limit_time(self)
+  return self.process, with_options(spec, self.options)
+end
+
+-- What follows.
+
+-- Tells the end of a command that nobody here will see.
+local function leave(self, pidfd)
+  if not self.chain:listens() then return end
+  local event = event_of(self, "exit", { pid = self.pid })
+  local ok, message = require "ctrexec.watch".start(self.chain, pidfd, event, self.began)
+  if ok then return end
+  tell_late(self, "error", { message = "the end of the command will not be recorded: " .. message, pid = self.pid })
+end
+
+local function outcome_of(self, status)
+  return {
+    status = status.reason == "exited" and status.status or nil, signal = status.signal,
+    duration = require "ctrexec.core".pidfd.clock() - self.began,
+    user_time = status.utime, system_time = status.stime, max_rss = status.maxrss,
+  }
+end
+
+--- To be called when the exec has failed, for whatever reason; a denial has been told by then.
+-- @tparam string message
+-- @treturn {table,...} warnings
+function Gate:failed(message)
+  self.warnings = self.warnings or {}
+  if not self.settled then
+    self.settled = true
+    tell_late(self, "error", { message = message })
+  end
+  return self.warnings
+end
+
+--- To be called with the handle of the command once it runs, or waits to be started.
+-- @tparam process handle of `ctrexec.child`, whose `gate` is this one from then on
+function Gate:started(handle)
+  handle.gate, self.pid, self.began = self, handle.pid, require "ctrexec.core".pidfd.clock()
+  if self.detached and not handle:is_waiting() then self:left(handle.pidfd) end
+  -- Nobody has a question any more, and the command may run for days.
+  if self.owned and not self.chain.hooks then self.chain:close() end
+end
+
+--- To be called when the command has ended.
+-- @tparam table status of `process:wait`
+function Gate:ended(status)
+  if self.settled then return end
+  self.settled = true
+  tell_late(self, "exit", { pid = self.pid, outcome = outcome_of(self, status) })
+end
+
+--- To be called when the command runs on and nobody will wait for it.
+-- @tparam fd pidfd of the command
+function Gate:left(pidfd)
+  if self.settled then return end
+  self.settled = true
+  leave(self, pidfd)
+end
+
+return gate

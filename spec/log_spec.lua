@@ -285,7 +285,7 @@ describe("log", function()
       text = on_terminal(program({ level = "debug" },
         { { "warn", "w" }, { "info", ("i"):rep(50) }, { "debug", "d" } }))
       assert.truthy(text:find("\27[33mWARN\27[0m[", 1, true))
-      assert.truthy(text:find "\27%[36mINFO\27%[0m%[%d+%] i+\r\n")
+      assert.truthy(text:find "\27%[36mINFO\27%[0m%[%d+%] i+ \r\n")
       assert.truthy(text:find("\27[37mDEBU\27[0m[", 1, true))
     end)
 

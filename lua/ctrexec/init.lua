@@ -138,10 +138,11 @@ end
 
 -- What must be done while the helper waits, because it has to be there before the command runs.
 local function ready_hook(spec, sockets)
-  if not (spec.pid_file or sockets.console or sockets.pidfd) then return nil end
+  if not (spec.pid_file or spec.on_terminal or sockets.console or sockets.pidfd) then return nil end
   return function(started)
     local ok, message, code = true, nil, nil
-    if sockets.console then ok, message, code = hand_over(sockets.console, started.terminal, "/dev/ptmx") end
+    if spec.on_terminal and started.terminal then ok, message, code = spec.on_terminal(started.terminal) end
+    if ok and sockets.console then ok, message, code = hand_over(sockets.console, started.terminal, "/dev/ptmx") end
     if ok and sockets.pidfd then ok, message, code = hand_over(sockets.pidfd, started.pidfd, "setns") end
     if ok and spec.pid_file then
       ok, message, code = write_pid_file(spec.pid_file, started.pid)
@@ -316,7 +317,8 @@ end
 --- Starts a command and returns as soon as it runs.
 -- @tparam table spec what to run: positional strings for the command, the fields of an OCI process object, or the
 -- short forms; see docs/embedding.md. `on_process(process)` is called with the checked process object before anything
--- is started; it may complete `consoleSize`, and refuses with nil, message, code
+-- is started; it may complete `consoleSize`, and refuses with nil, message, code. `on_terminal(master)` is called with
+-- the command's terminal before the command runs, and may refuse in the same way
 -- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each; `timeout` and
 -- `kill_after` are the limits that apply, also those of a policy: `exec` keeps them, who spawns keeps them himself
 -- @treturn[2] nil

@@ -99,7 +99,7 @@ local function terminal_text(message) return (go_escape(message):gsub('\\(["\\])
 local function terminal_entry(level, message, seconds)
   local shape = LEVELS[level]
   message = terminal_text(message)
-  local padding = (" "):rep(45 - utf8.len(message))
+  local padding = (" "):rep(math.max(1, 45 - utf8.len(message)))
   return ("\27[%dm%s\27[0m[%04d] %s%s"):format(shape.colour, shape.label, seconds, message, padding)
 end
 

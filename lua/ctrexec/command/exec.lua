@@ -130,10 +130,25 @@ local function stages_of(handle)
   return { { handle.timeout, "TERM" }, { handle.kill_after, "KILL" } }
 end
 
+-- The settings of the caller's terminal while a command uses it: `raw(terminal, master)`, and back by `restore`.
+local Settings = {}
+Settings.__index = Settings
+
+-- Before the command runs: it may write a line at once, or ask its terminal something that must not be echoed.
+function Settings:raw(terminal, master)
+  local ok, message
+  self.saved, message = core.terminal.raw(terminal)
+  if self.saved then ok, message = core.terminal.pass_newlines(master) end
+  if not ok then return nil, message, "system" end
+  return true
+end
+
+function Settings:restore()
+  if self.saved then core.terminal.restore(self.saved) end
+end
+
 -- Copies, forwards signals and waits. `terminal`: of the caller, when the command has one.
 local function foreground(handle, terminal)
-  local saved <close> = terminal and core.terminal.raw(terminal) or nil -- luacheck: ignore 211
-  if terminal then core.terminal.pass_newlines(handle.terminal) end
   local relay = {
     pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
   }
@@ -195,13 +210,20 @@ function exec.run(parsed, log, site)
     shield_terminals(spec)
     return true
   end
+  local settings = setmetatable({}, Settings)
+  function spec.on_terminal(master)
+    if not terminal then return true end
+    return settings:raw(terminal, master)
+  end
   local handle, warnings
   handle, message, code, warnings = container:spawn(spec)
+  if not handle then settings:restore() end
   local logged = log_warnings(log, handle and handle.warnings or warnings or {}, 1)
   if not handle then return failed(message) end
   if spec.detach then return 0 end
   local status
   status, message = foreground(handle, terminal)
+  settings:restore()
   log_warnings(log, handle.warnings, logged)
   if not status then return failed(message) end
   return status

@@ -31,6 +31,7 @@ extern const unsigned char ctx_enter_image_end[];
  * change a byte of it, not even as root with every capability. -1 and errno on failure. */
 static int helper_image(void)
 {
+    /* cppcheck-suppress comparePointers ; one object, in assembler */
     const size_t size = (size_t)(ctx_enter_image_end - ctx_enter_image);
     int writable = memfd_create("ctrexec", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
     if (writable < 0 && errno == EINVAL) /* before Linux 6.3 every memfd is executable */

@@ -31,6 +31,13 @@ function audit.timestamp()
   return os.date "!%Y-%m-%dT%H:%M:%SZ"
 end
 
+--- A duration as it stands in events.
+-- @tparam number value seconds
+-- @treturn number seconds, in whole microseconds
+function audit.seconds(value)
+  return math.floor(value * 1e6 + 0.5) / 1e6
+end
+
 -- A pattern without a capture hides all it matches, one with a capture what it captures: `token=(%S+)`.
 local function hide_match(match, capture)
   if type(capture) ~= "string" or capture == "" then return REDACTED end
@@ -82,9 +89,9 @@ end
 -- @tparam string kind "accept", "reject", "exit" or "error"
 -- @tparam table details `id` (the same for all events of one exec), `caller` (of `ctrexec.policy.caller`), `container`
 -- (record), `process` (OCI process object), `result` (of `chain:check`: policy, reason, who changed something),
--- `outcome` (of an exit: `status`, `signal`, `duration`, `user_time`, `system_time` in seconds, `max_rss` in KiB; of a
--- detached exec whose end nobody can see `exit_unknown = true`), `pid` (of the command), `message` (of an error),
--- `fields` (options.audit of the request), `detached`
+-- `outcome` (of an exit: `status`, `signal`, `duration`, `user_time`, `system_time` in seconds, `max_rss` in KiB,
+-- `status_unknown = true`; of an accepted detached exec whose status nobody may be able to see `exit_unknown = true`),
+-- `pid` (of the command), `message` (of an error), `fields` (options.audit of the request), `detached`
 -- @treturn table event: `kind`, `time` (RFC 3339), `id`, `who`, `where`, `what`, `decision`, `policy`, `reason`,
 -- `changed_by`, `outcome`, `pid`, `message`, `fields`, `detached`; absent parts are nil
 function audit.event(kind, details)

@@ -176,6 +176,7 @@ function Gate:pass(process, spec, warnings)
   local accepted, message, code = decide(self)
   if not accepted then return nil, message, code end
   limit_time(self)
+  self.began = require "ctrexec.core".pidfd.clock()
   return self.process, with_options(spec, self.options)
 end
 
@@ -193,7 +194,7 @@ end
 local function outcome_of(self, status)
   return {
     status = status.reason == "exited" and status.status or nil, signal = status.signal,
-    duration = require "ctrexec.core".pidfd.clock() - self.began,
+    duration = audit.seconds(require "ctrexec.core".pidfd.clock() - self.began),
     user_time = status.utime, system_time = status.stime, max_rss = status.maxrss,
   }
 end
@@ -213,7 +214,7 @@ end
 --- To be called with the handle of the command once it runs, or waits to be started.
 -- @tparam process handle of `ctrexec.child`, whose `gate` is this one from then on
 function Gate:started(handle)
-  handle.gate, self.pid, self.began = self, handle.pid, require "ctrexec.core".pidfd.clock()
+  handle.gate, self.pid = self, handle.pid
   if self.detached and not handle:is_waiting() then self:left(handle.pidfd) end
   -- Nobody has a question any more, and the command may run for days.
   if self.owned and not self.chain.hooks then self.chain:close() end

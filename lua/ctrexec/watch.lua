@@ -61,9 +61,9 @@ end
 local function run(job)
   wait_for_end(KEPT_FD)
   local outcome = from_zombie(KEPT_FD) or from_kernel(KEPT_FD) or { status_unknown = true }
-  outcome.duration = core.pidfd.clock() - job.began
-  job.event.outcome = outcome
-  job.event.time = require "ctrexec.audit".timestamp()
+  local audit = require "ctrexec.audit"
+  outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
+  job.event.outcome, job.event.time = outcome, audit.timestamp()
   local chain <close> = require "ctrexec.policy".from_sources(job.config, job.policies)
   chain:audit(job.event)
 end

@@ -19,7 +19,7 @@ local function take_directives(args)
 end
 
 local function may_elevate(caller)
-  if caller.login_user then return TRUSTED_LOGINS[caller.login_user] end
+  if caller.login_uid then return TRUSTED_LOGINS[caller.login_user or ""] end
   return caller.uid == 0
 end
 

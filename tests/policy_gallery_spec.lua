@@ -1,0 +1,303 @@
+-- Every policy of the gallery on a real container: an exec that it lets through, one that it denies or changes, what
+-- explain says, and the lines of the audit trail. Then the four uses that people wrap runtimes for.
+
+local missing = require "tests.lib.site".missing()
+if missing then
+  describe("the policy gallery", function()
+    it("works on real containers", function() pending(missing) end)
+  end)
+  return
+end
+
+local site_of = require "tests.lib.site"
+local tool = require "tests.lib.tool"
+
+local site, ct
+local ANNOTATIONS = { ["ctrexec.commands"] = "id cat env sleep sh grep", ["ctrexec.timeout"] = "1" }
+
+setup(function()
+  site = site_of.new()
+  ct = site_of.container { config = function(config)
+    config.annotations = ANNOTATIONS
+    table.insert(config.process.env, "DB_PASSWORD=secret")
+    table.insert(config.process.env, "DB_HOST=db")
+  end }
+end)
+
+teardown(function()
+  assert(ct:remove())
+  site:remove()
+end)
+
+before_each(function()
+  site:clear()
+  site:record_events()
+end)
+
+local function run(words, options) return site:run(ct, words, options) end
+
+local function explained(words, name)
+  local report = site:explain(ct, words)
+  for _, entry in ipairs(report.policies) do
+    if entry.name == name then return entry, report end
+  end
+  error("explain does not name " .. name)
+end
+
+-- The events recorded: their kinds in order.
+local function trail()
+  local kinds = {}
+  for index, event in ipairs(site:events()) do kinds[index] = event.kind end
+  return kinds
+end
+
+local function assert_denied(result, message)
+  assert.equal(255, result.code, result.stderr)
+  assert.equal("", result.stdout)
+  assert.is_truthy(result.stderr:find("exec failed: denied by policy " .. message, 1, true), result.stderr)
+end
+
+local function as_login(uid)
+  return "sh -c 'echo " .. uid .. " >/proc/self/loginuid && exec \"$@\"' sh"
+end
+
+local function can_log_in()
+  return os.execute("(echo 1 >/proc/self/loginuid) 2>/dev/null && grep -qx 1 /proc/self/loginuid; "
+    .. "sh -c 'echo 1 >/proc/self/loginuid' 2>/dev/null") == true
+end
+
+it("no-root", function()
+  site:gallery "no-root"
+  local allowed = run { "exec", "-u", "1000:1000", "ct", "id", "-u" }
+  assert.equal("1000\n", allowed.stdout, allowed.stderr)
+  assert_denied(run { "exec", "ct", "id" }, "no-root: commands must not run as root here")
+  assert.equal("denied", explained({ "ct", "id" }, "no-root").result)
+  assert.same({ "accept", "exit", "reject" }, trail())
+  local event = site:events "reject"[1]
+  assert.equal("no-root", event.policy)
+  assert.same({ "id" }, event.what.args)
+  assert.equal("ct", event.where.id)
+  assert.equal(0, event.who.uid)
+end)
+
+it("allow-commands", function()
+  site:gallery "allow-commands"
+  assert.equal(0, run({ "exec", "ct", "id" }).code)
+  assert_denied(run { "exec", "ct", "ls" }, "allow-commands: ls is not among the commands of this container")
+  assert.equal("denied", explained({ "ct", "ls" }, "allow-commands").result)
+  assert.same({ "accept", "exit", "reject" }, trail())
+end)
+
+it("drop-capabilities", function()
+  local status = { "exec", "ct", "grep", "-E", "CapBnd|NoNewPrivs", "/proc/self/status" }
+  local before = run(status).stdout
+  site:gallery "drop-capabilities"
+  local after = run(status)
+  assert.equal(0, after.code, after.stderr)
+  local function bounding(text) return tonumber(text:match "CapBnd:%s*(%x+)", 16) end
+  assert.equal(bounding(before) & ~(1 << 13 | 1 << 27), bounding(after.stdout)) -- CAP_NET_RAW, CAP_MKNOD
+  assert.matches("NoNewPrivs:%s*1", after.stdout)
+  local entry = explained({ "ct", "id" }, "drop-capabilities")
+  assert.equal("changed", entry.result)
+  local paths = {}
+  for _, change in ipairs(entry.changes) do paths[change.path] = true end
+  assert.is_true(paths["process.capabilities.bounding"])
+  assert.is_true(paths["process.noNewPrivileges"])
+  local accepts = site:events "accept"
+  assert.same({ "drop-capabilities" }, accepts[#accepts].changed_by)
+end)
+
+it("read-only-env", function()
+  assert.matches("DB_PASSWORD=secret", run({ "exec", "ct", "env" }).stdout)
+  site:gallery "read-only-env"
+  local result = run { "exec", "-e", "API_TOKEN=1", "ct", "env" }
+  assert.equal(0, result.code, result.stderr)
+  assert.matches("DB_HOST=db", result.stdout)
+  assert.is_nil(result.stdout:find "secret")
+  assert.is_nil(result.stdout:find "TOKEN")
+  local entry = explained({ "ct", "env" }, "read-only-env")
+  assert.equal("process.env.DB_PASSWORD", entry.changes[1].path)
+  assert.equal("secret", entry.changes[1].before)
+  assert.same({ "accept", "exit", "accept", "exit" }, trail())
+end)
+
+it("prompt", function()
+  site:write("cluster", "production\n")
+  site:gallery "prompt"
+  local plain = run { "exec", "ct", "env" }
+  assert.is_nil(plain.stdout:find "PS1=")
+  local seen = site:run_on_terminal(ct, { "exec", "--tty", "ct", "env" })
+  assert.matches("PS1=%[production/ct%] # ", seen.stdout)
+  assert.matches("CLUSTER=production", seen.stdout)
+  local entry = explained({ "--tty", "ct", "env" }, "prompt")
+  assert.equal("changed", entry.result)
+  assert.same({ "accept", "exit", "accept", "exit" }, trail())
+  assert.is_true(site:events "accept"[2].what.terminal)
+end)
+
+it("directives", function()
+  site:gallery "directives"
+  local words = { "exec", "-u", "1000", "ct", "EXEC_USER=root", "EXEC_PRIVILEGED=true", "EXEC_REASON=ticket 42", "sh",
+    "-c", "id -u; grep CapEff /proc/self/status" }
+  local result = run(words)
+  assert.equal(0, result.code, result.stderr)
+  assert.matches("^0\n", result.stdout)
+  assert.equal(1 << 21, tonumber(result.stdout:match "CapEff:%s*(%x+)", 16) & 1 << 21) -- CAP_SYS_ADMIN
+  assert_denied(run { "exec", "ct", "EXEC_MAGIC=1", "id" }, "directives: unknown directive EXEC_MAGIC")
+  local entry, report = explained({ table.unpack(words, 2) }, "directives")
+  assert.equal("changed", entry.result)
+  assert.equal("sh", report.after.process.args[1])
+  assert.equal("EXEC_USER=root", report.before.process.args[1])
+  assert.same({ "accept", "exit", "reject" }, trail())
+  assert.equal("ticket 42", site:events "accept"[1].fields.reason)
+  assert.equal("ticket 42", site:events "exit"[1].fields.reason)
+end)
+
+it("directives, for somebody who is logged in and not listed", function()
+  if not can_log_in() then return pending "the login uid cannot be set here" end
+  site:gallery "directives"
+  assert_denied(run({ "exec", "ct", "EXEC_USER=root", "id" }, { before = as_login(1) }),
+    "directives: EXEC_USER and EXEC_PRIVILEGED are not for you")
+  assert.equal(1, site:events "reject"[1].who.login_uid)
+end)
+
+it("require-reason", function()
+  site:gallery "require-reason"
+  local denied = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
+  assert.matches("denied by policy require%-reason: interactive root needs a reason", denied.stdout)
+  assert.is_nil(denied.stdout:find "uid=")
+  local allowed = site:run_on_terminal(ct, { "exec", "-t", "ct", "EXEC_REASON=look at it", "id" })
+  assert.matches("uid=0", allowed.stdout)
+  assert.equal(0, run({ "exec", "ct", "id" }).code)
+  assert.equal("denied", explained({ "-t", "ct", "id" }, "require-reason").result)
+  assert.same({ "reject", "accept", "exit", "accept", "exit" }, trail())
+  assert.equal("look at it", site:events "accept"[1].fields.reason)
+end)
+
+it("login-uid", function()
+  if not can_log_in() then return pending "the login uid cannot be set here" end
+  site:gallery "login-uid"
+  local result = run({ "exec", "ct", "cat", "/proc/self/loginuid" }, { before = as_login(1) })
+  assert.equal("1", result.stdout, result.stderr)
+  local probe = run { "exec", "ct", "id" }
+  assert.equal(0, probe.code, probe.stderr)
+  local alone = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
+  assert.matches("denied by policy login%-uid: there is no login behind this terminal", alone.stdout)
+  assert.equal("unchanged", explained({ "ct", "id" }, "login-uid").result)
+  assert.same({ "accept", "exit", "accept", "exit", "reject" }, trail())
+  assert.equal(1, site:events "accept"[1].who.login_uid)
+end)
+
+it("business-hours", function()
+  site:gallery("business-hours", { ['os.date "*t"'] = "{ wday = 3, hour = 19 }" })
+  assert.equal(0, run({ "exec", "ct", "id" }).code)
+  local late = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
+  assert.matches("denied by policy business%-hours: interactive use is from 8 to 18 h", late.stdout)
+  assert.equal("denied", explained({ "-t", "ct", "id" }, "business-hours").result)
+  site:gallery("business-hours", { ['os.date "*t"'] = "{ wday = 3, hour = 9 }" })
+  assert.matches("uid=0", site:run_on_terminal(ct, { "exec", "-t", "ct", "id" }).stdout)
+  assert.same({ "accept", "exit", "reject", "accept", "exit" }, trail())
+end)
+
+it("time-limit", function()
+  site:gallery "time-limit"
+  assert.equal(0, run({ "exec", "ct", "id" }).code)
+  assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)
+  local entry, report = explained({ "ct", "id" }, "time-limit")
+  assert.equal("changed", entry.result)
+  assert.equal(1, report.after.options.timeout)
+  local exits = site:events "exit"
+  assert.equal(0, exits[1].outcome.status)
+  assert.equal(15, exits[2].outcome.signal)
+end)
+
+it("audit-json", function()
+  site:gallery("audit-json", { ["/var/log/ctrexec-exec.jsonl"] = site.dir .. "/hook" })
+  assert.equal(0, run({ "exec", "ct", "id" }).code)
+  assert.equal(255, run({ "exec", "ct", "nothing" }).code)
+  assert.equal("unchanged", explained({ "ct", "id" }, "audit-json").result)
+  local kinds, cjson = {}, require "cjson"
+  for line in io.lines(site.dir .. "/hook") do kinds[#kinds + 1] = cjson.decode(line).kind end
+  assert.same({ "accept", "exit", "accept", "error" }, kinds)
+  assert.same(kinds, trail())
+  site:gallery("audit-json", { ["/var/log/ctrexec-exec.jsonl"] = "/nowhere/x" })
+  assert_denied(run { "exec", "ct", "id" }, "audit: audit of policy audit-json")
+end)
+
+-- An image with nothing but one static program.
+local function shell_less()
+  return site_of.container {
+    args = { "/sleep", "1000000" },
+    rootfs = function(rootfs)
+      assert(os.execute(("mv %s/bin/busybox %s/sleep && rm -rf %s/bin %s/etc"):format(rootfs, rootfs, rootfs, rootfs)))
+    end,
+  }
+end
+
+it("lend-shell", function()
+  local bare <close> = shell_less()
+  local busybox = tool.output "command -v busybox"
+  assert.equal(255, site:run(bare, { "exec", "ct", "sh", "-c", "echo hello" }).code)
+  site:gallery("lend-shell", { ["/usr/bin/busybox"] = busybox })
+  local result = site:run(bare, { "exec", "ct", "sh", "-c", "echo hello; ls /proc/1/exe" })
+  assert.equal("hello\n/proc/1/exe\n", result.stdout, result.stderr)
+  -- the container's own processes see nothing of it, and an exec of something else does not, either
+  assert.is_nil(io.open(("/proc/%d/root%s"):format(bare.pid, busybox)))
+  assert.equal(255, site:run(bare, { "exec", "ct", busybox, "true" }).code)
+  local report = site:explain(bare, { "ct", "sh" })
+  assert.equal("changed", report.policies[1].result)
+  assert.same({ busybox }, report.after.options.tools)
+  assert.same({ "error", "accept", "exit", "error" }, (function()
+    local kinds = trail()
+    return { kinds[2], kinds[3], kinds[4], kinds[6] }
+  end)())
+  assert.equal(busybox, site:events "accept"[2].fields.lent)
+  -- a container with a shell uses its own
+  assert.equal("unchanged", explained({ "ct", "sh" }, "lend-shell").result)
+end)
+
+describe("what people wrap runtimes for:", function()
+  it("variables and a prompt for every shell", function()
+    site:write("cluster", "blue\n")
+    site:gallery "prompt"
+    site:write("policy.d/region.lua", [[return { check = function(request) request.env.REGION = "eu" end }]])
+    assert.matches("REGION=eu", run({ "exec", "ct", "env" }).stdout)
+    local shell = site:run_on_terminal(ct, { "exec", "-t", "ct", "sh" }, { input = "exit\n" })
+    assert.matches("%[blue/ct%] # ", shell.stdout)
+  end)
+
+  it("EXEC_USER=root and EXEC_PRIVILEGED=true in front of the command, with a reason", function()
+    site:gallery "directives"
+    site:gallery "require-reason"
+    local function as_root(...)
+      return site:run_on_terminal(ct, { "exec", "-t", "-u", "1000", "ct", "EXEC_USER=root", "EXEC_PRIVILEGED=true", ... })
+    end
+    assert.matches("denied by policy require%-reason: interactive root needs a reason", as_root("id").stdout)
+    assert.matches("uid=0", as_root("EXEC_REASON=ticket forty two", "id").stdout)
+    assert.equal("ticket forty two", site:events "accept"[1].fields.reason)
+  end)
+
+  it("a message of the day, and the login uid for auditd", function()
+    if not can_log_in() then return pending "the login uid cannot be set here" end
+    site:gallery "login-uid"
+    site:write("policy.d/motd.lua", [[
+      return { check = function(request)
+        if not request.process.terminal then return end
+        request:prepend { "sh", "-c", 'echo "You are in $MOTD_PLACE: be careful"; exec "$@"', "sh" }
+        request.env.MOTD_PLACE = request.container.id
+      end }]])
+    local result = site:run_on_terminal(ct, { "exec", "-t", "ct", "cat", "/proc/self/loginuid" })
+    assert.matches("denied by policy login%-uid", result.stdout)
+    assert.equal("1", run({ "exec", "ct", "cat", "/proc/self/loginuid" }, { before = as_login(1) }).stdout)
+    os.remove(site.folder .. "/policy.d/login-uid.lua")
+    result = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
+    assert.matches("You are in ct: be careful\nuid=0", result.stdout)
+  end)
+
+  it("a shell for an image that has none", function()
+    local bare <close> = shell_less()
+    site:gallery("lend-shell", { ["/usr/bin/busybox"] = tool.output "command -v busybox" })
+    local result = site:run(bare, { "exec", "ct", "sh" }, { input = "echo $((6 * 7)); id -u\n" })
+    assert.equal("42\n0\n", result.stdout, result.stderr)
+  end)
+end)

@@ -234,7 +234,7 @@ describe("process.build with a whole process", function()
 
   it("takes nothing of a runc container's process", function()
     assert.same({ args = { "id" }, cwd = "/", env = {}, terminal = false, noNewPrivileges = false,
-      user = { uid = 0, gid = 0, additionalGids = {}, umask = 18 } }, (built { process = FILE }))
+      user = { uid = 0, gid = 0, additionalGids = {} } }, (built { process = FILE }))
   end)
 
   it("takes what runc's state holds: capabilities, labels, rlimits, oom score, umask", function()
@@ -263,7 +263,7 @@ describe("process.build with a whole process", function()
       noNewPrivileges = true, rlimits = { { type = "RLIMIT_CORE", soft = 0, hard = 0 } } }
     local result = built({ process = FILE }, defaults, { runtime = "crun", settings = { umask = 63 } })
     assert.same({ args = { "id" }, cwd = "/", env = { "A=1" }, terminal = false, noNewPrivileges = false,
-      capabilities = {}, user = { uid = 7, gid = 8, umask = 18, additionalGids = {} } }, result)
+      capabilities = {}, user = { uid = 7, gid = 8, additionalGids = {} } }, result)
   end)
 
   it("starts a crun container's command line from the same parts", function()

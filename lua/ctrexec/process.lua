@@ -35,7 +35,6 @@ local FROM_CONTAINER = {
   -- There is no state: what /proc says of the process stands in for it.
   pid = { command = true, file = {}, settings = PID_SETTINGS, umask = true, max_id = MAX_ID },
 }
-local DEFAULT_UMASK = 18 -- 0022, what both have where nothing says otherwise: never the caller's
 
 local CAPABILITY_SETS = { "bounding", "effective", "inheritable", "permitted", "ambient" }
 
@@ -521,10 +520,11 @@ local function container_defaults(record)
   return defaults
 end
 
+-- Where nothing says otherwise it is the caller's, as it is with every runtime.
 local function fill_umask(base, settings, rules)
   local user = absent(base.user) and {} or base.user
   if type(user) ~= "table" or not absent(user.umask) then return end
-  user.umask = rules.umask and settings.umask or DEFAULT_UMASK
+  user.umask = rules.umask and settings.umask or nil
   base.user = user
 end
 

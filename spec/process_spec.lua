@@ -32,7 +32,7 @@ describe("process.build from the container's defaults", function()
   it("starts from the container's own process, without its command and terminal", function()
     assert.same({
       args = { "id", "-u" }, cwd = "/work", env = { "PATH=/bin", "A=1" }, terminal = false, noNewPrivileges = true,
-      user = { uid = 7, gid = 8, additionalGids = { 5 }, umask = 18 },
+      user = { uid = 7, gid = 8, additionalGids = { 5 } },
     }, (built { "id", "-u" }))
   end)
 

@@ -5,4 +5,5 @@ require "tests.lib.matrix".define("runc", {
   require "tests.lib.rows.process",
   require "tests.lib.rows.failures",
   require "tests.lib.rows.streams",
+  require "tests.lib.rows.terminal",
 }, _ENV)

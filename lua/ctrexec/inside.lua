@@ -44,23 +44,24 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function inside.read(record, path)
-  local mask = core.namespace.differing(record.pid)
-  if not mask then return nil, "cannot exec in a stopped container", "stopped" end
+  local entrance, message, code = require "ctrexec.plan".entrance(record)
+  if not entrance then return nil, message, code end
+  local _ <close> = entrance.root
   local names = core.namespace.names
-  mask = mask & (names.user | names.mnt)
   local reader <close>, writer = core.fd.pipe()
   if not reader then return nil, writer, "system" end
   local null <close> = core.file.open("/dev/null", { read = true, write = true })
-  local entry <close>, message = core.spawn.start {
-    init = record.pidfd, namespaces = mask, become_root = mask & names.user ~= 0, read = path, args = { path },
-    cwd = "/", stdin = null, stdout = writer, stderr = null,
+  local entry <close>, why = core.spawn.start {
+    init = entrance.init, namespaces = entrance.namespaces & (names.user | names.mnt), root = entrance.root,
+    become_root = entrance.become_root, read = path, args = { path }, cwd = "/",
+    stdin = null, stdout = writer, stderr = null,
   }
   writer:close()
-  if not entry then return nil, message, "system" end
+  if not entry then return nil, why, "system" end
   local deadline = pidfd.clock() + SECONDS
-  local text, why = collect(reader, deadline)
+  local text, fault = collect(reader, deadline)
   local ok, problem = outcome(entry, deadline)
-  if not text or not ok then return nil, ("%s: %s"):format(path, problem or why), "system" end
+  if not text or not ok then return nil, ("%s: %s"):format(path, problem or fault), "system" end
   return text
 end
 

@@ -7,6 +7,8 @@ local core = require "ctrexec.core"
 
 local plan = {}
 
+local ESRCH = 3
+
 local ALL_CPUS = {}
 for word = 1, 16 do ALL_CPUS[word] = -1 end -- 1024 CPUs; the kernel takes those that the cpuset allows
 
@@ -52,9 +54,21 @@ local function fail(message, code, cgroup)
   error(setmetatable({ message = message, code = code or "system", cgroup = cgroup }, Failure), 0)
 end
 
+local function guarded(make, ...)
+  local ok, result = pcall(make, ...)
+  if ok then return result end
+  if getmetatable(result) == Failure then return nil, result.message, result.code, result.cgroup end
+  error(result, 0)
+end
+
 -- The system's reason at the end of a core error message.
 local function reason(message)
   return require "ctrexec.wording".reason(message)
+end
+
+-- The whole of it with that reason.
+local function reworded(message)
+  return message:match "^.*: " .. reason(message)
 end
 
 -- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list.
@@ -150,7 +164,21 @@ local function distinct(gids)
   return list
 end
 
+-- The kernel refuses an unmapped id itself, but not in the order in which runc looks at them. Where the container got
+-- its user namespace by path there may be no mappings to look at.
+local function demand_mapped(kind, id, mappings)
+  for _, mapping in ipairs(mappings or {}) do
+    if id >= mapping.containerID and id - mapping.containerID < mapping.size then return end
+  end
+  if #(mappings or {}) > 0 then
+    fail(("unable to start container process: unable to setup user: cannot set %s to unmapped user in user namespace")
+      :format(kind), "invalid")
+  end
+end
+
 local function add_user(target, user, settings)
+  demand_mapped("uid", user.uid, settings.uid_mappings)
+  demand_mapped("gid", user.gid, settings.gid_mappings)
   target.uid, target.gid, target.groups = user.uid, user.gid, distinct(user.additionalGids)
   target.umask = user.umask
   if settings.rootless_euid then
@@ -179,13 +207,15 @@ local function add_labels(target, process)
   end
 end
 
+-- crun's compiled profile is the program alone: one with flags or a listener is compiled anew, so that names are
+-- turned into bits in one place only.
 local function add_seccomp(target, settings)
-  local program
-  if settings.seccomp_bpf then
+  local profile, program = settings.seccomp, nil
+  if settings.seccomp_bpf and #(profile.flags or {}) == 0 and not profile.listenerPath then
     program = { program = settings.seccomp_bpf, flags = 0 }
-  elseif settings.seccomp then
+  elseif profile then
     local message
-    program, message = require "ctrexec.core.seccomp".compile(settings.seccomp)
+    program, message = require "ctrexec.core.seccomp".compile(profile)
     if not program then fail("unable to start container process: unable to init seccomp: " .. message, "invalid") end
   end
   if not program then return end
@@ -207,18 +237,27 @@ local function add_preserved(target, count)
 end
 
 -- setns(2) with exactly the namespaces that differ: joining one's own user namespace is an error.
-local function add_namespaces(target, record)
-  local mask, differing = core.namespace.differing(record.pid)
-  if not mask or not core.pidfd.alive(record.pidfd) then
+local function entrance(record)
+  local mask, differing, errno = core.namespace.differing(record.pid)
+  local root, message = nil, not mask and differing or nil
+  if mask and record.runtime == "pid" then
+    root, message = require "ctrexec.container.pid".root(record.pid, differing.mnt)
+  end
+  if errno == ESRCH or not core.pidfd.alive(record.pidfd) then
     fail("cannot exec in a stopped container", "stopped")
   end
-  target.init, target.namespaces = record.pidfd, mask
-  if differing.user then
-    local mappings = record.settings.uid_mappings or {}
-    local has_root = #mappings == 0
-    for _, mapping in ipairs(mappings) do has_root = has_root or mapping.containerID == 0 end
-    target.become_root, target.groups_optional = has_root, true
-  end
+  if message then fail(reworded(message)) end
+  local mappings = record.settings.uid_mappings or {}
+  local has_root = #mappings == 0
+  for _, mapping in ipairs(mappings) do has_root = has_root or mapping.containerID == 0 end
+  return {
+    init = record.pidfd, namespaces = mask, root = root, become_root = differing.user and has_root,
+    groups_optional = differing.user,
+  }
+end
+
+local function add_namespaces(target, record)
+  for name, value in pairs(entrance(record)) do target[name] = value end
 end
 
 -- ------------------------------------------------------------------------------------------------- cgroups
@@ -367,10 +406,21 @@ local function build(record, process, options)
   return target
 end
 
+--- The part of a plan that says which namespaces to join and how.
+-- @tparam table record a container record
+-- @treturn[1] table `init`, `namespaces`, `root` (fd, to be closed), `become_root`, `groups_optional`
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code: "stopped", "system"
+function plan.entrance(record)
+  return guarded(entrance, record)
+end
+
 --- Closes the descriptors that a plan opened; the command's tree keeps its own.
 -- @tparam table target a plan
 function plan.close(target)
   for _, file in ipairs(target.tasks) do file:close() end
+  if target.root then target.root:close() end
   if target.cgroup and not (target.tree and target.tree.folder == target.cgroup) then target.cgroup:close() end
 end
 
@@ -387,10 +437,7 @@ end
 -- @treturn[2] string code: "invalid", "stopped", "system"
 -- @treturn[2] ?boolean true when it is the cgroup that failed, and with other `cgroup_paths` it might do
 function plan.build(record, process, options)
-  local ok, result = pcall(build, record, process, options)
-  if ok then return result end
-  if getmetatable(result) == Failure then return nil, result.message, result.code, result.cgroup end
-  error(result, 0)
+  return guarded(build, record, process, options)
 end
 
 return plan

@@ -23,7 +23,7 @@ local check = require "ctrexec.container.check"
 local json = require "ctrexec.json"
 local trust = require "ctrexec.container.trust"
 
-local ESRCH = 3
+local ENOENT, ESRCH = 2, 3
 
 --- A container.
 -- @type record
@@ -306,16 +306,26 @@ local function find(id, opts)
   return read(found)
 end
 
+-- A kernel thread has no program, and would lead to the host itself.
+local function is_kernel_thread(number)
+  local status, _, errno = core.file.stat(("/proc/%d/exe"):format(number))
+  return not status and errno == ENOENT
+end
+
 local function open_pid(id, number)
+  if number == core.pidfd.ids().pid then check.refuse(("process %d is the caller itself"):format(number), "invalid") end
   local pidfd, message, errno = core.pidfd.open(number)
   if not pidfd then
     check.refuse(errno == ESRCH and ("process %d does not exist"):format(number) or message,
       errno == ESRCH and "no_such_container" or "system")
   end
-  local stat, fields = core.pidfd.stat(number), reader "pid".read(number)
-  if not stat or not fields or not core.pidfd.alive(pidfd) then
+  local stat, fields, kernel = core.pidfd.stat(number), reader "pid".read(number), is_kernel_thread(number)
+  if not stat or not fields or stat.state == "Z" or not core.pidfd.alive(pidfd) then
     pidfd:close()
     check.refuse(("process %d does not exist"):format(number), "no_such_container")
+  elseif kernel then
+    pidfd:close()
+    check.refuse(("process %d is a kernel thread"):format(number), "invalid")
   end
   local self = setmetatable(fields, record)
   self.id, self.pidfd, self.start_time = id or tostring(number), pidfd, stat.start_time

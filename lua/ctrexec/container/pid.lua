@@ -108,6 +108,19 @@ local function namespaces(number)
   return list
 end
 
+--- The root directory of a process, which chroot(2) may have made another than that of its mount namespace.
+-- @tparam integer number the pid
+-- @tparam boolean foreign whether its mount namespace is another than the caller's
+-- @treturn[1] ?fd nil where it is the caller's own root
+-- @treturn[2] nil
+-- @treturn[2] string message
+function pid.root(number, foreign)
+  local path = ("/proc/%d/root"):format(number)
+  if not foreign and core.file.realpath(path) == "/" then return nil end
+  local root, message = core.file.open(path, { path = true, directory = true })
+  return root, message
+end
+
 --- Reads what /proc says of a process. The caller holds its pidfd and asks afterwards whether it still lives.
 --
 -- The seccomp profile of a process cannot be read: without state there is none for the exec.

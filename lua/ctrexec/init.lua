@@ -188,13 +188,14 @@ local function fallback_of(record, spec, object, options)
     return next(paths) and paths -- a process without any is gone
   end
   local function none() return {} end
-  if not spec.cgroup or #spec.cgroup == 0 then choices[1] = current end
-  if record.settings.rootless_cgroups then choices[#choices + 1] = none end
+  if not spec.cgroup or #spec.cgroup == 0 then choices[1] = { current, "trying that of the container's init" } end
+  if record.settings.rootless_cgroups then choices[#choices + 1] = { none, "going on without" } end
   return function(message)
     local choice = table.remove(choices, 1)
-    local paths = choice and choice()
+    local paths = choice and choice[1]()
     if not paths then return nil end
-    table.insert(options.warnings, { level = "debug", message = message })
+    message = message:gsub("^unable to start container process: error ", "")
+    table.insert(options.warnings, { level = "debug", message = ("%s; %s"):format(message, choice[2]) })
     options.cgroup_paths = paths
     return (require "ctrexec.plan".build(record, object, options))
   end

@@ -44,7 +44,13 @@ local function seccomp()
   }
 end
 
--- What each adds to the fixture's container: config (before the start), flags of `run`, created, after (the start).
+-- Runs shell text in the container's cgroup of version 2; %s in it is the pid of the init.
+local function in_cgroup(ct, text)
+  assert(os.execute(("cd %s && %s"):format(tool.quote(ct.cgroup), text:format(ct.init))))
+end
+
+-- What each adds to the fixture's container: config (before the start), flags of `run`, created, after (the start),
+-- world (of tests/lib/world.lua: who makes it, and execs into it).
 local definitions = {
   plain = {},
 
@@ -182,6 +188,28 @@ local definitions = {
         "cat cpuset.cpus >$d/cpuset.cpus; cat cpuset.mems >$d/cpuset.mems; done"):format(name))
     end,
   },
+
+  -- Version 2: its init has moved to another cgroup, and its own is gone.
+  moved = {
+    config = function (config)
+      config.linux.cgroupsPath = config.linux.cgroupsPath .. "/own"
+    end,
+    after = function (ct)
+      in_cgroup(ct, "mkdir other && echo %s >other/cgroup.procs && rmdir own")
+    end,
+  },
+
+  -- Version 2: its init has moved to a cgroup below its own, which has domain controllers on and so takes no process.
+  busy = {
+    config = function (config)
+      config.linux.cgroupsPath = config.linux.cgroupsPath .. "/own"
+    end,
+    after = function (ct)
+      in_cgroup(ct, "mkdir own/init && echo %s >own/init/cgroup.procs && " ..
+        "read first rest <../cgroup.controllers && echo +$first >../cgroup.subtree_control && " ..
+        "echo +$first >cgroup.subtree_control && echo +$first >own/cgroup.subtree_control")
+    end,
+  },
 }
 
 local report = tool.build .. "/tests/report"
@@ -239,11 +267,16 @@ end
 
 --- A directory for a run, empty.
 function variants.directory(name)
-  scratch = scratch or tool.output "mktemp -d"
+  scratch = scratch or tool.output "d=$(mktemp -d) && chmod 755 $d && echo $d"
   local path = scratch .. "/" .. name
   os.execute("rm -rf " .. tool.quote(path))
   assert(lfs.mkdir(path))
   return path
+end
+
+--- Adds a variant.
+function variants.define(name, definition)
+  definitions[name] = definition
 end
 
 --- The container of that variant and runtime.
@@ -253,8 +286,15 @@ function variants.get(name, runtime)
     return running[key]
   end
   local definition = assert(definitions[name], "no such variant: " .. name)
+  local world = definition.world
   local ct = fixture.container {
-    runtime = runtime, rootfs = add_programs, flags = definition.flags, created = definition.created,
+    runtime = world and world:runtime(runtime) or runtime, flags = definition.flags, created = definition.created,
+    rootfs = function (rootfs, ct)
+      add_programs(rootfs)
+      if world then
+        world:own(ct.dir)
+      end
+    end,
     config = function (config, ct)
       config.process.noNewPrivileges = false
       if definition.config then
@@ -263,6 +303,7 @@ function variants.get(name, runtime)
     end,
   }
   running[key] = ct
+  ct.world = world
   ct.init, ct.cgroup = tostring(ct.pid), cgroup_directory(ct)
   if definition.after then
     definition.after(ct)

@@ -232,6 +232,21 @@ add { name = "--cgroup of a named hierarchy", on = "cgroups", args = { "--cgroup
   view = "hybrid", only = "runc" }
 add { name = "--cgroup :", on = "cgroups", args = { "--cgroup", ":" }, only = "runc" }
 
+-- The container's own cgroup takes no process: that of its init now does, unless the caller names one.
+add { name = "cgroup is gone", on = "moved", view = "v2", only = "runc" }
+add { name = "cgroup is gone, detached", on = "moved", view = "v2", only = "runc",
+  args = { "--detach", "--pid-file", "@DIR@/pid" } }
+add { name = "cgroup is gone, --cgroup", on = "moved", view = "v2", only = "runc", args = { "--cgroup", "/" } }
+add { name = "cgroup is gone, --debug", on = "moved", view = "v2", only = "runc", command = { "true" },
+  global = { "--log", "@DIR@/log", "--debug" }, differs = "each program's debug lines are its own",
+  expect = { "status: 0",
+    { '^log text: .* level=debug msg="adding pid N to cgroups: .*: no such file or directory; trying that of' } } }
+if tool.output "cat /sys/fs/cgroup/cgroup.controllers" ~= "" then
+  add { name = "cgroup is busy", on = "busy", view = "v2" }
+  add { name = "cgroup is busy, --cgroup", on = "busy", view = "v2", only = "runc", args = { "--cgroup", "/" } }
+  add { name = "cgroup is busy, --cgroup init", on = "busy", view = "v2", args = { "--cgroup", "init" } }
+end
+
 -- What the caller is must not be seen, but for what every runtime hands on
 add { name = "caller's umask", shell = 'umask 077; exec "$@" exec @ID@ /report' }
 add { name = "caller's priority", shell = 'exec nice -n 7 "$@" exec @ID@ /report' }

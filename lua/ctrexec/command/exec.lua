@@ -194,6 +194,8 @@ function exec.run(parsed, log, site)
     root = given(parsed.global.root), pid = parsed.options.pid,
   }, parsed.options.policy)
   if not container then return failed(message) end
+  local record = container.record
+  log:debug(("container %s of %s: pid %s, %s"):format(record.id, record.runtime, record.pid, record.status))
   local spec, ready
   -- before the options are looked at more closely, as runc does
   ready, message = container:check(parsed.options)
@@ -220,6 +222,7 @@ function exec.run(parsed, log, site)
   if not handle then settings:restore() end
   local logged = log_warnings(log, handle and handle.warnings or warnings or {}, 1)
   if not handle then return failed(message) end
+  log:debug(("started process %d"):format(handle.pid))
   if spec.detach then return 0 end
   local status
   status, message = foreground(handle, terminal)

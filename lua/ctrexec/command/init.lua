@@ -12,7 +12,9 @@ end
 
 -- Without --log there is nothing to open before there is something to say, and mostly there is not.
 local function lazy_log(global)
-  return setmetatable({}, { __index = function(self, name)
+  local quiet = {}
+  if not global.debug and global.log_level ~= "debug" then function quiet.debug() end end
+  return setmetatable(quiet, { __index = function(self, name)
     local log = open_log(global)
     local function method(_, ...) return log[name](log, ...) end
     self[name] = method

@@ -191,6 +191,13 @@ add { name = "--criu is for others", global = { "--criu", "x" }, only = "runc" }
 add { name = "--cgroup-manager cgroupfs", global = { "--cgroup-manager", "cgroupfs" }, only = "crun" }
 add { name = "--debug goes to the log", global = { "--debug", "--log", "@DIR@/log" },
   differs = "each program's debug lines are its own", drop = { "^log text: .*level=debug" } }
+add { name = "--debug goes to standard error", command = { "true" }, only = "runc",
+  shell = [["$@" --debug exec @ID@ true 2>err; echo $?; cut -d' ' -f2 err | sort -u; rm err]] }
+add { name = "--debug names unknown fields", only = "runc", global = { "--debug" },
+  process = { args = { "/report" }, cwd = "/", future = 1, user = { uid = 0, gid = 0, shell = "x" } },
+  differs = "each program's debug lines are its own", expect = { "status: 0",
+    'stderr: time="RFC3339" level=debug msg="process.future: unknown field ignored"',
+    'stderr: time="RFC3339" level=debug msg="process.user.shell: unknown field ignored"' } }
 add { name = "--debug=false", global = { "--debug=false" }, only = "runc" }
 
 -- Descriptors

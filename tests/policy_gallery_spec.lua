@@ -270,7 +270,8 @@ describe("what people wrap runtimes for:", function()
     site:gallery "directives"
     site:gallery "require-reason"
     local function as_root(...)
-      return site:run_on_terminal(ct, { "exec", "-t", "-u", "1000", "ct", "EXEC_USER=root", "EXEC_PRIVILEGED=true", ... })
+      local words = { "exec", "-t", "-u", "1000", "ct", "EXEC_USER=root", "EXEC_PRIVILEGED=true", ... }
+      return site:run_on_terminal(ct, words)
     end
     assert.matches("denied by policy require%-reason: interactive root needs a reason", as_root("id").stdout)
     assert.matches("uid=0", as_root("EXEC_REASON=ticket forty two", "id").stdout)

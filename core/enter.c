@@ -5,12 +5,17 @@
  * CVE-2024-21626).
  *
  *   first    started by spawn.c in the caller's namespaces. Writes what belongs to the host's procfs.
- *   member   v2 only: first's double, born in the container's cgroup. Invisible to the container, as first
- * is. final    born in the container's namespaces, child of the caller. Becomes the command.
+ *   member   v2 only: first's double, born in the container's cgroup.
+ *   final    the command's process: born in the container's pid namespace, as a child of the caller.
  *
- * It prints nothing, allocates nothing, parses nothing but the plan and the container's passwd. A failure is
- * one message on the control socket; end of file there means that the execve has happened, or that final
- * died. */
+ * first and member are in no pid namespace of the container, so nobody there can see, trace or signal them.
+ * They do all that takes a privilege, and only then is final born: with the identity and the capabilities of
+ * the command, and with no descriptor but the command's and two pipes to the caller. A container whose
+ * processes may trace (CAP_SYS_PTRACE) gains by tracing final what it would gain by tracing the command.
+ *
+ * The helper prints nothing, allocates nothing, parses nothing but the plan and the container's passwd. A
+ * failure is one message to the caller; end of file on the status pipe means that the execve has happened, or
+ * that final died. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -36,13 +41,14 @@
 
 #include "enter.h"
 #include "passwd.h"
+#include "protect.h"
 
 #define ENTER_FAILED 255
 #define DEVPTS_MAGIC 0x1cd1
 #define PROC_MAGIC 0x9fa0
 #define KEYCTL_JOIN_SESSION_KEYRING 1
 #define IOPRIO_WHO_PROCESS 1
-#define FILE_LIMIT (8 << 20) /* a passwd file beyond this is an attack on our time, not a user list */
+#define FILE_LIMIT (8 << 20)
 #define LAST_CAPABILITY 63
 
 /* The kernel's struct sched_attr: glibc and the kernel headers disagree on who defines it. */
@@ -57,26 +63,35 @@ struct scheduler_attributes {
 /* ------------------------------------------------------------------------------------------------ messages
  */
 
-/* A message and, unless fd is negative, a descriptor. The result is not looked at: a caller that is gone
- * shows at the next check of the control socket, which is the only thing to be done about it. */
-static void tell(const struct plan *plan, const struct plan_message *message, int fd)
+/* A message with a descriptor, which only goes over the socket. The result is not looked at: a caller that is
+ * gone shows at the next check of the pipe from it, which is the only thing to be done about it. */
+static void tell_fd(const struct plan *plan, uint32_t kind, int fd)
 {
-    struct iovec data = {.iov_base = (void *)message, .iov_len = sizeof(*message)};
+    const struct plan_message message = {.kind = kind};
+    struct iovec data = {.iov_base = (void *)&message, .iov_len = sizeof(message)};
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control;
-    struct msghdr packet = {.msg_iov = &data, .msg_iovlen = 1};
-    if (fd >= 0) {
-        memset(&control, 0, sizeof(control));
-        packet.msg_control = control.bytes;
-        packet.msg_controllen = sizeof(control.bytes);
-        control.header.cmsg_level = SOL_SOCKET;
-        control.header.cmsg_type = SCM_RIGHTS;
-        control.header.cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-    }
+    memset(&control, 0, sizeof(control));
+    struct msghdr packet = {.msg_iov = &data,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof(control.bytes)};
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
     while (sendmsg(plan->control_fd, &packet, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
+/* final has only the pipe: it takes no descriptors, so a container that gets hold of it has no way to hand
+ * the caller a file whose close blocks. */
+static void tell(const struct plan *plan, const struct plan_message *message)
+{
+    const int fd = plan->control_fd >= 0 ? plan->control_fd : plan->status_fd;
+    while (write(fd, message, sizeof(*message)) < 0 && errno == EINTR)
         ;
 }
 
@@ -88,7 +103,7 @@ _Noreturn void enter_fail(const struct plan *plan, enum plan_step step, int erro
         size_t length = strnlen(detail, PLAN_DETAIL - 1);
         memcpy(message.detail, detail, length);
     }
-    tell(plan, &message, -1);
+    tell(plan, &message);
     _exit(ENTER_FAILED);
 }
 
@@ -97,10 +112,10 @@ static _Noreturn void fail(const struct plan *plan, enum plan_step step)
     enter_fail(plan, step, errno, 0, NULL);
 }
 
-/* The caller may have been killed before the parent-death signal was armed: its end of the socket tells. */
+/* The caller may have been killed before the parent-death signal was armed: its end of the pipe tells. */
 static void end_if_abandoned(const struct plan *plan)
 {
-    struct pollfd caller = {.fd = plan->control_fd, .events = 0};
+    struct pollfd caller = {.fd = plan->go_fd, .events = 0};
     if (poll(&caller, 1, 0) > 0 && (caller.revents & (POLLHUP | POLLERR)) != 0)
         _exit(ENTER_FAILED);
 }
@@ -113,13 +128,13 @@ static void die_with_caller(const struct plan *plan)
     end_if_abandoned(plan);
 }
 
-/* Waits for the caller's one byte; a caller that closed its end has given up. */
+/* Waits for one byte of the caller's; a caller that closed its end has given up. */
 static void wait_for_go(const struct plan *plan)
 {
     char go;
     ssize_t got;
     do
-        got = recv(plan->control_fd, &go, 1, 0);
+        got = read(plan->go_fd, &go, 1);
     while (got < 0 && errno == EINTR);
     if (got != 1)
         _exit(ENTER_FAILED);
@@ -136,7 +151,7 @@ static int open_own_file(const struct plan *plan, const char *name, enum plan_st
     int fd = open(name, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         enter_fail(plan, step, errno, 0, name);
-    if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_MAGIC)
+    if (PROTECTED(host_proc) && (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_MAGIC))
         enter_fail(plan, step, ENOSYS, 0, name);
     return fd;
 }
@@ -178,25 +193,31 @@ static void attribute_path(char *path, size_t size, const char *name)
     path[sizeof(folder) - 1 + length] = '\0';
 }
 
+/* No process without CAP_SYS_PTRACE may look into this one, whatever its user. */
+static void hide(const struct plan *plan)
+{
+    if (PROTECTED(dumpable) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        fail(plan, STEP_PLAN);
+}
+
 /* The files are opened while the process is still dumpable, because procfs gives those of a non-dumpable
  * process to root and a rootless caller is not root. */
 static void write_own_files(const struct plan *plan)
 {
     int oom = -1, login = -1, label = -1, key = -1;
-    char path[64];
     if (plan->flags & PLAN_OOM_SCORE_ADJ)
         oom = open_own_file(plan, "/proc/self/oom_score_adj", STEP_OOM_SCORE_ADJ);
     if (plan->flags & PLAN_LOGIN_UID)
         login = open_own_file(plan, "/proc/self/loginuid", STEP_LOGIN_UID);
     if (plan->exec_label.offset != 0) {
+        char path[64];
         attribute_path(path, sizeof(path), plan_text(plan, plan->exec_attribute));
         label = open_own_file(plan, path, STEP_LABEL);
     }
     if (plan->key_label.offset != 0)
         key = open_own_file(plan, "/proc/self/attr/keycreate", STEP_KEY_LABEL);
 
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        fail(plan, STEP_PLAN);
+    hide(plan);
 
     if (oom >= 0)
         write_own_number(plan, oom, plan->oom_score_adj, STEP_OOM_SCORE_ADJ);
@@ -209,9 +230,11 @@ static void write_own_files(const struct plan *plan)
 }
 
 /* Hard limits can only be raised with a privilege of the host, so that part is done here; the limits
- * themselves are set at the end, where a low one cannot disturb the entry. */
-static void raise_hard_limits(const struct plan *plan)
+ * themselves are set at the end, where a low one cannot disturb the entry. The fork of final counts against
+ * the limit of processes of the command's user, so there is none until then; `processes` is what it was. */
+static void raise_hard_limits(const struct plan *plan, struct rlimit *processes)
 {
+    struct rlimit none = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
     const struct plan_rlimit *limits = plan_list(plan, plan->rlimits);
     for (uint32_t i = 0; i < plan->rlimits.count; i++) {
         struct rlimit now;
@@ -223,16 +246,26 @@ static void raise_hard_limits(const struct plan *plan)
         if (setrlimit((int)limits[i].resource, &now) < 0)
             enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
     }
+    if (getrlimit(RLIMIT_NPROC, processes) < 0)
+        enter_fail(plan, STEP_RLIMIT, errno, RLIMIT_NPROC, NULL);
+    if (setrlimit(RLIMIT_NPROC, &none) < 0) {
+        none.rlim_cur = none.rlim_max = processes->rlim_max; /* without a privilege, what there is */
+        setrlimit(RLIMIT_NPROC, &none);
+    }
 }
 
-static void set_limits(const struct plan *plan)
+static void set_limits(const struct plan *plan, const struct rlimit *processes)
 {
     const struct plan_rlimit *limits = plan_list(plan, plan->rlimits);
+    bool processes_given = false;
     for (uint32_t i = 0; i < plan->rlimits.count; i++) {
+        processes_given = processes_given || limits[i].resource == RLIMIT_NPROC;
         const struct rlimit wanted = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
         if (setrlimit((int)limits[i].resource, &wanted) < 0)
             enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
     }
+    if (!processes_given && setrlimit(RLIMIT_NPROC, processes) < 0)
+        enter_fail(plan, STEP_RLIMIT, errno, RLIMIT_NPROC, NULL);
 }
 
 static void set_affinity(const struct plan *plan, struct plan_list mask)
@@ -293,7 +326,8 @@ static void become_member(struct plan *plan, struct plan *shared)
         _exit(0);
     if (pid < 0)
         enter_fail(plan, STEP_CLONE_INTO_CGROUP, (int)-pid, 0, NULL);
-    close(plan->cgroup_fd);
+    if (PROTECTED(early_close))
+        close(plan->cgroup_fd);
     die_with_caller(plan);
 }
 
@@ -306,7 +340,7 @@ static void join_namespaces(const struct plan *plan)
             fail(plan, STEP_NAMESPACE);
         close(plan->root_fd);
     }
-    if (plan->init_fd >= 0)
+    if (plan->init_fd >= 0 && PROTECTED(early_close))
         close(plan->init_fd);
     /* The raw calls: libc's would take the locks and signals of a threaded program. */
     if ((plan->flags & PLAN_BECOME_ROOT) &&
@@ -314,33 +348,10 @@ static void join_namespaces(const struct plan *plan)
         fail(plan, STEP_BECOME_ROOT);
 }
 
-static _Noreturn void final(struct plan *plan);
+/* --------------------------------------------------------------------------- inside, before final is born */
 
-/* CLONE_PARENT: the command is the caller's child, so that the caller can wait for it. */
-static _Noreturn void fork_final(struct plan *plan, struct plan *shared)
+static void join_keyring(const struct plan *plan)
 {
-    int pidfd = -1;
-    struct clone_args args = {
-        .flags = CLONE_PARENT | CLONE_PIDFD | CLONE_PARENT_SETTID,
-        .pidfd = (uint64_t)(uintptr_t)&pidfd,
-        .parent_tid = (uint64_t)(uintptr_t)&shared->final_pid,
-    };
-    long pid = syscall(SYS_clone3, &args, sizeof(args));
-    if (pid < 0)
-        fail(plan, STEP_CLONE);
-    if (pid == 0)
-        final(plan);
-    const struct plan_message message = {.kind = MSG_CHILD, .value = (int32_t)pid};
-    tell(plan, &message, pidfd);
-    _exit(0);
-}
-
-/* ------------------------------------------------------------------------------------------------ final */
-
-static void new_session(const struct plan *plan)
-{
-    if (setsid() < 0)
-        fail(plan, STEP_SESSION);
     const char *name = plan_text(plan, plan->keyring);
     /* a kernel without keyrings has nothing to leak */
     if (name != NULL && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0) < 0 &&
@@ -366,9 +377,10 @@ static void open_terminal(const struct plan *plan)
     int folder = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         enter_fail(plan, STEP_TERMINAL, errno, 0, "open /dev/pts");
-    if (fstatfs(folder, &fs) < 0 || fs.f_type != DEVPTS_MAGIC)
+    if (PROTECTED(devpts) && (fstatfs(folder, &fs) < 0 || fs.f_type != DEVPTS_MAGIC))
         enter_fail(plan, STEP_TERMINAL, ENODEV, 0, "/dev/pts is not a devpts");
-    int master = open_beneath(folder, "ptmx", O_RDWR | O_NOCTTY);
+    int master = PROTECTED(devpts) ? open_beneath(folder, "ptmx", O_RDWR | O_NOCTTY)
+                                   : openat(folder, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     close(folder);
     int unlock = 0;
     if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
@@ -383,30 +395,12 @@ static void open_terminal(const struct plan *plan)
         if (dup2(slave, fd) < 0)
             enter_fail(plan, STEP_TERMINAL, errno, 0, "put the terminal on stdio");
     close(slave);
-    if (ioctl(0, TIOCSCTTY, 0) < 0)
-        enter_fail(plan, STEP_TERMINAL, errno, 0, "make it the controlling terminal");
-    const struct plan_message message = {.kind = MSG_TERMINAL};
-    tell(plan, &message, master);
+    tell_fd(plan, MSG_TERMINAL, master);
     close(master);
 }
 
 static void set_attributes(const struct plan *plan)
 {
-    if (plan->flags & PLAN_SCHEDULER) {
-        const struct plan_scheduler *wanted = &plan->scheduler;
-        const struct scheduler_attributes attributes = {
-            .size = sizeof(attributes),
-            .policy = wanted->policy,
-            .flags = wanted->flags,
-            .nice = wanted->nice,
-            .priority = (uint32_t)wanted->priority,
-            .runtime = wanted->runtime,
-            .deadline = wanted->deadline,
-            .period = wanted->period,
-        };
-        if (syscall(SYS_sched_setattr, 0, &attributes, 0) < 0)
-            fail(plan, STEP_SCHEDULER);
-    }
     if ((plan->flags & PLAN_IO_PRIORITY) &&
         syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (int)plan->io_priority) < 0)
         fail(plan, STEP_IO_PRIORITY);
@@ -422,24 +416,32 @@ static void set_attributes(const struct plan *plan)
         umask((mode_t)plan->umask);
 }
 
-/* Closes everything above the passed descriptors but the control socket, which the execve closes. */
+/* Closes everything above the passed descriptors but the ways to the caller, which the execve closes. */
 static void close_others(const struct plan *plan)
 {
-    unsigned first = 3 + (unsigned)plan->preserve_fds;
-    unsigned control = (unsigned)plan->control_fd;
-    if ((control > first && syscall(SYS_close_range, first, control - 1, 0) < 0) ||
-        syscall(SYS_close_range, control + 1 > first ? control + 1 : first, ~0U, 0) < 0)
-        fail(plan, STEP_CLOSE);
+    const unsigned kept[] = {(unsigned)plan->control_fd, (unsigned)plan->status_fd, (unsigned)plan->go_fd};
+    unsigned from = 3 + (unsigned)plan->preserve_fds;
+    for (;;) {
+        unsigned next = ~0U; /* the lowest of those from here on; a closed one is ~0 */
+        for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+            if (kept[i] >= from && kept[i] < next)
+                next = kept[i];
+        if (next > from && syscall(SYS_close_range, from, next == ~0U ? next : next - 1, 0) < 0)
+            fail(plan, STEP_CLOSE);
+        if (next == ~0U)
+            return;
+        from = next + 1;
+    }
 }
 
-/* True when done; false when only the final user may be allowed to (a directory on a file system that
- * squashes root). */
+/* Once with every privilege, and where that fails once more as the command's user, who alone may be allowed
+ * to (a directory on a file system that squashes root). */
 static bool change_directory(const struct plan *plan, bool last)
 {
     const char *cwd = plan_text(plan, plan->cwd);
     if (chdir(cwd) == 0)
         return true;
-    if (!last && (errno == EACCES || errno == EPERM))
+    if (!last)
         return false;
     enter_fail(plan, STEP_CWD, errno, 0, cwd);
 }
@@ -449,20 +451,26 @@ static bool change_directory(const struct plan *plan, bool last)
 static void prove_directory(const struct plan *plan)
 {
     char path[PLAN_PATH_MAX];
-    long length = syscall(SYS_getcwd, path, sizeof(path));
-    if (length < 0 && errno == ERANGE)
-        return; /* deeper than PATH_MAX, so reached from the root */
-    if (length < 0)
+    if (!PROTECTED(prove_directory))
+        return;
+    if (syscall(SYS_getcwd, path, sizeof(path)) < 0)
         fail(plan, STEP_CWD_OUTSIDE);
     if (path[0] != '/')
         enter_fail(plan, STEP_CWD_OUTSIDE, ENOENT, 0, path);
 }
 
-/* The file is the container's: a fifo must not block us, and a device is not read. -1 and errno. */
+/* The file is the container's: a fifo must not block us, a device is not read, and no magic link of a procfs
+ * leads to a file that is not the container's. -1 and errno. */
 static int open_regular(const char *path)
 {
+    const struct open_how how = {
+        .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+        .resolve = RESOLVE_NO_MAGICLINKS,
+    };
     struct stat about;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (!PROTECTED(regular_only))
+        return open(path, O_RDONLY | O_CLOEXEC);
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
     if (fd < 0)
         return -1;
     if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode))
@@ -470,6 +478,12 @@ static int open_regular(const char *path)
     close(fd);
     errno = EINVAL;
     return -1;
+}
+
+/* A file beyond this is an attack on our time, not a list of users. */
+static bool within_limit(size_t total)
+{
+    return total < FILE_LIMIT || !PROTECTED(file_limit);
 }
 
 static bool read_home(uint32_t uid, struct passwd_search *search)
@@ -481,7 +495,7 @@ static bool read_home(uint32_t uid, struct passwd_search *search)
         return false;
     bool found = false;
     ssize_t got = 0;
-    for (size_t total = 0; !found && total < FILE_LIMIT; total += (size_t)got) {
+    for (size_t total = 0; !found && within_limit(total); total += (size_t)got) {
         got = read(fd, buffer, sizeof(buffer));
         if (got <= 0)
             break;
@@ -501,7 +515,7 @@ static _Noreturn void copy_file(const struct plan *plan)
     int fd = open_regular(plan_text(plan, plan->read));
     if (fd < 0)
         fail(plan, STEP_READ);
-    for (size_t total = 0; total < FILE_LIMIT;) {
+    for (size_t total = 0; within_limit(total);) {
         ssize_t got = read(fd, buffer, sizeof(buffer));
         if (got < 0)
             fail(plan, STEP_READ);
@@ -515,9 +529,10 @@ static _Noreturn void copy_file(const struct plan *plan)
 }
 
 /* An empty HOME gets the value where it stands; else it goes into the spare slot behind the last string. */
-static void set_home(struct plan *plan, char *buffer)
+static void set_home(struct plan *plan)
 {
     static const char name[] = "HOME=";
+    static char buffer[sizeof(name) + PASSWD_HOME_MAX];
     struct passwd_search search;
     const char *home = read_home(plan->uid, &search) ? search.home : "/";
     size_t length = strnlen(home, PASSWD_HOME_MAX - 1);
@@ -568,9 +583,8 @@ static void reset_signals(void)
         action.sa_handler = SIG_DFL;
         sigaction(number, &action, NULL);
     }
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    const uint64_t none = 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
 /* ---------------------------------------------------------------------------------------------- seccomp */
@@ -591,8 +605,7 @@ static int hand_over(void *argument)
     while ((fd = atomic_load(&handover->listener)) == -1)
         syscall(SYS_sched_yield);
     if (fd >= 0) {
-        const struct plan_message message = {.kind = MSG_LISTENER};
-        tell(handover->plan, &message, fd);
+        tell_fd(handover->plan, MSG_LISTENER, fd);
         wait_for_go(handover->plan);
         close(fd);
     }
@@ -665,16 +678,17 @@ static void set_user(const struct plan *plan)
 }
 
 /* The sets are written in full, so inheritable and ambient are empty unless the plan says otherwise
- * (CVE-2022-29162). */
-static void set_capabilities(const struct plan *plan)
+ * (CVE-2022-29162). `kept` are those that final needs a moment longer. */
+static void set_capabilities(const struct plan *plan, uint64_t kept)
 {
     if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
         fail(plan, STEP_CAPABILITIES);
+    const uint64_t effective = plan->effective | kept, permitted = plan->permitted | kept;
+    const uint64_t inheritable = PROTECTED(capability_sets) ? plan->inheritable : plan->permitted;
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {
-        {(uint32_t)plan->effective, (uint32_t)plan->permitted, (uint32_t)plan->inheritable},
-        {(uint32_t)(plan->effective >> 32), (uint32_t)(plan->permitted >> 32),
-         (uint32_t)(plan->inheritable >> 32)},
+        {(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable},
+        {(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32)},
     };
     if (syscall(SYS_capset, &header, data) < 0)
         fail(plan, STEP_CAPABILITIES);
@@ -753,55 +767,153 @@ static _Noreturn void exec_command(struct plan *plan)
     char **args = pointers(plan, plan->args);
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
     end_if_abandoned(plan);
+    if (args[0] == NULL) /* plan_check has seen that there is one */
+        fail(plan, STEP_PLAN);
     if (strchr(args[0], '/') == NULL)
         exec_on_path(plan, args, env);
     execve(args[0], args, env);
     exec_failed(plan, errno, args[0]);
 }
 
-static _Noreturn void final(struct plan *plan)
-{
-    static char home[sizeof("HOME=") + PASSWD_HOME_MAX];
-    const bool seccomp = (plan->flags & PLAN_SECCOMP) != 0;
-    const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
+/* ------------------------------------------------------------------------------------------------ final */
 
+/* What member leaves to final. */
+struct rest {
+    struct rlimit processes; /* the limit of processes, where the plan has none */
+    bool there;              /* in the working directory */
+    bool filter;             /* the seccomp filter is still to be installed */
+    uint64_t kept;           /* capabilities that are not the command's */
+};
+
+static void new_session(const struct plan *plan)
+{
+    if (!PROTECTED(new_session))
+        return;
+    if (setsid() < 0)
+        fail(plan, STEP_SESSION);
+    if ((plan->flags & PLAN_TERMINAL) && ioctl(0, TIOCSCTTY, 0) < 0)
+        enter_fail(plan, STEP_TERMINAL, errno, 0, "make it the controlling terminal");
+}
+
+/* Some policies do not survive a fork, and some forbid it. */
+static void set_scheduler(const struct plan *plan)
+{
+    const struct plan_scheduler *wanted = &plan->scheduler;
+    const struct scheduler_attributes attributes = {
+        .size = sizeof(attributes),
+        .policy = wanted->policy,
+        .flags = wanted->flags,
+        .nice = wanted->nice,
+        .priority = (uint32_t)wanted->priority,
+        .runtime = wanted->runtime,
+        .deadline = wanted->deadline,
+        .period = wanted->period,
+    };
+    if ((plan->flags & PLAN_SCHEDULER) && syscall(SYS_sched_setattr, 0, &attributes, 0) < 0)
+        fail(plan, STEP_SCHEDULER);
+}
+
+/* Of these capabilities, the ones that there are. */
+static uint64_t permitted_of(uint64_t wanted)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    if (wanted == 0 || syscall(SYS_capget, &header, data) < 0)
+        return 0;
+    return wanted & ((uint64_t)data[1].permitted << 32 | data[0].permitted);
+}
+
+static void become_user(const struct plan *plan, uint64_t kept)
+{
+    drop_bounding(plan);
+    set_user(plan);
+    set_capabilities(plan, kept);
+}
+
+static _Noreturn void final(struct plan *plan, const struct rest *rest)
+{
+    const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
     die_with_caller(plan);
     if (plan->read.offset != 0)
         copy_file(plan);
     new_session(plan);
+    set_scheduler(plan);
+    if (!PROTECTED(early_close))
+        close_others(plan);
+    if (!PROTECTED(early_drop))
+        become_user(plan, rest->kept);
+    set_limits(plan, &rest->processes);
+    if (!rest->there)
+        change_directory(plan, true);
+    prove_directory(plan);
+    if (plan->flags & PLAN_WAIT) {
+        const struct plan_message message = {.kind = MSG_READY};
+        tell(plan, &message);
+        wait_for_go(plan);
+    }
+    if (rest->filter && !no_new_privs)
+        install_filter(plan);
+    if (rest->kept != 0)
+        set_capabilities(plan, 0);
+    if (rest->filter &&
+        no_new_privs) /* as late as possible: the fewest calls of ours must be allowed by it */
+        install_filter(plan);
+    exec_command(plan);
+}
+
+/* CLONE_PARENT: the command is the caller's child, so that the caller can wait for it. It is clone(2) and not
+ * clone3(2), which the usual seccomp profiles refuse. */
+static _Noreturn void fork_final(struct plan *plan, struct plan *shared, const struct rest *rest)
+{
+    const bool listens = rest->filter && (plan->flags & PLAN_SECCOMP_NOTIFY) != 0;
+    if (!listens && PROTECTED(early_close)) {
+        close(plan->control_fd);
+        plan->control_fd = -1;
+    }
+    long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_PARENT_SETTID, 0, &shared->final_pid, 0, 0);
+    if (pid < 0)
+        fail(plan, STEP_CLONE);
+    if (pid == 0)
+        final(plan, rest);
+    _exit(0);
+}
+
+/* All that takes a privilege. What final keeps for a moment is little: CAP_SYS_NICE where a scheduling policy
+ * was asked for; CAP_SYS_ADMIN only under a filter without no_new_privs that has a listener or forbids the
+ * fork. */
+static void prepare_final(struct plan *plan, struct rest *rest)
+{
+    const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
+    const bool early = (plan->flags & PLAN_SECCOMP_EARLY) != 0 && PROTECTED(early_drop);
+
+    join_keyring(plan);
     enter_mount_trees(plan);
     if (plan->flags & PLAN_TERMINAL)
         open_terminal(plan);
     set_attributes(plan);
-    close_others(plan);
-    bool there = change_directory(plan, false);
+    if (PROTECTED(early_close))
+        close_others(plan);
+    rest->there = change_directory(plan, false);
     if (plan->flags & PLAN_SET_HOME)
-        set_home(plan, home);
+        set_home(plan);
     chown_stdio(plan);
-    set_limits(plan);
     reset_signals();
-    if (plan->flags & PLAN_WAIT) {
-        const struct plan_message message = {.kind = MSG_READY};
-        tell(plan, &message, -1);
-        wait_for_go(plan);
-    }
-
-    if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if (no_new_privs && PROTECTED(no_new_privs) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         fail(plan, STEP_NO_NEW_PRIVS);
-    /* Without no_new_privs a filter needs CAP_SYS_ADMIN, so it goes before the drop; with it, as late as
-     * possible, so that the fewest calls of ours must be allowed by it. */
-    if (seccomp && !no_new_privs)
+    /* Without no_new_privs a filter takes CAP_SYS_ADMIN, so it goes before the drop. */
+    if (early)
         install_filter(plan);
-    drop_bounding(plan);
-    set_user(plan);
-    if (!there)
-        change_directory(plan, true);
-    prove_directory(plan);
-    set_capabilities(plan);
+    rest->filter = (plan->flags & PLAN_SECCOMP) != 0 && !early;
+    if (rest->filter && !no_new_privs)
+        rest->kept |= 1ULL << CAP_SYS_ADMIN;
+    if (plan->flags & PLAN_SCHEDULER)
+        rest->kept |= 1ULL << CAP_SYS_NICE;
+    rest->kept = permitted_of(rest->kept);
+    if (PROTECTED(early_drop))
+        become_user(plan, rest->kept);
+    /* A change of user undoes both, in the first case to what the sysctl fs.suid_dumpable says. */
+    hide(plan);
     die_with_caller(plan);
-    if (seccomp && no_new_privs)
-        install_filter(plan);
-    exec_command(plan);
 }
 
 /* ------------------------------------------------------------------------------------------------- start */
@@ -814,31 +926,53 @@ static int64_t number_argument(const char *text)
     return *text == '\0' ? number : -1;
 }
 
+/* The plan, in memory of its own: what final has mapped leads to no file, least of all to the one in which
+ * the kernel notes the children for the caller. NULL when it is malformed. */
+static struct plan *read_plan(int fd, size_t size)
+{
+    char *plan = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t done = 0;
+    while (plan != MAP_FAILED && done < size) {
+        ssize_t got = pread(fd, plan + done, size - done, (off_t)done);
+        if (got == 0 || (got < 0 && errno != EINTR))
+            return NULL;
+        done += got > 0 ? (size_t)got : 0;
+    }
+    return plan != MAP_FAILED && plan_check((struct plan *)plan, size) ? (struct plan *)plan : NULL;
+}
+
 /* argv: PLAN_COMM, the plan's descriptor. Nobody but spawn.c starts this program; anything else ends it at
  * once. */
 int main(int argc, char **argv)
 {
     int fd = argc == 2 ? (int)number_argument(argv[1]) : -1;
+    struct rest rest = {0};
     struct stat about;
     if (fd < 3 || fstat(fd, &about) < 0 || about.st_size < (off_t)sizeof(struct plan) ||
         about.st_size > PLAN_MAX_SIZE)
         return ENTER_FAILED;
-    size_t size = (size_t)about.st_size;
-    struct plan *plan = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    struct plan *plan = read_plan(fd, (size_t)about.st_size);
     struct plan *shared = mmap(NULL, sizeof(struct plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (plan == MAP_FAILED || shared == MAP_FAILED || !plan_check(plan, size))
+    if (plan == NULL || shared == MAP_FAILED)
         return ENTER_FAILED;
     if (madvise(shared, sizeof(struct plan), MADV_DONTFORK) < 0)
         fail(plan, STEP_PLAN);
     close(fd);
     prctl(PR_SET_NAME, PLAN_COMM, 0, 0, 0);
     fcntl(plan->control_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(plan->status_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(plan->go_fd, F_SETFD, FD_CLOEXEC);
     die_with_caller(plan);
-    write_own_files(plan);
-    raise_hard_limits(plan);
+    if (PROTECTED(host_proc))
+        write_own_files(plan);
+    raise_hard_limits(plan, &rest.processes);
     set_affinity(plan, plan->initial_affinity);
     join_tasks(plan);
     become_member(plan, shared);
     join_namespaces(plan);
-    fork_final(plan, shared);
+    if (!PROTECTED(host_proc))
+        write_own_files(plan);
+    if (plan->read.offset == 0)
+        prepare_final(plan, &rest);
+    fork_final(plan, shared, &rest);
 }

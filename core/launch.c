@@ -1,5 +1,6 @@
 /* Starting the helper: its image, and the step from the host program into it. */
 #include "launch.h"
+#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,7 +49,8 @@ static int helper_image(void)
     }
     int image = -1;
     if (done == size &&
-        fcntl(writable, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0) {
+        (!PROTECTED(sealed_image) ||
+         fcntl(writable, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0)) {
         /* Reopened, because execve(2) refuses a file that anybody has open for writing. */
         char path[32];
         snprintf(path, sizeof(path), "/proc/self/fd/%d", writable);
@@ -59,11 +62,26 @@ static int helper_image(void)
     return image;
 }
 
+/* Root in a container that saw the image as /proc/PID/exe can change no byte of it, but its mode and its
+ * owner (before Linux 6.3 the mode's execute bits too): the next execve would fail, or be one of a setuid
+ * file. */
+static bool untouched(int image)
+{
+    struct stat about;
+    return fstat(image, &about) == 0 && about.st_uid == geteuid() && about.st_gid == getegid() &&
+           about.st_mode == (S_IFREG | 0777);
+}
+
 /* The image is made once a Lua state and kept in its registry; the fd object closes with the state. */
 int ctx_helper_image(lua_State *L)
 {
     static const char key = 0;
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TNIL) {
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA && PROTECTED(image_check) &&
+        !untouched(ctx_to_fd(L, -1))) {
+        lua_pop(L, 1);
+        lua_pushnil(L);
+    }
+    if (lua_isnil(L, -1)) {
         int image = helper_image();
         if (image < 0)
             return -1;
@@ -107,7 +125,7 @@ launch_helper(void *argument)
 {
     struct ctx_launch *launch = argument;
     char *const argv[] = {(char *)PLAN_COMM, launch->plan_argument, NULL};
-    char *const envp[] = {NULL};
+    char *const envp[] = {ctx_test_environment(), NULL};
     for (int fd = 0; fd <= 2; fd++) {
         /* dup2 of a descriptor onto itself would keep its close-on-exec flag */
         if (launch->stdio[fd] == fd ? fcntl(fd, F_SETFD, 0) < 0 : dup2(launch->stdio[fd], fd) < 0)

@@ -1,5 +1,6 @@
 /* Packing a plan: from the table of lua/ctrexec/plan.lua to the block that the helper reads. */
 #include "pack.h"
+#include "filter.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -431,6 +432,11 @@ static void pack(struct packer *packer, struct ctx_passed *passed)
     plan->groups = integers(packer, array[GROUPS], count[GROUPS], 4, names[GROUPS]);
     plan->mounts = mounts(packer, array[MOUNTS], count[MOUNTS], passed);
     plan->seccomp = bytes(packer, seccomp);
+    const bool early =
+        (plan->flags & PLAN_SECCOMP) != 0 && (plan->flags & (PLAN_NO_NEW_PRIVS | PLAN_SECCOMP_NOTIFY)) == 0;
+    if (early && ctx_filter_lets_enter((const struct sock_filter *)(const void *)lua_tostring(L, seccomp),
+                                       plan->seccomp.count, plan))
+        plan->flags |= PLAN_SECCOMP_EARLY;
     plan->magic = PLAN_MAGIC;
     plan->version = PLAN_VERSION;
     plan->size = position(packer);

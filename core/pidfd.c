@@ -88,11 +88,12 @@ static bool split_comm(struct ctx_text text, struct ctx_text *comm, struct ctx_t
 bool ctx_parse_stat(struct ctx_text text, struct ctx_stat *stat)
 {
     enum {
-        AFTER_TTY = 8,
+        AFTER_FLAGS = 10,
         START_TIME = 22,
     };
     struct ctx_text rest;
     struct ctx_text word;
+    int64_t terminal_group;
 
     if (text.at == text.end || !split_comm(text, &stat->comm, &rest)) {
         return false;
@@ -102,10 +103,12 @@ bool ctx_parse_stat(struct ctx_text text, struct ctx_stat *stat)
     }
     stat->state = *word.at;
     if (!next_signed(&rest, &stat->ppid) || !next_signed(&rest, &stat->pgrp) ||
-        !next_signed(&rest, &stat->session) || !next_signed(&rest, &stat->tty)) {
+        !next_signed(&rest, &stat->session) || !next_signed(&rest, &stat->tty) ||
+        !next_signed(&rest, &terminal_group) || !ctx_text_next(&rest, ' ', &word) ||
+        !ctx_text_number(word, DECIMAL, &stat->flags)) {
         return false;
     }
-    for (int field = AFTER_TTY; field <= START_TIME; field++) {
+    for (int field = AFTER_FLAGS; field <= START_TIME; field++) {
         if (!ctx_text_next(&rest, ' ', &word)) {
             return false;
         }

@@ -11,6 +11,7 @@ struct ctx_stat {
     int64_t pgrp;
     int64_t session;
     int64_t tty;
+    uint64_t flags;      /* PF_* of the kernel's <linux/sched.h> */
     uint64_t start_time; /* clock ticks after boot */
 };
 

@@ -21,8 +21,7 @@
 #define PLAN_MAX_FDS 1024u
 #define PLAN_PATH_MAX 4096u
 
-/* The name of the entering process, as /proc/PID/comm shows it until the execve. The caller tells by it
- * whether a process that closed its control socket had become the command. */
+/* The name of the entering process, as /proc/PID/comm shows it until the execve. */
 #define PLAN_COMM "ctrexec:[enter]"
 
 enum plan_flag {
@@ -43,6 +42,7 @@ enum plan_flag {
     PLAN_SECCOMP_NOTIFY = 1u << 14, /* the filter has a listener: hand it to the caller before going on */
     PLAN_CHOWN_STDIO = 1u << 15,    /* give pipes, sockets, files and the pty on 0..2 to the new user */
     PLAN_BECOME_ROOT = 1u << 16,    /* after joining the user namespace: uid and gid 0 of it */
+    PLAN_SECCOMP_EARLY = 1u << 17,  /* the filter lets through what is done after it: core/filter.c says so */
 };
 
 /* A byte string in the block: `length` bytes at `offset`, followed by a NUL. offset 0 means absent. */
@@ -89,7 +89,9 @@ struct plan {
     int32_t member_pid, final_pid;
 
     /* Descriptors of the helper; -1 where there is none. Set by spawn.c. */
-    int32_t control_fd; /* SOCK_SEQPACKET: struct plan_message out, one byte "go" in */
+    int32_t control_fd; /* SOCK_SEQPACKET: struct plan_message out, of the processes that stay outside */
+    int32_t status_fd;  /* pipe: struct plan_message out, of the one inside. Its end is the execve. */
+    int32_t go_fd;      /* pipe: a byte for each "go" in; its end is the caller's */
     int32_t init_fd;    /* pidfd of the container's init, for setns(2) */
     int32_t cgroup_fd;  /* v2 cgroup directory to be born in */
     int32_t root_fd;    /* root directory of a process without container state that may be chrooted */
@@ -183,11 +185,10 @@ enum plan_program {
 };
 
 enum plan_message_kind {
-    MSG_CHILD = 1, /* the process that will be the command exists; value: pid; a pidfd comes with it */
-    MSG_TERMINAL,  /* the pty master comes with it */
-    MSG_LISTENER,  /* the seccomp listener comes with it; the helper waits for an answer */
-    MSG_READY,     /* PLAN_WAIT: everything is done but the start */
-    MSG_ERROR,     /* step, error, value; the process exits */
+    MSG_TERMINAL = 1, /* the pty master comes with it */
+    MSG_LISTENER,     /* the seccomp listener comes with it; the helper waits for an answer */
+    MSG_READY,        /* PLAN_WAIT: everything is done but the start */
+    MSG_ERROR,        /* step, error, value; the process exits */
 };
 
 #define PLAN_DETAIL 120

@@ -7,6 +7,9 @@ is. The decisions that the events ask for are Lua's.
 @module ctrexec.core.spawn
 */
 #include "launch.h"
+#include "message.h"
+#include "pidfd.h"
+#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +34,7 @@ is. The decisions that the events ask for are Lua's.
 #endif
 
 #define CTX_ENTRY "ctrexec.entry"
+#define CTX_PF_FORKNOEXEC 0x40 /* PF_FORKNOEXEC: forked, and no execve(2) yet */
 
 /* The names of enum plan_step, as Lua sees them. */
 static const char *const step_names[STEP_COUNT] = {
@@ -72,15 +76,30 @@ static const char *const step_names[STEP_COUNT] = {
 
 /* ----------------------------------------------------------------------------------------------- entries */
 
+/* How long a process that was killed is waited for, in milliseconds. One that is frozen, or waits for a file
+ * system that never answers, dies later or never. */
+#define KILL_WAIT 1000
+
+/* How often the command's process itself is looked at, in milliseconds. */
+#define GLANCE 20
+
+/* Descriptors of ours that the helper gets besides the plan's. */
+#define OWN_FDS 4
+
 /* A command on its way in. */
 struct entry {
-    int control;     /* our end of the helper's socket; -1 when the story is over */
+    int control;     /* the socket of the helper's processes that stay outside; -1 after its end */
+    int status;      /* the pipe of the one inside; -1 when the story is over */
+    int go;          /* the pipe to it */
     int plan_fd;     /* the shared page in which the kernel notes the children */
     int first_pidfd; /* of the first helper process, until it is reaped */
     pid_t first;
-    int child_pidfd; /* of the process that becomes the command, until Lua has it */
+    int child_pidfd; /* of the process that becomes the command */
     pid_t child;
-    bool told; /* "started", "error" or "died" was given */
+    struct ctx_packet early; /* a message that came before the `child` event; kind 0: none */
+    bool announced;          /* `child` was given */
+    bool ended;              /* the status pipe has no writer left */
+    bool told;               /* `started`, `error` or `died` was given */
 };
 
 static struct entry *check_entry(lua_State *L)
@@ -95,6 +114,20 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+/* The story is over. */
+static void close_entry(struct entry *entry)
+{
+    entry->told = true;
+    close_fd(&entry->control);
+    close_fd(&entry->status);
+    close_fd(&entry->go);
+    close_fd(&entry->plan_fd);
+    close_fd(&entry->child_pidfd);
+    if (entry->early.message.kind != 0)
+        close_fd(&entry->early.fd);
+    entry->early.message.kind = 0;
+}
+
 /* What the kernel wrote at the forks; 0 where there was none. */
 static void read_children(const struct entry *entry, pid_t *member, pid_t *final)
 {
@@ -107,58 +140,91 @@ static void read_children(const struct entry *entry, pid_t *member, pid_t *final
     *final = pids[1];
 }
 
-/* ECHILD, when the host program was quicker, is as good. */
-static void reap(idtype_t type, int id)
+/* A pidfd of a child of ours that was not reaped: until it is, its pid is no other process's. -1 when it is
+ * not our child, because the host program reaped it. */
+static int child_pidfd_of(pid_t pid)
 {
     siginfo_t info;
-    while (waitid(type, (id_t)id, &info, WEXITED | __WALL) < 0 && errno == EINTR)
-        ;
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd >= 0 && waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+        close_fd(&fd);
+    return fd;
+}
+
+/* Makes itself acquainted with the command's process as soon as the kernel has noted it. */
+static void adopt_child(struct entry *entry)
+{
+    pid_t member, final;
+    if (entry->child != 0 || entry->plan_fd < 0)
+        return;
+    read_children(entry, &member, &final);
+    if (final <= 0)
+        return;
+    entry->child = final;
+    entry->child_pidfd = child_pidfd_of(final);
+}
+
+static bool has_ended(int pidfd, int milliseconds)
+{
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    return pidfd >= 0 && poll(&ended, 1, milliseconds) > 0;
+}
+
+/* Reaps a child, unless it has not ended within the time. */
+static bool reap(int pidfd, siginfo_t *info)
+{
+    if (!has_ended(pidfd, PROTECTED(bounded_reap) ? KILL_WAIT : -1))
+        return false;
+    while (waitid(P_PIDFD, (id_t)pidfd, info, WEXITED | __WALL) < 0)
+        if (errno != EINTR)
+            return false;
+    return true;
+}
+
+static void reap_member(pid_t pid)
+{
+    siginfo_t info;
+    int pidfd = pid > 0 ? child_pidfd_of(pid) : -1;
+    reap(pidfd, &info);
+    close_fd(&pidfd);
+}
+
+static void kill_member(pid_t pid)
+{
+    int pidfd = pid > 0 ? child_pidfd_of(pid) : -1;
+    if (pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    close_fd(&pidfd);
 }
 
 /* The helper processes that stay outside end by themselves as soon as the fork is done. */
 static void reap_helpers(struct entry *entry, bool kill_first)
 {
     pid_t member = 0, final = 0;
+    siginfo_t info;
     if (entry->first_pidfd < 0)
         return;
-    if (entry->plan_fd >= 0)
-        read_children(entry, &member, &final);
-    if (kill_first) {
+    if (kill_first)
         syscall(SYS_pidfd_send_signal, entry->first_pidfd, SIGKILL, NULL, 0);
-        if (member > 0)
-            kill(member, SIGKILL);
-        read_children(entry, &member, &final);
-    }
-    reap(P_PIDFD, entry->first_pidfd);
-    if (member > 0)
-        reap(P_PID, member);
+    reap(entry->first_pidfd, &info); /* from here on there is no other member than the one that is noted */
+    read_children(entry, &member, &final);
+    if (kill_first)
+        kill_member(member);
+    reap_member(member);
     close_fd(&entry->first_pidfd);
-    if (entry->child == 0)
-        entry->child = final;
+    adopt_child(entry);
 }
 
-/* Ends whatever has not become the command. A frozen process cannot die before it is thawed: it is killed all
- * the same, but not waited for beyond a second. */
+/* Ends whatever has not become the command. */
 static void abort_entry(struct entry *entry)
 {
+    siginfo_t info;
     reap_helpers(entry, true);
-    close_fd(&entry->control);
-    if (!entry->told && entry->child > 0) {
-        if (entry->child_pidfd < 0)
-            entry->child_pidfd = (int)syscall(SYS_pidfd_open, entry->child, 0);
-        siginfo_t info;
-        /* only a child of ours is killed: the number may have been reaped by the host program */
-        if (entry->child_pidfd >= 0 &&
-            waitid(P_PIDFD, (id_t)entry->child_pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0) {
-            struct pollfd ended = {.fd = entry->child_pidfd, .events = POLLIN};
-            syscall(SYS_pidfd_send_signal, entry->child_pidfd, SIGKILL, NULL, 0);
-            if (poll(&ended, 1, 1000) > 0)
-                waitid(P_PIDFD, (id_t)entry->child_pidfd, &info, WEXITED | __WALL);
-        }
+    if (!entry->told && entry->child_pidfd >= 0) {
+        syscall(SYS_pidfd_send_signal, entry->child_pidfd, SIGKILL, NULL, 0);
+        reap(entry->child_pidfd, &info);
     }
-    entry->told = true;
-    close_fd(&entry->child_pidfd);
-    close_fd(&entry->plan_fd);
+    close_entry(entry);
 }
 
 static int push_event(lua_State *L, const char *name)
@@ -175,135 +241,95 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value)
     lua_setfield(L, -2, name);
 }
 
-/* The comm of a process, which is the helper's until the execve. False when it cannot be read any more. */
-static bool still_helper(pid_t pid, bool *known)
+enum stage { STAGE_HELPER, STAGE_COMMAND, STAGE_UNKNOWN };
+
+/* Whether the process has made its execve. The kernel says so, in a flag that nothing but an execve clears
+ * and nothing sets again: not the process's name, which the command may change to anything, and not the end
+ * of the pipe, which is also how a killed helper looks. A zombie still shows it. */
+static enum stage stage_of(pid_t pid)
 {
-    char path[40], comm[sizeof(PLAN_COMM) + 1] = "";
-    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, comm, sizeof(comm) - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    *known = got > 0;
-    return got > 0 && strncmp(comm, PLAN_COMM "\n", sizeof(PLAN_COMM)) == 0;
+    char path[40], text[1024];
+    struct ctx_stat about;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    ssize_t size = ctx_read_small(path, text, sizeof(text));
+    if (!PROTECTED(exec_proof))
+        return STAGE_COMMAND;
+    if (size < 0 || !ctx_parse_stat(ctx_text(text, (size_t)size), &about))
+        return STAGE_UNKNOWN;
+    return (about.flags & CTX_PF_FORKNOEXEC) != 0 ? STAGE_HELPER : STAGE_COMMAND;
 }
 
-static bool child_ended(const struct entry *entry)
-{
-    struct pollfd ended = {.fd = entry->child_pidfd, .events = POLLIN};
-    return poll(&ended, 1, 0) > 0;
-}
-
-/* The helper died without a word: killed, or the memory limit of the container was reached. */
+/* A helper died without a word: killed, or the memory limit of the container was reached. */
 static int push_death(lua_State *L, struct entry *entry)
 {
     siginfo_t info = {0};
-    entry->told = true;
+    const int pidfd = entry->child_pidfd >= 0 ? entry->child_pidfd : entry->first_pidfd;
     push_event(L, "died");
-    if (entry->child_pidfd >= 0 && waitid(P_PIDFD, (id_t)entry->child_pidfd, &info, WEXITED | __WALL) == 0) {
+    if (has_ended(pidfd, KILL_WAIT) &&
+        waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0) {
         lua_pushstring(L, info.si_code == CLD_EXITED ? "exited" : "killed");
         lua_setfield(L, -2, "reason");
         set_integer(L, "status", info.si_status);
     }
-    close_fd(&entry->child_pidfd);
-    close_fd(&entry->plan_fd);
-    close_fd(&entry->control);
+    abort_entry(entry);
     return 1;
 }
 
-/* End of file on the socket: an execve happened or the process is dying. Close-on-exec runs a moment before
- * the kernel renames the process, so its old name is looked at until it changes or the process has ended. */
-static int push_outcome(lua_State *L, struct entry *entry)
+static int push_started(lua_State *L, struct entry *entry)
 {
     reap_helpers(entry, false);
+    close_entry(entry);
+    return push_event(L, "started");
+}
+
+/* What the state of the command's process says. Pushes an event and returns 1, or 0 when it is on its way.
+ * The pipe's end alone does not count, nor is it waited for: a container that may trace can copy the pipe,
+ * and stop the process. */
+static int look_at_child(lua_State *L, struct entry *entry)
+{
+    adopt_child(entry);
     if (entry->child_pidfd < 0)
-        return push_death(L, entry);
-    bool known;
-    while (still_helper(entry->child, &known)) {
-        if (child_ended(entry)) {
-            if (still_helper(entry->child, &known))
-                return push_death(L, entry);
-            break;
-        }
-        sched_yield();
-    }
-    if (!known && child_ended(entry)) /* reaped by the host program: what it was is lost */
-        return push_death(L, entry);
-    entry->told = true;
-    close_fd(&entry->control);
-    close_fd(&entry->plan_fd);
-    close_fd(&entry->child_pidfd); /* Lua has its copy: nothing waits for a garbage collection */
-    push_event(L, "started");
+        return entry->ended ? push_death(L, entry) : 0;
+    const bool over = has_ended(entry->child_pidfd, 0); /* before its stage is looked at */
+    const enum stage stage = stage_of(entry->child);
+    if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && !over))
+        return push_started(L, entry);
+    return over ? push_death(L, entry) : 0; /* unknown and over: reaped by the host program */
+}
+
+static int push_child(lua_State *L, struct entry *entry)
+{
+    entry->announced = true;
+    push_event(L, "child");
+    set_integer(L, "pid", entry->child);
     return 1;
 }
 
-struct packet {
-    struct plan_message message;
-    ssize_t size;
-    pid_t sender;
-    int fd;
-};
-
-/* One message with its sender as the kernel knows it. Descriptors beyond the first are closed. */
-static void receive(int control, struct packet *packet)
+/* As look_at_child, but its process is announced first. */
+static int progress(lua_State *L, struct entry *entry)
 {
-    struct iovec data = {.iov_base = &packet->message, .iov_len = sizeof(packet->message)};
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(4 * sizeof(int))];
-    } control_data;
-    struct msghdr header = {
-        .msg_iov = &data,
-        .msg_iovlen = 1,
-        .msg_control = control_data.bytes,
-        .msg_controllen = sizeof(control_data.bytes),
-    };
-    packet->sender = 0;
-    packet->fd = -1;
-    do
-        packet->size = recvmsg(control, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    while (packet->size < 0 && errno == EINTR);
-    if (packet->size < 0)
-        return;
-    for (struct cmsghdr *item = CMSG_FIRSTHDR(&header); item != NULL; item = CMSG_NXTHDR(&header, item)) {
-        if (item->cmsg_level != SOL_SOCKET)
-            continue;
-        if (item->cmsg_type == SCM_CREDENTIALS) {
-            struct ucred sender;
-            memcpy(&sender, CMSG_DATA(item), sizeof(sender));
-            packet->sender = sender.pid;
-        } else if (item->cmsg_type == SCM_RIGHTS) {
-            const size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            for (size_t i = 0; i < count; i++) {
-                int fd;
-                memcpy(&fd, CMSG_DATA(item) + i * sizeof(fd), sizeof(fd));
-                if (packet->fd < 0)
-                    packet->fd = fd;
-                else
-                    close(fd);
-            }
-        }
-    }
+    adopt_child(entry);
+    return entry->child_pidfd >= 0 && !entry->announced ? push_child(L, entry) : look_at_child(L, entry);
 }
 
 static int push_error_event(lua_State *L, struct entry *entry, const struct plan_message *message)
 {
-    const uint32_t step = message->step < STEP_COUNT && message->step > 0 ? message->step : STEP_PLAN;
+    char reason[128];
     push_event(L, "error");
-    lua_pushstring(L, step_names[step]);
+    lua_pushstring(L, step_names[message->step]);
     lua_setfield(L, -2, "step");
     set_integer(L, "errno", message->error);
     set_integer(L, "value", message->value);
     set_integer(L, "pid", entry->first);
-    lua_pushstring(L, strerror(message->error));
+    lua_pushstring(L, strerror_r(message->error, reason, sizeof(reason)));
     lua_setfield(L, -2, "message");
-    lua_pushlstring(L, message->detail, strnlen(message->detail, sizeof(message->detail)));
+    lua_pushstring(L, message->detail);
     lua_setfield(L, -2, "detail");
     abort_entry(entry);
     return 1;
 }
 
-static int push_fd_event(lua_State *L, const char *name, struct packet *packet)
+static int push_fd_event(lua_State *L, const char *name, struct ctx_packet *packet)
 {
     push_event(L, name);
     ctx_push_fd(L, packet->fd);
@@ -312,48 +338,48 @@ static int push_fd_event(lua_State *L, const char *name, struct packet *packet)
     return 1;
 }
 
-/* Takes a message when it comes from whom it must: a process of the container that got hold of the socket is
- * not heard. Pushes an event and returns 1, or 0 when the message is to be passed over. */
-static int take(lua_State *L, struct entry *entry, struct packet *packet)
+/* Pushes the event that a message is and returns 1. A message of the command's process waits until that has
+ * been announced. */
+static int take(lua_State *L, struct entry *entry, struct ctx_packet *packet)
 {
-    pid_t member, final;
-    if (packet->size != (ssize_t)sizeof(packet->message))
-        return 0;
-    read_children(entry, &member, &final);
-    const bool outside = packet->sender == entry->first || (member > 0 && packet->sender == member);
-    const bool inside = final > 0 && packet->sender == final;
-    switch (packet->message.kind) {
-    case MSG_CHILD:
-        if (!outside || packet->fd < 0 || entry->child_pidfd >= 0)
-            return 0;
-        entry->child = final;
-        entry->child_pidfd = packet->fd;
+    const uint32_t kind = packet->message.kind;
+    if (kind == MSG_ERROR)
+        return push_error_event(L, entry, &packet->message);
+    if (kind == MSG_TERMINAL)
+        return push_fd_event(L, "terminal", packet);
+    if (!entry->announced) {
+        entry->early = *packet;
         packet->fd = -1;
-        push_event(L, "child");
-        set_integer(L, "pid", final);
-        return 1;
-    case MSG_TERMINAL:
-        return inside && packet->fd >= 0 ? push_fd_event(L, "terminal", packet) : 0;
-    case MSG_LISTENER:
-        return inside && packet->fd >= 0 ? push_fd_event(L, "listener", packet) : 0;
-    case MSG_READY:
-        return inside ? push_event(L, "ready") : 0;
-    case MSG_ERROR:
-        return inside || outside ? push_error_event(L, entry, &packet->message) : 0;
-    default:
-        return 0;
+        return progress(L, entry);
     }
+    return kind == MSG_READY ? push_event(L, "ready") : push_fd_event(L, "listener", packet);
 }
 
-/* A copy of the socket may have been taken by somebody in the container, so that its end is never seen: the
- * process's own state decides then. Pushes an event and returns 1, or 0 when it is still on its way. */
-static int look_at_child(lua_State *L, struct entry *entry)
+/* What is to be read next: the socket to its end, then the pipe. */
+static int current(const struct entry *entry)
 {
-    bool known;
-    if (entry->child_pidfd < 0)
+    return entry->control >= 0 ? entry->control : entry->status;
+}
+
+/* Reads what there is. Pushes an event and returns 1, or 0 when there was none. */
+static int read_on(lua_State *L, struct entry *entry)
+{
+    struct ctx_packet packet;
+    if (entry->ended)
+        return progress(L, entry);
+    ctx_receive(current(entry), entry->control >= 0, &packet);
+    if (packet.size < 0 && errno == EAGAIN)
         return 0;
-    const bool helper = still_helper(entry->child, &known);
-    return child_ended(entry) || (known && !helper) ? push_outcome(L, entry) : 0;
+    if (packet.size <= 0) {
+        if (entry->control >= 0)
+            close_fd(&entry->control);
+        else
+            entry->ended = true;
+        return progress(L, entry);
+    }
+    int pushed = ctx_packet_valid(&packet) ? take(L, entry, &packet) : progress(L, entry);
+    close_fd(&packet.fd);
+    return pushed;
 }
 
 static int64_t now_ms(void)
@@ -366,7 +392,7 @@ static int64_t now_ms(void)
 /***
 The next event of an entry.
 
-Events: `child` (`pid`: the process that will be the command exists), `terminal` and `listener` (`fd`),
+Events: `terminal` (`fd`), `child` (`pid`: the process that will be the command exists), `listener` (`fd`),
 `ready` (the plan asked to wait: call `go`), and one of the last ones: `started`, `error` (`step`, `errno`,
 `message`, `value`, `detail`, `pid` of the first helper) and `died` (`reason` "exited" or "killed" and
 `status`, when known).
@@ -379,37 +405,29 @@ Events: `child` (`pid`: the process that will be the command exists), `terminal`
 */
 static int entry_next(lua_State *L)
 {
-    enum { GLANCE = 20 };
     struct entry *entry = check_entry(L);
     const lua_Integer timeout = luaL_optinteger(L, 2, -1);
     const int64_t end = timeout < 0 ? INT64_MAX : now_ms() + timeout;
-    if (entry->control < 0)
+    if (entry->status < 0)
         return ctx_error(L, EBADF, "entry");
+    if (entry->announced && entry->early.message.kind != 0) {
+        struct ctx_packet packet = entry->early;
+        entry->early.message.kind = 0;
+        return take(L, entry, &packet);
+    }
     for (;;) {
-        struct pollfd control = {.fd = entry->control, .events = POLLIN};
+        struct pollfd watched = {.fd = entry->ended ? entry->child_pidfd : current(entry), .events = POLLIN};
         int64_t left = timeout < 0 ? GLANCE : end - now_ms();
-        int ready = poll(&control, 1, left < 0 ? 0 : left < GLANCE ? (int)left : GLANCE);
+        int ready = poll(&watched, 1, left < 0 ? 0 : left < GLANCE ? (int)left : GLANCE);
         if (ready < 0)
             return ctx_error(L, errno, "poll");
-        if (ready == 0) {
-            if (look_at_child(L, entry) != 0)
-                return 1;
-            if (timeout >= 0 && now_ms() >= end) {
-                lua_pushboolean(L, 0);
-                return 1;
-            }
-            continue;
-        }
-        struct packet packet;
-        receive(entry->control, &packet);
-        if (packet.size < 0 && errno == EAGAIN)
-            continue;
-        if (packet.size <= 0)
-            return push_outcome(L, entry);
-        int pushed = take(L, entry, &packet);
-        close_fd(&packet.fd);
-        if (pushed != 0)
+        if ((ready > 0 ? read_on(L, entry) : progress(L, entry)) != 0)
             return 1;
+        /* looked at after each message: one that has the pipe may send without end */
+        if (timeout >= 0 && now_ms() >= end) {
+            lua_pushboolean(L, 0);
+            return 1;
+        }
     }
 }
 
@@ -423,24 +441,25 @@ Lets a waiting helper go on: after `ready` (the command starts) and after `liste
 static int entry_go(lua_State *L)
 {
     const struct entry *entry = check_entry(L);
-    if (entry->control < 0)
+    if (entry->status < 0)
         return ctx_error(L, EBADF, "entry");
     ssize_t sent;
     do
-        sent = send(entry->control, "", 1, MSG_NOSIGNAL);
+        sent = ctx_write(entry->go, "", 1);
     while (sent < 0 && errno == EINTR);
-    return sent < 0 ? ctx_error(L, errno, "send") : ctx_ok(L);
+    return sent < 0 ? ctx_error(L, errno, "write") : ctx_ok(L);
 }
 
 /***
 The descriptor to poll for reading before `next(0)`.
 
 @function entry:fd
-@treturn integer the descriptor, -1 after the last event; it stays the entry's
+@treturn integer the descriptor, another one from the `child` event on, -1 after the last event; it stays the
+entry's
 */
 static int entry_fd(lua_State *L)
 {
-    lua_pushinteger(L, check_entry(L)->control);
+    lua_pushinteger(L, current(check_entry(L)));
     return 1;
 }
 
@@ -527,14 +546,38 @@ static int stdio_source(lua_State *L, int table, const char *name, int number, s
     return fd;
 }
 
-static int make_sockets(int pair[2])
+/* What connects an entry with its helper. The pipes keep packets apart, as the socket does. */
+static int open_channels(struct entry *entry, struct plan *plan)
 {
-    const int on = 1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -1;
-    pair[0] = above_stdio(pair[0]);
-    pair[1] = above_stdio(pair[1]);
-    return setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+    int socket[2] = {-1, -1}, status[2] = {-1, -1}, go[2] = {-1, -1};
+    plan->control_fd = plan->status_fd = plan->go_fd = -1;
+    const bool made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socket) == 0 &&
+                      pipe2(status, O_CLOEXEC | O_DIRECT) == 0 && pipe2(go, O_CLOEXEC) == 0;
+    /* whoever opened the pipes once more, by way of /proc, must not make us wait */
+    const bool ready =
+        made && fcntl(status[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(go[1], F_SETFL, O_NONBLOCK) == 0;
+    int error = ready ? 0 : errno;
+    const struct {
+        int from, *to;
+    } ends[] = {
+        {socket[0], &entry->control}, {socket[1], &plan->control_fd},
+        {status[0], &entry->status},  {status[1], &plan->status_fd},
+        {go[1], &entry->go},          {go[0], &plan->go_fd},
+    };
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        *ends[i].to = above_stdio(ends[i].from);
+        if (error == 0 && *ends[i].to < 0)
+            error = errno;
+    }
+    errno = error;
+    return error == 0 ? 0 : -1;
+}
+
+static void close_channels(struct plan *plan)
+{
+    close_fd(&plan->control_fd);
+    close_fd(&plan->status_fd);
+    close_fd(&plan->go_fd);
 }
 
 /***
@@ -554,12 +597,12 @@ static int start(lua_State *L)
 {
     struct plan plan = {0};
     struct ctx_launch launch = {.image = -1};
-    int pair[2] = {-1, -1};
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
 
     struct entry *entry = lua_newuserdatauv(L, sizeof(*entry), 0);
-    *entry = (struct entry){.control = -1, .plan_fd = -1, .first_pidfd = -1, .child_pidfd = -1};
+    *entry = (struct entry){
+        .control = -1, .status = -1, .go = -1, .plan_fd = -1, .first_pidfd = -1, .child_pidfd = -1};
     luaL_setmetatable(L, CTX_ENTRY);
     launch.image = ctx_helper_image(L);
     if (launch.image < 0)
@@ -572,37 +615,33 @@ static int start(lua_State *L)
     ctx_pack_plan(L, 1, &plan, &launch.passed);
     for (int fd = 3; fd < 3 + plan.preserve_fds; fd++)
         ctx_pass(L, &launch.passed, fd);
-    ctx_pass(L, &launch.passed, INT_MAX); /* room for the last two, so that nothing is raised from here on */
-    ctx_pass(L, &launch.passed, INT_MAX);
-    launch.passed.count -= 2;
+    for (int i = 0; i < OWN_FDS; i++) /* room for our own, so that nothing is raised from here on */
+        ctx_pass(L, &launch.passed, INT_MAX);
+    launch.passed.count -= OWN_FDS;
 
     launch.stdio[0] = stdio_source(L, 1, "stdin", 0, &launch.passed);
     launch.stdio[1] = stdio_source(L, 1, "stdout", 1, &launch.passed);
     launch.stdio[2] = stdio_source(L, 1, "stderr", 2, &launch.passed);
     pid_t pid = -1;
-    if (make_sockets(pair) == 0) {
-        plan.control_fd = pair[1];
+    if (open_channels(entry, &plan) == 0)
         entry->plan_fd = above_stdio(write_plan(&plan, lua_tostring(L, -1)));
-    }
     if (entry->plan_fd >= 0) {
-        launch.passed.fds[launch.passed.count++] = pair[1];
-        launch.passed.fds[launch.passed.count++] = entry->plan_fd;
+        const int own[OWN_FDS] = {plan.control_fd, plan.status_fd, plan.go_fd, entry->plan_fd};
+        memcpy(launch.passed.fds + launch.passed.count, own, sizeof(own));
+        launch.passed.count += OWN_FDS;
         snprintf(launch.plan_argument, sizeof(launch.plan_argument), "%d", entry->plan_fd);
         pid = ctx_launch(&launch, &entry->first_pidfd);
     }
     int error = errno;
     for (unsigned i = 0; i < launch.passed.copy_count; i++)
         close(launch.passed.copies[i]);
-    if (pair[1] >= 0)
-        close(pair[1]);
+    close_channels(&plan);
     if (pid < 0) {
-        close_fd(&pair[0]);
-        close_fd(&entry->plan_fd);
-        entry->first_pidfd = -1;
+        entry->first_pidfd = -1; /* what clone(2) may have left there */
+        close_entry(entry);
         return ctx_error(L, error, "start the helper");
     }
     entry->first = pid;
-    entry->control = pair[0];
     lua_settop(L, 2);
     return 1;
 }

@@ -1,0 +1,212 @@
+/* Running a seccomp program on paper.
+ *
+ * Without no_new_privs a filter takes a privilege to install, so the helper installs it before the command's
+ * process is born: what the container can see never has that privilege. What the helper does from there on
+ * must then pass the filter. Where it would not, the process keeps the privilege until the filter is in. */
+#include "filter.h"
+
+#include <linux/audit.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#if defined(__x86_64__)
+#define CTX_AUDIT_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define CTX_AUDIT_ARCH AUDIT_ARCH_AARCH64
+#else
+#error "filter.c: only x86-64 and arm64 are supported"
+#endif
+
+/* The registers of the classic BPF machine; bpf(4) in BSD, Documentation/networking/filter.rst in Linux. */
+struct machine {
+    uint32_t a, x;
+    uint32_t memory[BPF_MEMWORDS];
+    const struct seccomp_data *call;
+};
+
+/* The operand of a load; false for one that seccomp does not know. */
+static bool load(const struct machine *machine, const struct sock_filter *code, uint32_t *value)
+{
+    switch (BPF_MODE(code->code)) {
+    case BPF_IMM:
+        *value = code->k;
+        return true;
+    case BPF_LEN:
+        *value = sizeof(*machine->call);
+        return BPF_SIZE(code->code) == BPF_W;
+    case BPF_MEM:
+        *value = code->k < BPF_MEMWORDS ? machine->memory[code->k] : 0;
+        return code->k < BPF_MEMWORDS;
+    case BPF_ABS:
+        if (code->k % sizeof(*value) != 0 || code->k > sizeof(*machine->call) - sizeof(*value))
+            return false;
+        memcpy(value, (const char *)machine->call + code->k, sizeof(*value));
+        return BPF_CLASS(code->code) == BPF_LD && BPF_SIZE(code->code) == BPF_W;
+    default:
+        return false;
+    }
+}
+
+static bool store(struct machine *machine, const struct sock_filter *code, uint32_t value)
+{
+    if (code->k >= BPF_MEMWORDS)
+        return false;
+    machine->memory[code->k] = value;
+    return true;
+}
+
+static bool calculate(struct machine *machine, const struct sock_filter *code)
+{
+    const uint32_t operand = BPF_SRC(code->code) == BPF_X ? machine->x : code->k;
+    switch (BPF_OP(code->code)) {
+    case BPF_ADD:
+        machine->a += operand;
+        return true;
+    case BPF_SUB:
+        machine->a -= operand;
+        return true;
+    case BPF_MUL:
+        machine->a *= operand;
+        return true;
+    case BPF_DIV:
+        machine->a = operand == 0 ? 0 : machine->a / operand;
+        return operand != 0;
+    case BPF_OR:
+        machine->a |= operand;
+        return true;
+    case BPF_AND:
+        machine->a &= operand;
+        return true;
+    case BPF_XOR:
+        machine->a ^= operand;
+        return true;
+    case BPF_LSH:
+        machine->a = operand < 32 ? machine->a << operand : 0;
+        return true;
+    case BPF_RSH:
+        machine->a = operand < 32 ? machine->a >> operand : 0;
+        return true;
+    case BPF_NEG:
+        machine->a = 0 - machine->a;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* How many instructions to pass over; false for an unknown condition. */
+static bool jump(const struct machine *machine, const struct sock_filter *code, uint32_t *distance)
+{
+    const uint32_t operand = BPF_SRC(code->code) == BPF_X ? machine->x : code->k;
+    bool holds;
+    switch (BPF_OP(code->code)) {
+    case BPF_JA:
+        *distance = code->k;
+        return true;
+    case BPF_JEQ:
+        holds = machine->a == operand;
+        break;
+    case BPF_JGT:
+        holds = machine->a > operand;
+        break;
+    case BPF_JGE:
+        holds = machine->a >= operand;
+        break;
+    case BPF_JSET:
+        holds = (machine->a & operand) != 0;
+        break;
+    default:
+        return false;
+    }
+    *distance = holds ? code->jt : code->jf;
+    return true;
+}
+
+uint32_t ctx_filter_run(const struct sock_filter *program, size_t count, const struct seccomp_data *call)
+{
+    struct machine machine = {.call = call};
+    /* jumps only go forward, so this ends */
+    for (uint64_t at = 0; at < count; at++) {
+        const struct sock_filter *code = &program[at];
+        uint32_t distance = 0;
+        bool known = true;
+        switch (BPF_CLASS(code->code)) {
+        case BPF_LD:
+            known = load(&machine, code, &machine.a);
+            break;
+        case BPF_LDX:
+            known = load(&machine, code, &machine.x);
+            break;
+        case BPF_ST:
+            known = store(&machine, code, machine.a);
+            break;
+        case BPF_STX:
+            known = store(&machine, code, machine.x);
+            break;
+        case BPF_ALU:
+            known = calculate(&machine, code);
+            break;
+        case BPF_JMP:
+            known = jump(&machine, code, &distance);
+            break;
+        case BPF_RET:
+            return BPF_RVAL(code->code) == BPF_A ? machine.a : code->k;
+        default: /* BPF_MISC */
+            if (BPF_MISCOP(code->code) == BPF_TAX)
+                machine.x = machine.a;
+            else
+                machine.a = machine.x;
+        }
+        if (!known)
+            return SECCOMP_RET_KILL_PROCESS;
+        at += distance;
+    }
+    return SECCOMP_RET_KILL_PROCESS;
+}
+
+static bool passes(const struct sock_filter *program, size_t count, int number, uint64_t first,
+                   uint64_t second)
+{
+    const struct seccomp_data call = {.nr = number, .arch = CTX_AUDIT_ARCH, .args = {first, second}};
+    const uint32_t action = ctx_filter_run(program, count, &call) & SECCOMP_RET_ACTION_FULL;
+    return action == SECCOMP_RET_ALLOW || action == SECCOMP_RET_LOG;
+}
+
+bool ctx_filter_lets_enter(const struct sock_filter *program, size_t count, const struct plan *plan)
+{
+    /* core/enter.c from fork_final() to execve(2). What no filter can judge, an address or a descriptor, is
+     * 0. */
+    const struct {
+        uint64_t first, second;
+        int number;
+        bool needed;
+    } calls[] = {
+        {CLONE_PARENT | CLONE_PARENT_SETTID, 0, SYS_clone, true},
+        {0, 0, SYS_exit_group, true},
+        {PR_SET_PDEATHSIG, SIGKILL, SYS_prctl, true},
+#ifdef SYS_poll
+        {0, 1, SYS_poll, true},
+#else
+        {0, 1, SYS_ppoll, true},
+#endif
+        {0, 0, SYS_setsid, true},
+        {0, TIOCSCTTY, SYS_ioctl, (plan->flags & PLAN_TERMINAL) != 0},
+        {0, 0, SYS_sched_setattr, (plan->flags & PLAN_SCHEDULER) != 0},
+        {0, 0, SYS_capset, (plan->flags & PLAN_SCHEDULER) != 0},
+        {0, 0, SYS_prlimit64, true},
+        {0, 0, SYS_chdir, true},
+        {0, 0, SYS_getcwd, true},
+        {0, 0, SYS_write, true},
+        {0, 0, SYS_read, (plan->flags & PLAN_WAIT) != 0},
+        {0, 0, SYS_execve, true},
+    };
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        if (calls[i].needed && !passes(program, count, calls[i].number, calls[i].first, calls[i].second))
+            return false;
+    return true;
+}

@@ -69,7 +69,7 @@ local function run_piped(command, options)
   if options.from then
     in_read, in_write = core.fd.pipe()
   end
-  local child = start(command, { stdout = out_write, stdin = in_read })
+  local child = start(command, { stdout = out_write, stdin = in_read or options.stdin })
   out_write:close()
   options.copies = { { from = out_read, to = options.to } }
   if options.from then
@@ -395,9 +395,14 @@ describe("relay.run after the end of the process", function ()
   it("does not wait for who keeps its pipe open", function ()
     local to, result = into "cat"
     local started = pidfd.clock()
-    assert.same({ "exited", 2 }, { run_piped("sleep 15 & echo out; exit 2", { to = to }) })
+    -- It ends when `hold` does.
+    local stdin, hold = core.fd.pipe()
+    assert.same({ "exited", 2 },
+      { run_piped("exec 3<&0; cat <&3 & echo out; exit 2", { to = to, stdin = stdin }) })
     assert.equal("out\n", result())
     assert.is_true(pidfd.clock() - started < 10)
+    stdin:close()
+    hold:close()
   end)
 
   it("does not copy for ever what such a process writes", function ()
@@ -413,6 +418,7 @@ describe("relay.run after the end of the process", function ()
     local child = start_in(pty, "trap '' HUP; (sleep 15; echo late) & echo out; exit 2")
     assert.same({ "exited", 2 }, { run(child, { copies = { { from = pty.master, to = to } }, master = pty.master }) })
     assert.equal("out\r\n", result())
+    assert(os.execute("kill -KILL -" .. child.pid))
   end)
 
   it("has all of a pseudo-terminal's output, every time", function ()
@@ -531,7 +537,7 @@ describe("relay.run with a pseudo-terminal", function ()
     local host <close> = new_pty()
     local raw <close> = assert(core.terminal.raw(host.slave))
     local out_read, out_write = core.fd.pipe()
-    local child = start("seq 1 20000; sleep 15", { stdout = out_write })
+    local child = start("seq 1 20000; exec sleep 15", { stdout = out_write })
     out_write:close()
     -- Nobody reads the host's terminal: a write to it that blocks would keep the loop from seeing its deadline.
     assert.same({ timeout = true }, relay.run { pidfd = child.pidfd, deadline = 0.3,
@@ -599,7 +605,7 @@ describe("relay.run with signals", function ()
     assert.same({ "exited", 0 }, { run(start "exit 0", { signals = true }) })
     assert.same(mask, processes.blocked())
     assert.same({ timeout = true }, (function ()
-      local child = start "sleep 15"
+      local child = start "exec sleep 15"
       local result = relay.run { pidfd = child.pidfd, signals = true, deadline = 0.05 }
       finish(child)
       return result
@@ -617,13 +623,17 @@ describe("relay.run with signals", function ()
 
   it("touches none without the option", function ()
     local test = processes.run(function ()
-      local child = start "sleep 15"
+      -- This process is killed; its child ends with the last writer of the pipe.
+      local stdin, hold = core.fd.pipe()
+      local child = start("exec cat", { stdin = stdin })
+      stdin:close()
       local self = pidfd.ids().pid
       processes.run(function ()
         pidfd.poll({}, 200)
         return pidfd.send_signal(assert(pidfd.open(self)), signals.TERM)
       end)
       relay.run { pidfd = child.pidfd, deadline = DEADLINE }
+      hold:close()
       return true
     end)
     assert.same({ "killed", signals.TERM }, { processes.wait(test) })
@@ -682,7 +692,7 @@ describe("relay.run at its deadline", function ()
   end)
 
   it("may be at once, or never", function ()
-    local child = start "sleep 15"
+    local child = start "exec sleep 15"
     assert.same({ timeout = true }, relay.run { pidfd = child.pidfd, deadline = 0 })
     finish(child)
     assert.same({ "exited", 0 }, { run(start "exit 0", { deadline = math.huge }) })

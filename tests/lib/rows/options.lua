@@ -102,6 +102,31 @@ add { name = "-e HOME empty", args = { "-e", "HOME=", "-e", "Z=1" }, crun = CRUN
 add { name = "-e PATH", args = { "-e", "PATH=/work:/bin" }, command = { "report" }, crun = CRUN_ENV }
 add(known { name = "-e on repeated variables of the container", on = "user", args = { "-e", "B=9", "-e", "A=8" },
   crun = CRUN_ENV })
+-- What only ctrexec has
+local function own(row)
+  row.name, row.differs = "ctrexec's own: " .. row.name, "neither runc nor crun has it"
+  add(row)
+end
+own { name = "--env-file", expect = { "status: 0", "stdout: A=1", "stdout: B=2", "stdout: C=d e",
+    "stdout: D=from the caller" }, shell = [[printf '# comment\n\nA=1\n B=1\r\nC=d e\nD\nE\n' >env
+    D='from the caller' exec "$@" exec --env-file=env -e B=2 @ID@ /bin/env; rm env]] }
+for _, line in ipairs { "=x", "A B=1" } do
+  own { name = ("--env-file with %q"):format(line),
+    shell = ("printf 'A=1\\n%s\\n' >env; exec \"$@\" exec --env-file env @ID@ true"):format(line),
+    expect = { "status: 255", { "^stderr: .*exec failed: env: line 2: not a variable's name: " } } }
+end
+own { name = "--env-file that is missing", args = { "--env-file", "/nosuch" },
+  expect = { "status: 255",
+    'stderr: time="RFC3339" level=error msg="exec failed: open /nosuch: no such file or directory"' } }
+own { name = "names of a user and a group", args = { "-u", "alice:adm" }, expect = { "status: 0",
+  "stdout: status: Uid:\t1000\t1000\t1000\t1000", "stdout: status: Gid:\t4\t4\t4\t4", "stdout: env: HOME=/work" } }
+own { name = "name of a user", args = { "-u", "alice" }, expect = { "status: 0",
+  "stdout: status: Uid:\t1000\t1000\t1000\t1000", "stdout: status: Gid:\t1000\t1000\t1000\t1000" } }
+own { name = "name of a user, without the group's", args = { "-u", "alice" }, command = { "id", "-G" },
+  expect = { "status: 0", "stdout: 1000" } }
+own { name = "--groups-from-container", args = { "-u", "alice", "--groups-from-container" }, command = { "id", "-G" },
+  expect = { "status: 0", "stdout: 1000 4" } }
+
 add { name = "the caller's environment stays out", shell = 'OUTSIDE=1 LISTEN_FDS=0 exec "$@" exec @ID@ /report' }
 add { name = "HOME of a user of passwd", args = { "-u", "1000" } }
 add { name = "HOME of a user that is not there", args = { "-u", "4242" } }

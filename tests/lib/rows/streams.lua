@@ -26,6 +26,9 @@ add { name = "detached output reaches the caller's file", args = { "--detach" },
   command = { "sh", "-c", "echo out; echo err >&2" } }
 add { name = "detached reads the caller's stdin", args = { "-d" }, stdin = "given\n", command = { "cat" } }
 add { name = "detached returns at once", shell = [["$@" exec -d @ID@ sh -c 'sleep 0.4; echo late'; echo first]] }
+add { name = "detached leaves no stream of the caller's open", shell = [[mkfifo p; cat p >copy & reader=$!
+  "$@" exec -d --pid-file pid @ID@ sh -c 'echo out; exec </dev/null >/dev/null 2>&1; sleep 10' >p 2>&1; wait $reader
+  cat copy; tr '\0' ' ' </proc/$(cat pid)/cmdline; kill -9 $(cat pid); rm p copy]] }
 add { name = "detached is reparented, not reaped", shell = [["$@" exec -d --pid-file pid @ID@ sh -c 'sleep 0.3; exit 5'
   grep -c . /proc/$(cat pid)/stat]] }
 

@@ -52,6 +52,7 @@ add { name = "process: env with HOME empty", process = { env = { "A=1", "HOME=",
 add { name = "process: command on the PATH of env", process = { args = { "report" }, env = { "PATH=/nowhere:/bin" } } }
 add { name = "process: PATH twice", process = { args = { "report" }, env = { "PATH=/nowhere", "PATH=/bin" } } }
 add { name = "process: user", process = { user = { uid = 1000, gid = 1001 } } }
+add { name = "process: user that is not in passwd", process = { user = { uid = 4242, gid = 4242 } } }
 add { name = "process: user without gid", process = { user = { uid = 1000 } } }
 add { name = "process: additionalGids", process = { user = { uid = 0, gid = 0, additionalGids = { 9, 4, 9 } } },
   crun = { differs = "crun gives a group as often as it is listed", drop = { "^stdout: status: Groups:" } } }

@@ -30,7 +30,7 @@ end
 
 --- Opens a container whose every exec passes the site's policies.
 -- @tparam string id
--- @tparam table options of `ctrexec.open`: `root`, `pid`
+-- @tparam table options of `ctrexec.open`: `root` (an empty one counts as none), `pid`
 -- @tparam[opt] {string,...} files further policies
 -- @treturn[1] container of the public module; closing it ends the policies' process
 -- @treturn[2] nil
@@ -40,7 +40,7 @@ function Site:open(id, options, files)
   -- First: the policies are compiled, in their own process, while the container is looked for.
   local chain = chain_of(self, files)
   local container, message, code = require "ctrexec".open(id, {
-    root = options.root, pid = options.pid, roots = self.settings.roots, policy = chain,
+    root = options.root ~= "" and options.root or nil, pid = options.pid, roots = self.settings.roots, policy = chain,
   })
   if not container then
     if chain then chain:close() end

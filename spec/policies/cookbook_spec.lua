@@ -58,12 +58,18 @@ describe("the policy guide", function()
     end)
   end)
 
-  it("shows a configuration that loads", function()
+  it("shows configurations that load", function()
     local there, core = pcall(require, "ctrexec.core")
     if not there then pending(tostring(core)) end
-    in_folder("config.lua", blocks[2], function(folder)
-      local settings = assert(require "ctrexec.config".load(folder))
-      assert.equal("/var/log/ctrexec.jsonl", settings.audit.file)
-    end)
+    local shown = {}
+    for _, block in ipairs(blocks) do
+      if block:find("-- /etc/ctrexec/config.lua\n", 1, true) == 1 then
+        in_folder("config.lua", block, function(folder)
+          shown[#shown + 1] = assert(require "ctrexec.config".load(folder))
+        end)
+      end
+    end
+    assert.equal("/var/log/ctrexec.jsonl", shown[1].audit.file)
+    assert.equal("/etc/ctrexec/modules", shown[2].module_directory)
   end)
 end)

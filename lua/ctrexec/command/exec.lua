@@ -1,90 +1,13 @@
 --- The `exec` command: a thin client of the public module.
 -- @module ctrexec.command.exec
 local core = require "ctrexec.core"
+local specs = require "ctrexec.command.spec"
 
 local exec = {}
 
 local FAILED = 255 -- ctrexec itself failed: what runc says then
 local TIMED_OUT = 124 -- as timeout(1)
 local STREAMS = { [0] = "stdin", "stdout", "stderr" }
-
--- The options that a spec has under the same name.
-local SAME = {
-  "cwd", "additional_gids", "no_new_privs", "detach", "pid_file", "console_socket", "pidfd_socket",
-  "preserve_fds", "cgroup", "ignore_paused", "groups_from_container", "login_uid", "host_env", "timeout", "kill_after",
-}
-
-local function read_process(path)
-  local file, message = io.open(path, "rb")
-  if not file then return nil, "open " .. message:gsub(": (%u)", function(c) return ": " .. c:lower() end) end
-  local json = require "ctrexec.json"
-  local text, why = file:read(json.MAX_SIZE + 1)
-  file:close()
-  if why then return nil, ("read %s: %s"):format(path, why:lower()) end
-  -- The decoder lets them pass, but RFC 8259 does not; white space is not worth a look at every string.
-  local control = (text or ""):match "[\0-\8\11\12\14-\31]"
-  if control then return nil, ("invalid character '\\x%02x' in string literal"):format(control:byte()) end
-  return json.decode(text or "", path)
-end
-
--- The lines of an environment file as docker reads it: NAME=VALUE, a NAME alone takes the caller's value, # starts a
--- comment.
-local function add_env_file(env, path)
-  local file, message = io.open(path, "r")
-  if not file then return nil, "open " .. message:gsub(": (%u)", function(c) return ": " .. c:lower() end) end
-  for line in file:lines() do
-    line = line:gsub("\r$", ""):gsub("^%s+", "")
-    local name = line:match "^[^=#]+"
-    if line:find "^[^=#][^=]*=" then
-      env[#env + 1] = line
-    elseif name and line == name and os.getenv(name) then
-      env[#env + 1] = name .. "=" .. os.getenv(name)
-    end
-  end
-  file:close()
-  return true
-end
-
-local function environment(options)
-  if not options.env_file then return options.env end
-  local env = {}
-  for _, path in ipairs(options.env_file) do
-    local ok, message = add_env_file(env, path)
-    if not ok then return nil, message end
-  end
-  return table.move(options.env or {}, 1, #(options.env or {}), #env + 1, env)
-end
-
--- An empty text counts as not given, as with runc.
-local function given(value)
-  if value == "" then return nil end
-  return value
-end
-
---- Makes the spec for the public module.
--- @tparam table parsed from `ctrexec.options`
--- @treturn[1] table spec
--- @treturn[2] nil
--- @treturn[2] string message
-function exec.spec_of(parsed)
-  local options = parsed.options
-  local spec = { args = parsed.args, terminal = options.tty, user = given(options.user), caps = options.cap,
-    selinuxLabel = given(options.process_label), apparmorProfile = given(options.apparmor) }
-  for _, name in ipairs(SAME) do spec[name] = given(options[name]) end
-  local message
-  spec.env, message = environment(options)
-  if message then return nil, message end
-  spec.tree = options.timeout ~= nil
-  spec.tools = options.tool
-  if options.timeout and options.detach then
-    return nil, "--timeout: nobody would be there to end a detached command"
-  end
-  if given(options.process) then
-    spec.process, message = read_process(options.process)
-    if not spec.process then return nil, message end
-  end
-  return spec
-end
 
 -- A terminal of the caller goes behind a pipe, so that nothing in the container can put keys into it (TIOCSTI) or
 -- change its modes. Every other stream is passed as it is.
@@ -191,7 +114,7 @@ function exec.run(parsed, log, site)
     return FAILED
   end
   local container <close>, message, code = site:open(parsed.id, {
-    root = given(parsed.global.root), pid = parsed.options.pid,
+    root = parsed.global.root, pid = parsed.options.pid,
   }, parsed.options.policy)
   if not container then return failed(message) end
   local record = container.record
@@ -199,7 +122,7 @@ function exec.run(parsed, log, site)
   local spec, ready
   -- before the options are looked at more closely, as runc does
   ready, message = container:check(parsed.options)
-  if ready then spec, message = exec.spec_of(parsed) end
+  if ready then spec, message = specs.of(parsed) end
   if not spec then return failed(message) end
   local terminal
   function spec.on_process(process)

@@ -1,7 +1,7 @@
 --- The `explain` command: what an exec would do.
 -- @module ctrexec.command.explain
 local diff = require "ctrexec.policy.diff"
-local exec = require "ctrexec.command.exec"
+local specs = require "ctrexec.command.spec"
 
 local explain = {}
 
@@ -62,12 +62,11 @@ end
 -- @tparam table site of `ctrexec.site`
 -- @treturn integer exit status: 0 when the command would be started, else 255
 function explain.run(parsed, log, site)
-  local root = parsed.global.root
   local container <close>, message = site:open(parsed.id, {
-    root = root ~= "" and root or nil, pid = parsed.options.pid,
+    root = parsed.global.root, pid = parsed.options.pid,
   }, parsed.options.policy)
   local spec
-  if container then spec, message = exec.spec_of(parsed) end
+  if container then spec, message = specs.of(parsed) end
   if not spec then
     log:error("exec failed: " .. message)
     return FAILED

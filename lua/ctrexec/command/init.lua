@@ -41,6 +41,13 @@ local function run(argv, site, state)
   return require("ctrexec.command." .. parsed.command).run(parsed, state.log, site)
 end
 
+local function log_by_original(argv)
+  local found, options = pcall(require, "original.ctrexec.options")
+  if not found then return lazy_log {} end
+  local parsed, _, _, partial = options.parse(argv)
+  return log_for((parsed or partial).global) or lazy_log {}
+end
+
 local function described(problem)
   return { message = tostring(problem), trace = debug.traceback() }
 end
@@ -55,8 +62,8 @@ function command.main(argv, directory)
     return run(argv, require "ctrexec.site".load(directory), state)
   end, described)
   if ok then return result end
-  -- Most likely a module of the site; an engine reads the log and nothing else.
-  local log = state.log or lazy_log {}
+  -- Most likely a module of the site, maybe the very parser; an engine reads the log that it named and nothing else.
+  local log = state.log or log_by_original(argv)
   log:error("exec failed: " .. result.message)
   log:debug(result.trace)
   return FAILED

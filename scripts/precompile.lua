@@ -29,12 +29,13 @@ for name in pairs(found) do
 end
 table.sort(names)
 
-local pieces = { "return {" }
-for _, name in ipairs(names) do
+-- The number of modules; for each its name, the source's size and time, and where its code is; then all the code.
+local entries, code, offset = {}, {}, 0
+for index, name in ipairs(names) do
   local about = assert(file.stat(found[name]))
-  local code = string.dump(assert(loadfile(found[name])), true)
-  pieces[#pieces + 1] = ("[%q] = { size = %d, mtime = %s, code = %q },"):format(
-    name, about.size, ("%a"):format(about.mtime), code)
+  code[index] = string.dump(assert(loadfile(found[name])), true)
+  entries[index] = string.pack("s1jnjj", name, about.size, about.mtime, offset, #code[index])
+  offset = offset + #code[index]
 end
-pieces[#pieces + 1] = "}"
-assert(file.write_atomic(output, string.dump(assert(load(table.concat(pieces, "\n"))), true), 420)) -- 0644
+local head = string.pack("j", #names) .. table.concat(entries)
+assert(file.write_atomic(output, string.pack("s", head) .. table.concat(code), 420)) -- 0644

@@ -1,0 +1,84 @@
+local failure = require "ctrexec.failure"
+
+local START = "unable to start container process: "
+local ENOENT, EACCES, ENOEXEC = "No such file or directory", "Permission denied", "Exec format error"
+local THERE, MODE, ALLOWED = 1, 2, 4
+
+local plan = { args = { "run\"it" }, cwd = "/wo\nrk", exec_label = "exec web", exec_attribute = "apparmor/exec",
+  task_paths = { "/cg/cpu", "/cg/pids" }, cgroup_path = "/cg/unified" }
+
+local function says(expected, code, step, reason, fields)
+  it(expected, function()
+    local event = { event = "error", step = step, message = reason, value = 0, detail = "", pid = 42 }
+    for name, value in pairs(fields or {}) do event[name] = value end
+    local message, got = failure.describe(event, plan)
+    assert.equal(START .. expected, message)
+    assert.equal(code, got)
+  end)
+end
+
+describe("failure.describe of the command's file:", function()
+  local NAME = [[exec: "run\"it": ]]
+  says(NAME .. "executable file not found in $PATH", "not_found", "lookup", ENOENT)
+  says(NAME .. "cannot run executable found relative to current directory", "not_executable", "lookup", ENOENT,
+    { value = THERE })
+  says(NAME .. "stat /x: no such file or directory", "not_found", "exec", ENOENT, { detail = "/x" })
+  says(NAME .. "stat /x: permission denied", "not_executable", "exec", EACCES, { detail = "/x" })
+  says(NAME .. "permission denied", "not_executable", "exec", EACCES, { detail = "/x", value = THERE })
+  says(NAME .. "permission denied", "not_executable", "exec", "Is a directory", { detail = "/x", value = THERE })
+  says("eaccess /x: permission denied", "not_executable", "exec", EACCES, { detail = "/x", value = THERE | MODE })
+  says("exec /x: permission denied", "not_executable", "exec", EACCES,
+    { detail = "/x", value = THERE | MODE | ALLOWED })
+  says("exec /x: no such file or directory", "not_found", "exec", ENOENT,
+    { detail = "/x", value = THERE | MODE | ALLOWED })
+  says("exec run\"it: exec format error", "not_executable", "exec", ENOEXEC, { value = THERE | MODE | ALLOWED })
+end)
+
+describe("failure.describe of a step:", function()
+  says([[chdir to cwd ("/wo\nrk") set in config.json failed: not a directory]], "no_cwd", "cwd", "Not a directory")
+  says("current working directory is outside of container mount namespace root -- possible container breakout "
+    .. "detected", "no_cwd", "cwd_outside", ENOENT)
+  says("error setting rlimits for process: error setting rlimit type 6: operation not permitted", "system", "rlimit",
+    "Operation not permitted", { value = 6 })
+  says("error adding pid 42 to cgroups: failed to write 42: write /cg/pids/tasks: no such device", "system", "tasks",
+    "No such device", { value = 1 })
+  says("error adding pid 42 to cgroups: failed to write 42: write /cg/unified/cgroup.procs: device or resource busy",
+    "system", "cgroup", "Device or resource busy")
+  says("apparmor failed to apply profile: write /proc/self/attr/apparmor/exec: no such file or directory", "system",
+    "label", ENOENT)
+  says("unable to apply caps: operation not permitted", "system", "capabilities", "Operation not permitted")
+  says("unable to setup user: setgroups: invalid argument", "system", "groups", "Invalid argument")
+  says("unable to setup user: cannot set uid to unmapped user in user namespace", "invalid", "uid", "Invalid argument")
+  says("unable to setup user: cannot set gid to unmapped user in user namespace", "invalid", "gid", "Invalid argument")
+  says("unable to setup user: setuid: resource temporarily unavailable", "system", "uid",
+    "Resource temporarily unavailable")
+  says("fork: cannot allocate memory (the container's init has ended)", "system", "clone", "Cannot allocate memory")
+  says("error creating terminal: /dev/pts is not a devpts: no such device", "system", "terminal", "No such device",
+    { detail = "/dev/pts is not a devpts" })
+  says("io priority: operation not permitted", "system", "io_priority", "Operation not permitted")
+
+  it("names SELinux by what it is", function()
+    local event = { event = "error", step = "label", message = "Invalid argument", value = 0, detail = "", pid = 1 }
+    local selinux = { args = { "x" }, exec_label = "system_u:system_r:x", exec_attribute = "exec" }
+    assert.equal(START .. "set process label: write /proc/self/attr/exec: invalid argument",
+      (failure.describe(event, selinux)))
+  end)
+end)
+
+describe("failure.describe of a helper that died", function()
+  local function died(reason, status, oom_kills)
+    return (failure.describe({ event = "died", reason = reason, status = status }, plan, oom_kills))
+  end
+
+  it("tells of the signal", function()
+    assert.equal(START .. "the process was killed by signal 9 before the command could start", died("killed", 9))
+    assert.equal(START .. "the process ended before the command could start", died("exited", 255))
+    assert.equal(START .. "the process ended before the command could start", died())
+  end)
+
+  it("tells of the container's memory limit", function()
+    assert.matches("signal 9 .* %(out of memory: the container has had 3 kills for lack of memory%)$",
+      died("killed", 9, 3))
+    assert.not_matches("memory", died("killed", 9, 0))
+  end)
+end)

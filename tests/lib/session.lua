@@ -1,0 +1,203 @@
+--- Programs at a pseudo-terminal, as a person would use them, and other programs that a test looks at while they run.
+
+local core = require "ctrexec.core"
+local tool = require "tests.lib.tool"
+local processes = require "processes"
+
+local session = {}
+local methods = {}
+local class = { __index = methods, __name = "tests.session" }
+
+-- Seconds: no test waits longer for a thing that must happen.
+local DEADLINE = 20
+session.DEADLINE = DEADLINE
+
+local pidfd, fd, terminal = core.pidfd, core.fd, core.terminal
+
+--- A pseudo-terminal: `master`, `slave`.
+function session.pty(rows, columns)
+  local master, slave = processes.openpty()
+  local pty = { master = fd.wrap(master), slave = fd.wrap(slave) }
+  assert(terminal.set_size(pty.master, rows or 24, columns or 80))
+  return pty
+end
+
+--- Why nothing can be tested here, or nil.
+function session.missing()
+  if core.pidfd.ids().euid ~= 0 then return "needs root, to make containers" end
+  for _, program in ipairs { "runc", "busybox", "setsid" } do
+    if not tool.has(program) then return "needs " .. program end
+  end
+end
+
+--- The command line of an exec.
+-- @tparam string program "runc" or "ctrexec"
+-- @tparam table ct fixture
+-- @tparam {string,...} words options, id left out, the command after "--"
+-- @tparam[opt] string prefix shell text before it, as a redirection or `exec 3</dev/null;`
+function session.exec(program, ct, words, prefix)
+  local command = program == "runc" and "runc" or tool.ctrexec()
+  local argv = { "sh", "-c", ("%s exec %s \"$@\""):format(prefix or "", command), "sh", "--root", ct.root, "exec" }
+  for _, word in ipairs(words) do
+    argv[#argv + 1] = word == "--" and ct.id or word
+  end
+  return argv
+end
+
+--- Calls `condition` until it gives a true value and returns that.
+function session.eventually(condition, what)
+  local deadline = pidfd.clock() + DEADLINE
+  repeat
+    local value = condition()
+    if value then return value end
+    pidfd.poll({}, 5)
+  until pidfd.clock() > deadline
+  error((what or "this") .. " never came true", 2)
+end
+
+--- The processes in a container's pid namespace but its init, as the host sees them: `pid`, `comm`, by name.
+function session.inside(ct)
+  local namespace, found = core.namespace.ids(ct.pid), {}
+  for _, name in ipairs(core.file.list "/proc") do
+    local pid = math.tointeger(tonumber(name))
+    local ids = pid and pid ~= ct.pid and core.namespace.ids(pid)
+    local stat = ids and namespace and ids.pid == namespace.pid and pidfd.stat(pid)
+    if stat and stat.state ~= "Z" then found[#found + 1] = { pid = pid, comm = stat.comm } end
+  end
+  table.sort(found, function (a, b) return a.comm < b.comm end)
+  return found
+end
+
+--- Their names.
+function session.names_inside(ct)
+  local names = {}
+  for index, process in ipairs(session.inside(ct)) do names[index] = process.comm end
+  return table.concat(names, " ")
+end
+
+--- Ends what a test has left in a container, so that the next one is not blamed for it.
+function session.clear(ct)
+  for _, process in ipairs(session.inside(ct)) do
+    local handle <close> = pidfd.open(process.pid)
+    if handle then pidfd.send_signal(handle, pidfd.signals.KILL) end
+  end
+end
+
+--- Waits until nothing but its init runs in a container.
+function session.await_empty(ct)
+  local names
+  local ok = pcall(session.eventually, function ()
+    names = session.names_inside(ct)
+    return names == ""
+  end)
+  if not ok then error("left in the container: " .. names, 2) end
+end
+
+local function number_of(stream)
+  return math.type(stream) and stream or stream and stream:fd()
+end
+
+--- Starts a program.
+-- @tparam {string,...} argv
+-- @tparam[opt] table options `pty`: its controlling terminal and, where not given otherwise, its streams; `stdin`,
+-- `stdout`, `stderr`: descriptors
+-- @treturn session `pid`, `pidfd`, `output`: what came from the terminal so far
+function session.start(argv, options)
+  options = options or {}
+  local pty = options.pty
+  local slave = pty and pty.slave:fd()
+  local pid = processes.start(argv, {
+    stdin = number_of(options.stdin) or slave, stdout = number_of(options.stdout) or slave,
+    stderr = number_of(options.stderr) or slave, terminal = slave,
+  })
+  return setmetatable({
+    pid = pid, pidfd = assert(pidfd.open(pid)), pty = pty, master = pty and pty.master, output = "", seen = 1,
+  }, class)
+end
+
+--- Types something.
+function methods:send(text)
+  assert(fd.write(self.master, text))
+end
+
+-- Takes what has come; false when nothing did in time, nil at the end.
+local function take(self, deadline)
+  local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
+  local ready = pidfd.poll({ { fd = self.master, read = true } }, left)
+  if not ready then return false end
+  local data = fd.read(self.master, 65536)
+  if not data or data == "" then return nil end
+  self.output = self.output .. data
+  return true
+end
+
+--- Waits until a pattern comes after what was expected before.
+-- @treturn string what matched, or its first capture
+function methods:expect(pattern)
+  local deadline = pidfd.clock() + DEADLINE
+  while true do
+    local first, last, capture = self.output:find(pattern, self.seen)
+    if first then
+      self.seen = last + 1
+      return capture or self.output:sub(first, last)
+    end
+    if not take(self, deadline) then
+      error(("%q did not come after %q"):format(pattern, self.output:sub(self.seen)), 2)
+    end
+  end
+end
+
+--- Whether it still runs.
+function methods:is_running()
+  return not pidfd.poll({ { fd = self.pidfd, read = true } }, 0)
+end
+
+--- Sends a signal to the program itself.
+function methods:kill(name)
+  return pidfd.send_signal(self.pidfd, pidfd.signals[name])
+end
+
+--- Waits for the end, taking what the terminal gives meanwhile.
+-- @treturn string "exited" or "killed"
+-- @treturn integer status or signal
+function methods:wait()
+  local deadline = pidfd.clock() + DEADLINE
+  local entries = { { fd = self.pidfd, read = true }, self.master and { fd = self.master, read = true } }
+  repeat
+    local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
+    local ready = pidfd.poll(entries, left)
+    if not ready then
+      self:kill "KILL"
+      processes.wait(self.pid)
+      self.ended = true
+      error(("it does not end; its terminal has %q"):format(self.output), 2)
+    end
+    if ready[2] and (ready[2].read or ready[2].hangup) and take(self, deadline) == nil then entries[2] = nil end
+  until ready[1].read
+  while self.master and take(self, 0) do end
+  local how, status = processes.wait(self.pid)
+  self.ended = true
+  return how, status
+end
+
+--- Ends it, and closes its terminal.
+function methods:close()
+  if not self.ended then
+    self:kill "KILL"
+    processes.wait(self.pid)
+  end
+  self.pidfd:close()
+  if self.pty then
+    self.pty.master:close()
+    self.pty.slave:close()
+  end
+end
+
+class.__close = methods.close
+
+--- The settings of the terminal, comparable.
+function methods:settings()
+  return processes.settings(self.pty.slave:fd())
+end
+
+return session

@@ -222,7 +222,7 @@ static void cover(struct covers *covers, const char *path)
     if (stat(path, &about) < 0)
         failed(covers, errno, path);
     covers->devices[covers->count] = about.st_dev;
-    strcpy(covers->paths[covers->count++], path); /* both are PLAN_PATH_MAX long */
+    memcpy(covers->paths[covers->count++], path, strlen(path) + 1); /* both are PLAN_PATH_MAX long */
 }
 
 static bool is_directory(const char *path)
@@ -236,7 +236,7 @@ static void make_folder(struct covers *covers, const char *folder)
 {
     char path[PLAN_PATH_MAX];
     bool covered = false;
-    strcpy(path, folder);
+    memcpy(path, folder, strlen(folder) + 1);
     if (is_directory(path)) {
         cover(covers, path);
         return;

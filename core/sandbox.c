@@ -168,7 +168,12 @@ static struct budget *budget_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-/* begin(unit): the time and memory of the unit count from here. */
+/***
+In the child: the time and memory of a unit count from here.
+
+@function begin
+@int unit the number by which the parent names what it was doing when it is killed
+*/
 static int child_begin(lua_State *L)
 {
     struct budget *budget = budget_of(L);
@@ -180,7 +185,12 @@ static int child_begin(lua_State *L)
     return 0;
 }
 
-/* finish(): returns whether the unit ran out of memory, also if it caught the error. */
+/***
+In the child: the unit is over.
+
+@function finish
+@treturn bool whether it ran out of memory, also if it caught the error
+*/
 static int child_finish(lua_State *L)
 {
     struct budget *budget = budget_of(L);
@@ -193,6 +203,13 @@ static int child_finish(lua_State *L)
     return 1;
 }
 
+/***
+In the child: sends a value to the parent. Ends the child when the parent is gone.
+
+@function send
+@param value nil, a boolean, number, string, or a table of such
+@raise for a value that cannot be sent
+*/
 static int child_send(lua_State *L)
 {
     size_t length;
@@ -210,6 +227,12 @@ static int child_send(lua_State *L)
     return 0;
 }
 
+/***
+In the child: waits for a value of the parent's. Ends the child when the parent is gone.
+
+@function receive
+@return the value
+*/
 static int child_receive(lua_State *L)
 {
     if (!receive_message(L, CHANNEL)) {
@@ -218,12 +241,30 @@ static int child_receive(lua_State *L)
     return 1;
 }
 
+/***
+A value as bytes.
+
+@function pack
+@param value nil, a boolean, number, string, or a table of such
+@treturn[1] string
+@treturn[2] nil
+@treturn[2] string message: what cannot be packed
+*/
 static int sandbox_pack(lua_State *L)
 {
     luaL_checkany(L, 1);
     return ctx_pack(L, 1);
 }
 
+/***
+The value of bytes that `pack` made.
+
+@function unpack
+@string bytes
+@return[1] the value
+@treturn[2] nil
+@treturn[2] string message: the bytes are not such
+*/
 static int sandbox_unpack(lua_State *L)
 {
     size_t length;

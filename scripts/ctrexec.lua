@@ -17,8 +17,8 @@ table.insert(package.searchers, 2, function(name)
   return path and package.loadlib(path, "luaopen_" .. name:gsub("%.", "_")), path
 end)
 
--- Compiling the sources takes longer than the rest of an exec. The compiled form (scripts/precompile.lua) is taken while
--- the source that would be loaded is the very file it was made from.
+-- Compiling the sources takes longer than the rest of an exec. The compiled form (scripts/precompile.lua) is taken
+-- while the source that would be loaded is the very file it was made from.
 local file = require "ctrexec.core".file
 local bundle = file.open((package.searchpath("ctrexec.core", package.cpath):gsub("core%.so$", "precompiled")))
 if bundle then

@@ -57,7 +57,14 @@ end
 local Settings = {}
 Settings.__index = Settings
 
--- Before the command runs: it may write a line at once, or ask its terminal something that must not be echoed.
+--- Makes the caller's terminal raw (termios(3)). Before the command runs: it may write a line at once, or ask its
+-- terminal something that must not be echoed.
+-- @tparam integer|fd terminal of the caller
+-- @tparam fd master of the command's terminal
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "system"
 function Settings:raw(terminal, master)
   local ok, message
   self.saved, message = core.terminal.raw(terminal)
@@ -66,6 +73,7 @@ function Settings:raw(terminal, master)
   return true
 end
 
+--- Gives the terminal its settings back, if `raw` changed them.
 function Settings:restore()
   if self.saved then core.terminal.restore(self.saved) end
 end

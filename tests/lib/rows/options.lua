@@ -150,22 +150,17 @@ add { name = "-g of a group twice", args = { "-g", "10", "-g", "10" }, only = "r
 add { name = "-g in a user namespace", on = "userns", args = { "-g", "10" }, only = "runc" }
 
 -- Capabilities
-local CRUN_CAP = {
-  differs = "crun 1.8 makes --cap the whole of the sets; ctrexec adds, as runc and its manual say",
-  drop = { "^stdout: status: Cap" },
-}
-add { name = "--cap", args = { "--cap", "CAP_CHOWN" }, crun = CRUN_CAP }
-add { name = "-c twice", args = { "-c", "CAP_CHOWN", "-c", "CAP_SYSLOG" }, crun = CRUN_CAP }
-add { name = "--cap of one that is there", args = { "--cap", "CAP_KILL" }, crun = CRUN_CAP }
-add { name = "--cap as another user", args = { "--cap", "CAP_CHOWN", "--user", "1000" }, crun = CRUN_CAP }
+add { name = "--cap", args = { "--cap", "CAP_CHOWN" } }
+add { name = "-c twice", args = { "-c", "CAP_CHOWN", "-c", "CAP_SYSLOG" } }
+add { name = "--cap of one that is there", args = { "--cap", "CAP_KILL" } }
+add { name = "--cap as another user", args = { "--cap", "CAP_CHOWN", "--user", "1000" } }
 add { name = "--cap with inheritable ones", on = "ambient", args = { "--cap", "CAP_SYSLOG" }, crun = ROOT }
 add { name = "--cap with inheritable ones, as root", on = "ambient", args = { "--cap", "CAP_SYSLOG", "-u", "0" },
   crun = ROOT }
 add { name = "--cap in a container without any", on = "no_capabilities", args = { "--cap", "CAP_CHOWN" },
-  crun = CRUN_CAP, runc = { differs = "runc crashes",
-    expect = { "status: 0", "stdout: status: CapBnd:\t0000000000000001" } } }
-add { name = "--cap in a user namespace", on = "userns", args = { "--cap", "CAP_SYSLOG" }, crun = CRUN_CAP }
-add { name = "--cap with a profile", on = "seccomp", args = { "--cap", "CAP_CHOWN" }, crun = CRUN_CAP }
+  runc = { differs = "runc crashes", expect = { "status: 0", "stdout: status: CapBnd:\t0000000000000001" } } }
+add { name = "--cap in a user namespace", on = "userns", args = { "--cap", "CAP_SYSLOG" } }
+add { name = "--cap with a profile", on = "seccomp", args = { "--cap", "CAP_CHOWN" } }
 for _, name in ipairs { "CAP_NONE", "chown", "cap_chown", "all", "CAP_CHOWN,CAP_KILL", "" } do
   add { name = ("--cap %q is unknown: a warning"):format(name), args = { "--cap", name }, only = "runc" }
 end

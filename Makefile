@@ -241,7 +241,8 @@ $(1): deps
 	@$$(MAKE) --no-print-directory build test-helpers
 	@$(2)
 endef
-$(foreach job,bench:tests/bench/run fuzz:tests/fuzz/run test-hostile:tests/hostile/run test-vm:tests/vm/run,\
+$(foreach job,bench:tests/bench/run soak:tests/soak/run fuzz:tests/fuzz/run test-hostile:tests/hostile/run \
+  test-vm:tests/vm/run,\
   $(if $(wildcard $(lastword $(subst :, ,$(job)))),\
     $(eval $(call job,$(firstword $(subst :, ,$(job))),$(lastword $(subst :, ,$(job)))))))
 

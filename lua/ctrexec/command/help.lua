@@ -1,4 +1,4 @@
---- The `help` command and the `--help` options.
+--- The `help` command, and the options of that name.
 -- @module ctrexec.command.help
 local help = require "ctrexec.help"
 

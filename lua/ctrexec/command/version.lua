@@ -1,4 +1,4 @@
---- The `--version` option.
+--- Prints the version: what the option of that name does.
 -- @module ctrexec.command.version
 local version = {}
 

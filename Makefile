@@ -235,7 +235,7 @@ deb: build
 	dpkg-deb --root-owner-group --build $(DEB_ROOT) $(DEB)
 
 # Jobs that live in a folder of their own: the word is there when the folder's `run` is.
-define job
+define job_rule
 .PHONY: $(1)
 $(1): deps
 	@$$(MAKE) --no-print-directory build test-helpers
@@ -244,7 +244,7 @@ endef
 $(foreach job,bench:tests/bench/run soak:tests/soak/run fuzz:tests/fuzz/run test-hostile:tests/hostile/run \
   test-vm:tests/vm/run,\
   $(if $(wildcard $(lastword $(subst :, ,$(job)))),\
-    $(eval $(call job,$(firstword $(subst :, ,$(job))),$(lastword $(subst :, ,$(job)))))))
+    $(eval $(call job_rule,$(firstword $(subst :, ,$(job))),$(lastword $(subst :, ,$(job)))))))
 
 clean:
 	rm -rf build build-sanitize

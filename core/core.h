@@ -49,6 +49,10 @@ pid_t ctx_check_pid(lua_State *L, int arg);
  * Returns a close-on-exec descriptor, or -1 with errno. */
 int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve);
 
+/* What ctx_openat2 falls back on where the call is refused: the same promises, or ENOSYS when one cannot be
+ * kept. Never creates or truncates. */
+int ctx_resolve(int dirfd, const char *path, int flags, uint64_t resolve);
+
 /* read(2) and write(2) with EINTR retried. The write fails with EPIPE and raises no SIGPIPE: the host program
  * may not have one ignored. */
 ssize_t ctx_read(int fd, void *data, size_t size);

@@ -135,7 +135,8 @@ function exec.run(parsed, log, site)
   local terminal
   function spec.on_process(process)
     if spec.detach then return true end
-    core.relay.block_signals() -- what comes from here on is for the command
+    -- What comes from here on is for the command; while that waits for the container to be resumed, for ctrexec.
+    if record.status ~= "paused" then core.relay.block_signals() end
     if process.terminal then
       terminal, message, code = use_terminal(process)
       return terminal, message, code

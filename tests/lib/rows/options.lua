@@ -183,6 +183,11 @@ add { name = "--ignore-paused of a running one", args = { "--ignore-paused" }, o
 add { name = "--ignore-paused waits for the resume", on = "paused", only = "runc",
   shell = [[(sleep 0.3; @RUNTIME@ resume @ID@) & "$@" exec --ignore-paused @ID@ /report; s=$?; wait
     @RUNTIME@ pause @ID@; exit $s]] }
+add { name = "--ignore-paused can be ended while it waits", on = "paused", only = "runc",
+  shell = [["$@" exec --ignore-paused --pid-file pid @ID@ true & sleep 0.5; kill -TERM $!; sleep 0.5
+    kill -0 $! 2>/dev/null && { kill -9 $!; echo hangs; }; wait $! 2>/dev/null; echo $?
+    @RUNTIME@ resume @ID@; sleep 0.2; @RUNTIME@ pause @ID@; rm -f pid]],
+  differs = "runc does not listen", expect = { "status: 0", "stdout: 143" } }
 add { name = "all at once", on = "cgroups", only = "runc", global = { "--log", "@DIR@/log" },
   args = { "--cwd=/work", "-e", "A=1", "-u=5:6", "-g=7", "-c", "CAP_CHOWN", "--no-new-privs", "--cgroup", "sub",
     "--pid-file", "@DIR@/pid", "--preserve-fds=0", "--ignore-paused", "--detach=false" } }

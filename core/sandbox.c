@@ -273,6 +273,14 @@ static int sandbox_unpack(lua_State *L)
     return ctx_unpack(L, bytes, length);
 }
 
+/* untouched(value, model) */
+static int child_untouched(lua_State *L)
+{
+    lua_settop(L, 2);
+    lua_pushboolean(L, ctx_untouched(L, 1, 2));
+    return 1;
+}
+
 struct job {
     const char *chunk;
     size_t chunk_length;
@@ -282,8 +290,10 @@ struct job {
 };
 
 static const luaL_Reg CHILD_FUNCTIONS[] = {
-    {"begin", child_begin}, {"finish", child_finish},   {"send", child_send}, {"receive", child_receive},
-    {"pack", sandbox_pack}, {"unpack", sandbox_unpack}, {NULL, NULL},
+    {"begin", child_begin},         {"finish", child_finish},
+    {"send", child_send},           {"receive", child_receive},
+    {"pack", sandbox_pack},         {"unpack", sandbox_unpack},
+    {"untouched", child_untouched}, {NULL, NULL},
 };
 
 /* What a policy is given: no package, for files are read by the parent, which checks them, and no debug. */
@@ -596,7 +606,9 @@ Starts a process that runs a chunk of Lua in a fresh state with the standard lib
 
 The chunk is called with the argument and a table of functions: `receive()` and `send(value)`; `begin(unit)`
 and `finish()`, between which the time and memory limits hold (setitimer(2); `finish` returns true if memory
-ran out); `pack(value)` and `unpack(bytes)`. The process ends when the chunk returns or the channel is closed.
+ran out); `pack(value)` and `unpack(bytes)`; `untouched(value, model)`: whether a value is equal to one that
+was unpacked, and has no metatable and no table twice in it. The process ends when the chunk returns or the
+channel is closed.
 @function start
 @tparam table options `chunk` (string: source or binary chunk), `argument` (a plain value), `time_limit`
 (seconds, each unit), `memory_limit` (bytes, each unit), `patience` (seconds that `receive` waits at most)

@@ -24,6 +24,10 @@ enum { CTX_PACKED_MAX = 16 * 1024 * 1024, CTX_PACKED_DEPTH = 64 };
  * returns 2. */
 int ctx_pack(lua_State *L, int index);
 
+/* Whether a value equals a model, a plain value that `ctx_unpack` made, with nothing hidden in it: no
+ * metatable and no table that occurs twice. For a very large value it may say no without reason. */
+bool ctx_untouched(lua_State *L, int value, int model);
+
 /* Pushes the value that `bytes` hold and returns 1; or pushes nil and a message and returns 2. The bytes may
  * be hostile. */
 int ctx_unpack(lua_State *L, const char *bytes, size_t length);

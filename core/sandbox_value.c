@@ -190,6 +190,86 @@ int ctx_pack(lua_State *L, int index)
     return 1;
 }
 
+/* The tables of a value that were seen, as far as they fit. */
+struct visited {
+    const void *tables[128];
+    size_t count;
+};
+
+/* False also when there is no more room: the caller then takes the long way. */
+static bool visit(struct visited *visited, const void *table)
+{
+    for (size_t i = 0; i < visited->count; i++) {
+        if (visited->tables[i] == table) {
+            return false;
+        }
+    }
+    if (visited->count == sizeof visited->tables / sizeof *visited->tables) {
+        return false;
+    }
+    visited->tables[visited->count++] = table;
+    return true;
+}
+
+static size_t count_pairs(lua_State *L, int index)
+{
+    size_t count = 0;
+
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        lua_pop(L, 1);
+        count++;
+    }
+    return count;
+}
+
+static bool untouched(lua_State *L, int value, int model, struct visited *visited);
+
+/* Every pair of the table is in the model, and there are as many. */
+static bool untouched_table(lua_State *L, int table, int model, struct visited *visited)
+{
+    size_t count = 0;
+
+    lua_pushnil(L);
+    while (lua_next(L, table)) {
+        int key = lua_gettop(L) - 1;
+        bool same;
+
+        lua_pushvalue(L, key);
+        lua_rawget(L, model);
+        same = untouched(L, key + 1, key + 2, visited);
+        lua_settop(L, key);
+        if (!same) {
+            return false;
+        }
+        count++;
+    }
+    return count == count_pairs(L, model);
+}
+
+static bool untouched(lua_State *L, int value, int model, struct visited *visited)
+{
+    if (!lua_istable(L, value) || !lua_istable(L, model)) {
+        return lua_rawequal(L, value, model) && lua_isinteger(L, value) == lua_isinteger(L, model);
+    }
+    if (lua_getmetatable(L, value)) {
+        lua_pop(L, 1);
+        return false;
+    }
+    return lua_checkstack(L, 8) && visit(visited, lua_topointer(L, value)) &&
+           untouched_table(L, value, model, visited);
+}
+
+bool ctx_untouched(lua_State *L, int value, int model)
+{
+    struct visited visited = {.count = 0};
+    int top = lua_gettop(L);
+    bool result = untouched(L, lua_absindex(L, value), lua_absindex(L, model), &visited);
+
+    lua_settop(L, top);
+    return result;
+}
+
 static bool take(struct reader *reader, void *into, size_t length)
 {
     if ((size_t)(reader->end - reader->next) < length) {

@@ -19,24 +19,33 @@ local EDITABLE = {}
 for _, name in ipairs(policy.options) do EDITABLE[name] = true end
 
 --- Makes the gate of one exec.
--- @tparam table container of the public module: `record`, and `policy`, a chain of `ctrexec.policy`
+-- @tparam table container of the public module: `record`; `policy`, a chain of `ctrexec.policy`; `one_exec`: there will
+-- be no other
 -- @tparam[opt] boolean dry nothing will be started: there are no events
 -- @treturn ?table gate; nil when there is nothing to obey and nobody to tell
 function gate.new(container, dry)
   local chain = container.policy
   if not chain or chain:is_empty() and not chain:listens() and not chain.limits.exec_timeout then return nil end
-  return setmetatable({ chain = chain, owned = container.owns_policy, record = container.record, dry = dry }, Gate)
+  return setmetatable({ chain = chain, last = container.one_exec, record = container.record, dry = dry }, Gate)
 end
 
 -- Events.
 
+local function part_of_caller(self, part)
+  self[part] = self[part] or require "ctrexec.policy.caller"[part]()
+  return self[part]
+end
+
 local function caller_of(self)
-  self.caller = self.caller or require "ctrexec.policy.caller".describe()
-  return self.caller
+  local result = {}
+  for _, part in ipairs { "identity", "origin" } do
+    for name, value in pairs(part_of_caller(self, part)) do result[name] = value end
+  end
+  return result
 end
 
 -- The same for all events of an exec, and of no other.
-local function identity(self)
+local function event_id(self)
   if not self.id then
     local random <close> = assert(io.open("/dev/urandom", "rb"))
     self.id = random:read(8):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
@@ -45,7 +54,7 @@ local function identity(self)
 end
 
 local function event_of(self, kind, details)
-  details.id, details.caller, details.container = identity(self), caller_of(self), self.record
+  details.id, details.caller, details.container = event_id(self), caller_of(self), self.record
   details.process = self.process
   details.fields, details.detached = self.options and self.options.audit, self.detached or nil
   return audit.event(kind, details)
@@ -168,7 +177,8 @@ function Gate:pass(process, spec, warnings)
   self.before = { process = process, options = options }
   self.result = self.chain:check {
     process = process, options = options, container = record, lookup = spec.lookup,
-    caller = function() return caller_of(self) end,
+    caller = function() return part_of_caller(self, "identity") end,
+    origin = function() return part_of_caller(self, "origin") end,
     config = function() return (record:config()) end,
   }
   add_warnings(warnings, self.result.warnings)
@@ -217,7 +227,7 @@ function Gate:started(handle)
   handle.gate, self.pid = self, handle.pid
   if self.detached and not handle:is_waiting() then self:left(handle.pidfd) end
   -- Nobody has a question any more, and the command may run for days.
-  if self.owned and not self.chain.hooks then self.chain:close() end
+  if self.last and not self.chain.hooks then self.chain:close() end
 end
 
 --- To be called when the command has ended.

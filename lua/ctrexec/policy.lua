@@ -144,6 +144,17 @@ end
 
 local MIB = 1024 * 1024
 
+-- Being asked costs more than the answer does: who a policy's text mentions is sent along.
+local function mentions_caller(chain)
+  if chain.caller_mentioned == nil then
+    chain.caller_mentioned = false
+    for _, entry in ipairs(chain.policies) do
+      chain.caller_mentioned = chain.caller_mentioned or entry.source:find("caller", 1, true) ~= nil
+    end
+  end
+  return chain.caller_mentioned
+end
+
 -- Also after the process was ended by a policy that overstepped: the chain stays usable.
 local function start(chain)
   local limits = chain.limits
@@ -241,8 +252,7 @@ end
 
 local function answer(request, need)
   local kind, rest = need:match "^(%a+):?(.*)$"
-  if kind == "caller" then return called(request.caller) end
-  if kind == "config" then return called(request.config) end
+  if kind == "caller" or kind == "origin" or kind == "config" then return called(request[kind]) end
   if kind == "user" or kind == "group" then return request.lookup and called(request.lookup, kind, rest) end
   if kind == "file" then
     if request.stat then return called(request.stat, rest) end
@@ -325,9 +335,9 @@ end
 --
 -- `request` has `process` (a checked OCI process object) and `options` (a table of plain values), which policies may
 -- edit; `container` (the container's record, or a table with its fields); and, each a value or a function called when
--- a policy first asks: `caller` (see `ctrexec.policy.caller`), `config` (the container's OCI configuration) and
--- `lookup(kind, name)` (its users and groups, as for `ctrexec.process.build`), `stat(path)` (what a path is in the
--- container; by default looked up below /proc/PID/root). The request is not changed.
+-- a policy first asks: `caller` and `origin` (see `ctrexec.policy.caller`), `config` (the container's OCI
+-- configuration) and `lookup(kind, name)` (its users and groups, as for `ctrexec.process.build`), `stat(path)` (what a
+-- path is in the container; by default looked up below /proc/PID/root). The request is not changed.
 -- @tparam table request
 -- @treturn table `decision` ("accept" or "reject"); `process` and `options` as the policies left them, checked;
 -- `warnings`, an array of `{policy=, message=, level=}` (`policy` is nil where the check found something odd);
@@ -342,8 +352,10 @@ function Chain:check(request)
   end
   local state, problem = core.sandbox.pack { process = request.process, options = request.options }
   if not state then return rejection(result, "ctrexec", "request" .. problem) end
-  local reply, name, reason = exchange(self,
-    { check = { state = state, container = view_of(request.container or {}) } }, request)
+  local reply, name, reason = exchange(self, { check = {
+    state = state, container = view_of(request.container or {}),
+    caller = mentions_caller(self) and called(request.caller) or nil,
+  } }, request)
   if not reply then return rejection(result, name, reason) end
   result.warnings, self.hooks = reply.warnings or {}, reply.hooks
   local last, blamed, fault = follow(request, reply, result.changes)

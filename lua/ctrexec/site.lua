@@ -46,7 +46,7 @@ function Site:open(id, options, files)
     if chain then chain:close() end
     return nil, message, code
   end
-  container.owns_policy = chain ~= nil
+  container.owns_policy, container.one_exec = chain ~= nil, true
   return container
 end
 

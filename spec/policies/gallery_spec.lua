@@ -143,8 +143,10 @@ describe("directives", function()
 
   it("is only for those who may", function()
     denied(policy, { args = { "EXEC_USER=root", "sh" }, caller = { uid = 1000 } }, "not for you")
-    denied(policy, { args = { "EXEC_PRIVILEGED=true", "sh" }, caller = { login_user = "eve" } }, "not for you")
-    accepted(policy, { args = { "EXEC_REASON=x", "sh" }, caller = { login_user = "eve" } })
+    denied(policy, { args = { "EXEC_PRIVILEGED=true", "sh" }, caller = { login_uid = 1001, login_user = "eve" } },
+      "not for you")
+    denied(policy, { args = { "EXEC_USER=root", "sh" }, caller = { login_uid = 1001 } }, "not for you")
+    accepted(policy, { args = { "EXEC_REASON=x", "sh" }, caller = { login_uid = 1001, login_user = "eve" } })
   end)
 
   it("denies what it does not know, and directives without a command", function()

@@ -106,7 +106,8 @@ function site:run_on_terminal(ct, words, options)
     ("timeout -k 1 20 unshare --mount --propagation private sh -c %s <%s/stdin >%s/stdout 2>&1")
     :format(tool.quote(inner), self.dir, self.dir))
   return { code = how == "exit" and status or 128 + status,
-    stdout = (tool.read(self.dir .. "/stdout"):gsub("\r", "")) }
+    -- script(1) ends the input with a character that the terminal may echo
+    stdout = (tool.read(self.dir .. "/stdout"):gsub("\r", ""):gsub("%^[@D]\b*", "")) }
 end
 
 --- The report of `ctrexec explain --format json exec WORDS...`.

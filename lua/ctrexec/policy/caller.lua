@@ -70,14 +70,12 @@ local function sudo_user(ancestry)
   end
 end
 
---- Describes the caller.
+--- Who the caller is.
 -- @tparam[opt] integer pid the calling process, by default the parent of this one
--- @treturn table `uid`, `gid`; `user` (name on the host), `login_uid`, `login_user` (nil without a login);
--- `sudo_user`; `pid` and `ancestry` (`{pid=, name=, uid=}` from the caller up); `terminal` (boolean: the session has a
--- controlling terminal); `engine` ("docker", "podman", "containerd", "cri-o", "kubernetes", "buildkit" or nil)
-function caller.describe(pid)
+-- @treturn table `uid`, `gid`; `user` (name on the host), `login_uid`, `login_user` (nil without a login); `pid`;
+-- `terminal` (boolean: the session has a controlling terminal)
+function caller.identity(pid)
   local ids = core.pidfd.ids()
-  local ancestry = ancestry_of(pid or ids.ppid)
   local passwd = read_passwd()
   local own = core.pidfd.stat(ids.pid)
   local login = ids.login_uid
@@ -85,11 +83,26 @@ function caller.describe(pid)
   return {
     uid = ids.uid, gid = ids.gid, user = user_name(ids.uid, passwd),
     login_uid = login, login_user = login and user_name(login, passwd),
-    sudo_user = sudo_user(ancestry),
-    pid = pid or ids.ppid, ancestry = ancestry,
-    terminal = own ~= nil and own.tty ~= 0,
-    engine = engine_of(ancestry),
+    pid = pid or ids.ppid, terminal = own ~= nil and own.tty ~= 0,
   }
+end
+
+--- What stands behind the caller; costs several times as much to find out.
+-- @tparam[opt] integer pid the calling process, by default the parent of this one
+-- @treturn table `ancestry` (`{pid=, name=, uid=}` from the caller up; the uid is the real one); `sudo_user`; `engine`
+-- ("docker", "podman", "containerd", "cri-o", "kubernetes", "buildkit" or nil)
+function caller.origin(pid)
+  local ancestry = ancestry_of(pid or core.pidfd.ids().ppid)
+  return { ancestry = ancestry, sudo_user = sudo_user(ancestry), engine = engine_of(ancestry) }
+end
+
+--- Both in one table.
+-- @tparam[opt] integer pid the calling process, by default the parent of this one
+-- @treturn table fields of `identity` and `origin`
+function caller.describe(pid)
+  local result = caller.identity(pid)
+  for name, value in pairs(caller.origin(pid)) do result[name] = value end
+  return result
 end
 
 return caller

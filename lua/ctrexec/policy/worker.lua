@@ -431,10 +431,21 @@ local LAZY = {
 }
 
 -- Asked of the parent once a check, whichever policy needs it first; each policy gets views of its own.
-local container, caller
+local container, caller, origin
 
 local function missing_of_container(name)
   if name == "config" then return ask "config" end
+end
+
+-- What costs more to find out is asked for when it is wanted.
+local ORIGIN = { ancestry = true, engine = true, sudo_user = true }
+
+local function missing_of_caller(name)
+  if ORIGIN[name] and not origin then
+    origin = ask "origin" or {}
+    for key, value in next, origin do caller[key] = value end
+  end
+  return rawget(caller, name)
 end
 
 local REQUEST = {
@@ -443,7 +454,7 @@ local REQUEST = {
     if METHODS[name] then return METHODS[name] end
     if name == "caller" then
       caller = caller or ask "caller" or {}
-      return view(caller)
+      return view(caller, missing_of_caller)
     elseif name == "container" then
       return view(container, missing_of_container)
     elseif LAZY[name] then
@@ -463,23 +474,30 @@ local function verdict(policy, ok, result)
   end
 end
 
--- Of equal states the bytes are equal when the tables in them are the same and unchanged.
-local function pack_state(request)
-  return host.pack { process = rawget(request, "process"), options = rawget(request, "options") }
+-- The state of a request as it goes from policy to policy: `packed`; `model`, what it holds; and `tables`,
+-- those that a policy gets. They serve for the next one if it left them as they were, which is cheaper than new ones.
+local function new_state(packed)
+  return { packed = packed, model = host.unpack(packed) }
 end
 
--- One policy's turn: it gets a copy of its own, so that neither a metatable nor a reference it leaves behind reaches
--- the next. Returns a reason to deny, or nil and the packed state after it and whether it changed.
-local function run_check(policy, packed)
-  local request = host.unpack(packed)
-  local before = pack_state(request)
+-- One policy's turn. Its request is its own, so that neither a metatable nor a reference it leaves behind reaches the
+-- next. Returns a reason to deny, or nil, the state after it and whether that is another.
+local function run_check(policy, state)
+  local tables = state.tables or host.unpack(state.packed)
+  local request = { process = tables.process, options = tables.options }
   policy.denial = nil
   local ok, result = limited(policy, policy.check, setmetatable(request, REQUEST))
   local reason = verdict(policy, ok, result)
   if reason then return reason end
-  local after, problem = pack_state(request)
-  if not after then return "request" .. problem end
-  return nil, after, after ~= before
+  tables.process, tables.options = rawget(request, "process"), rawget(request, "options")
+  if host.untouched(tables, state.model) then
+    state.tables = tables
+    return nil, state, false
+  end
+  local packed, problem = host.pack(tables)
+  if not packed then return "request" .. problem end
+  local after = new_state(packed)
+  return nil, after, not host.untouched(after.model, state.model)
 end
 
 -- Whether any policy wants events.
@@ -487,15 +505,15 @@ local hooks = false
 
 local function check(job)
   local warnings, snapshots = {}, {}
-  local packed = job.state
-  container, caller = job.container, nil
+  local state = new_state(job.state)
+  container, caller, origin = job.container, job.caller, nil
   for _, policy in ipairs(argument.policies) do
     local reason = policy.fault
     policy.warnings = {}
     if not reason and policy.check then
       local changed
-      reason, packed, changed = run_check(policy, packed)
-      if changed then snapshots[#snapshots + 1] = { index = policy.index, name = policy.name, state = packed } end
+      reason, state, changed = run_check(policy, state)
+      if changed then snapshots[#snapshots + 1] = { index = policy.index, name = policy.name, state = state.packed } end
     end
     for _, entry in ipairs(policy.warnings) do warnings[#warnings + 1] = entry end
     if reason then

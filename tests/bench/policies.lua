@@ -1,0 +1,69 @@
+#!/usr/bin/lua5.4
+-- What ten policies of the gallery cost an exec: of the module, whose chain is loaded once, and of the command, which
+-- starts the policies' process anew. Rounds with and without alternate; shown are medians.
+-- usage: policies.lua [ROUNDS]
+local tree = (arg[0]:match "^(.*)/tests/bench/[^/]*$" or ".")
+package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s"):format(tree, tree, package.path)
+package.cpath = ("%s/build/lua/?.so;%s"):format(tree, package.cpath)
+
+local ROUNDS = tonumber(arg[1]) or 200
+local BUDGET_MS = 0.3
+-- Those that write nothing to the machine, and lay no time limit on the command: that costs a cgroup, with or without
+-- a policy.
+local NAMES = { "allow-commands", "business-hours", "directives", "drop-capabilities", "lend-shell", "login-uid",
+  "no-root", "prompt", "read-only-env", "require-reason" }
+
+local clock = require "ctrexec.core".pidfd.clock
+local ctrexec = require "ctrexec"
+local fixture = require "ctrexec.busted"
+
+local function median(times)
+  table.sort(times)
+  return times[#times // 2 + 1] * 1000
+end
+
+-- The medians of two functions in milliseconds, run in turns.
+local function compare(one, other, rounds)
+  local first, second = {}, {}
+  for round = 1, rounds do
+    local start = clock()
+    one()
+    local middle = clock()
+    other()
+    first[round], second[round] = middle - start, clock() - middle
+  end
+  return median(first), median(second)
+end
+
+local function show(what, without, with, budget)
+  print(("%-44s %6.2f ms  %6.2f ms  %+6.2f ms%s"):format(what, without, with, with - without,
+    budget and ("  (budget %+.2f ms: %s)"):format(budget, with - without <= budget and "kept" or "EXCEEDED") or ""))
+end
+
+local ct <close> = fixture.container()
+local folder = ct.dir .. "/policies"
+assert(os.execute(("umask 022 && mkdir %s"):format(folder)))
+local files, words = {}, {}
+for index, name in ipairs(NAMES) do
+  files[index] = ("%s/%s.lua"):format(folder, name)
+  assert(os.execute(("install -m 644 %s/scripts/policies/%s.lua %s"):format(tree, name, files[index])))
+  words[index] = "--policy " .. files[index]
+end
+
+local plain <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
+local guarded <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = files }))
+local spec = { "true", user = "1000", stdout = "inherit", stderr = "inherit" }
+local function exec(container)
+  return function() assert(assert(container:exec(spec)).code == 0) end
+end
+
+local command = ("%s/scripts/ctrexec.lua --root %s exec"):format(tree, ct.root)
+local function run(options)
+  return function() assert(os.execute(("exec %s -u 1000 %s ct true"):format(command, options))) end
+end
+
+print(("%-44s %9s  %9s  %9s"):format("ten policies", "without", "with", "added"))
+compare(exec(plain), exec(guarded), ROUNDS // 10) -- both warm
+local without, with = compare(exec(plain), exec(guarded), ROUNDS)
+show("container:exec, chain loaded once", without, with, BUDGET_MS)
+show("ctrexec exec, with ten --policy files", compare(run "", run(table.concat(words, " ")), ROUNDS // 2))

@@ -111,9 +111,12 @@ local function reason(message)
   return require "ctrexec.wording".reason(message)
 end
 
+-- Milliseconds for whoever listens at a socket: long for a busy machine, short for one who never answers.
+local SOCKET_TIMEOUT = 5000
+
 local function connect(path)
   local core = require "ctrexec.core"
-  local socket, message = core.fdpass.connect(path)
+  local socket, message = core.fdpass.connect(path, SOCKET_TIMEOUT)
   if not socket then return nil, ("dial unix %s: connect: %s"):format(path, reason(message)), "system" end
   return socket
 end
@@ -121,7 +124,7 @@ end
 local function hand_over(socket, fd, name)
   local ok, message = require "ctrexec.core".fdpass.send(socket, { fd }, name)
   socket:close()
-  if not ok then return nil, message, "system" end
+  if not ok then return nil, "unable to start container process: " .. reason(message), "system" end
   return true
 end
 

@@ -5,6 +5,9 @@ local listener = {}
 
 local OCI_VERSION = "1.0.2" -- the first with the container process state, which has not changed since
 
+-- Milliseconds for the agent to take the connection and the state.
+local TIMEOUT = 5000
+
 local function object_or_nil(map)
   return map and next(map) and map or nil
 end
@@ -19,7 +22,7 @@ function listener.state(record, pid, metadata)
     ociVersion = OCI_VERSION,
     fds = { "seccompFd" },
     pid = pid,
-    metadata = metadata or "",
+    metadata = metadata ~= "" and metadata or nil,
     state = {
       ociVersion = OCI_VERSION, id = record.id, status = record.status, pid = record.pid, bundle = record.bundle,
       annotations = object_or_nil(record.annotations),
@@ -38,15 +41,17 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function listener.send(path, fd, pid, record, metadata)
-  local fdpass = require "ctrexec.core".fdpass
-  local socket <close>, message = fdpass.connect(path)
-  local ok
-  if socket then
-    ok, message = fdpass.send(socket, { fd }, listener.state(record, pid, metadata))
+  local fdpass, reason = require "ctrexec.core".fdpass, require "ctrexec.wording".reason
+  local socket <close>, message = fdpass.connect(path, TIMEOUT)
+  if not socket then
+    return nil, ("unable to start container process: failed to connect with seccomp agent specified in the seccomp "
+      .. "profile: dial unix %s: connect: %s"):format(path, reason(message)), "system"
   end
-  if ok then return true end
-  return nil, ("unable to start container process: unable to init seccomp: seccomp listener %s: %s")
-    :format(path, require "ctrexec.wording".reason(message)), "system"
+  local state, sent = listener.state(record, pid, metadata), nil
+  sent, message = fdpass.send(socket, { fd }, state)
+  if sent == #state then return true end
+  return nil, ("unable to start container process: cannot send seccomp fd to %s: %s")
+    :format(path, sent and "connection timed out" or reason(message)), "system"
 end
 
 return listener

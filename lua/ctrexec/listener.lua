@@ -47,7 +47,8 @@ function listener.send(path, fd, pid, record, metadata)
     return nil, ("unable to start container process: failed to connect with seccomp agent specified in the seccomp "
       .. "profile: dial unix %s: connect: %s"):format(path, reason(message)), "system"
   end
-  local state, sent = listener.state(record, pid, metadata), nil
+  local state = listener.state(record, pid, metadata)
+  local sent
   sent, message = fdpass.send(socket, { fd }, state)
   if sent == #state then return true end
   return nil, ("unable to start container process: cannot send seccomp fd to %s: %s")

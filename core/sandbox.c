@@ -273,7 +273,14 @@ static int sandbox_unpack(lua_State *L)
     return ctx_unpack(L, bytes, length);
 }
 
-/* untouched(value, model) */
+/***
+In the child: whether a value is as it was unpacked, and nothing is hidden in it.
+
+@function untouched
+@param value
+@param model an equal of what `unpack` gave, never handed to a policy
+@treturn bool false also when some table in it has a metatable or occurs twice
+*/
 static int child_untouched(lua_State *L)
 {
     lua_settop(L, 2);

@@ -13,6 +13,7 @@ object or an integer.
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -252,6 +253,20 @@ static int make_socketpair(lua_State *L)
     return 2;
 }
 
+/* A buffer of what is there to read, so that a large `max` costs no memory: all of it would be garbage. */
+static size_t room_for(int fd, size_t max)
+{
+    int available;
+
+    if (max <= LUAL_BUFFERSIZE || ioctl(fd, FIONREAD, &available) < 0 || available < 0) {
+        return max;
+    }
+    if ((size_t)available < LUAL_BUFFERSIZE) {
+        return LUAL_BUFFERSIZE;
+    }
+    return (size_t)available < max ? (size_t)available : max;
+}
+
 /***
 Reads once. EINTR is retried.
 @function read
@@ -273,7 +288,7 @@ static int read_once(lua_State *L)
     int error;
 
     luaL_argcheck(L, max > 0, 2, "must be positive");
-    size = max < READ_MAX ? (size_t)max : READ_MAX;
+    size = room_for(fd, max < READ_MAX ? (size_t)max : READ_MAX);
     count = ctx_read(fd, luaL_buffinitsize(L, &data, size), size);
     error = errno;
     luaL_pushresultsize(&data, count > 0 ? (size_t)count : 0);

@@ -48,10 +48,9 @@ describe("failure.describe of a step:", function()
     "label", ENOENT)
   says("unable to apply caps: operation not permitted", "system", "capabilities", "Operation not permitted")
   says("unable to setup user: setgroups: invalid argument", "system", "groups", "Invalid argument")
-  says("unable to setup user: cannot set uid to unmapped user in user namespace", "invalid", "uid", "Invalid argument")
-  says("unable to setup user: cannot set gid to unmapped user in user namespace", "invalid", "gid", "Invalid argument")
-  says("unable to setup user: setuid: resource temporarily unavailable", "system", "uid",
-    "Resource temporarily unavailable")
+  says("unable to setup user: invalid argument", "invalid", "uid", "Invalid argument")
+  says("unable to setup user: invalid argument", "invalid", "gid", "Invalid argument")
+  says("unable to setup user: resource temporarily unavailable", "system", "uid", "Resource temporarily unavailable")
   says("fork: cannot allocate memory (the container's init has ended)", "system", "clone", "Cannot allocate memory")
   says("error creating terminal: /dev/pts is not a devpts: no such device", "system", "terminal", "No such device",
     { detail = "/dev/pts is not a devpts" })

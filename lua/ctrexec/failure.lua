@@ -93,13 +93,11 @@ function steps.groups(_, reason)
   return "unable to setup user: setgroups: " .. reason, "system"
 end
 
--- The kernel refuses an id as invalid only when the user namespace does not map it: setresuid(2).
-for id, call in pairs { gid = "setgid", uid = "setuid" } do
-  steps[id] = function(_, reason)
-    if reason ~= "invalid argument" then return ("unable to setup user: %s: %s"):format(call, reason), "system" end
-    return ("unable to setup user: cannot set %s to unmapped user in user namespace"):format(id), "invalid"
-  end
+-- Invalid is an id that the user namespace does not map, where the container's state has no mappings: setresuid(2).
+function steps.gid(_, reason)
+  return "unable to setup user: " .. reason, reason == "invalid argument" and "invalid" or "system"
 end
+steps.uid = steps.gid
 
 function steps.seccomp(_, reason)
   return "unable to init seccomp: error loading seccomp filter into kernel: " .. reason, "system"

@@ -63,6 +63,10 @@ end
 
 local function run(row, ct, program)
   local directory, files = variants.directory "run", variants.directory "streams"
+  if ct.world then
+    ct.world:own(directory)
+    program = ct.world:command(program)
+  end
   local values = {
     DIR = directory, ID = ct.id, CGROUP = ct.dir:match "[^/]+$",
     STATE = ("%s/%s/state.json"):format(ct.root, ct.id),

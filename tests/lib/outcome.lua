@@ -128,11 +128,23 @@ local function left_lines(ct)
   return found
 end
 
+-- A detached process has written all it has to when it is gone; where its cgroup is not known, its pid file tells.
+local function wait_for_detached(run)
+  local pid = tool.read(run.directory .. "/pid")
+  for _ = 1, 100 do
+    local stat = pid and pid:find "^%d+$" and tool.read("/proc/" .. pid .. "/stat")
+    if not stat or stat:find "%) Z " then
+      return
+    end
+    os.execute "sleep 0.02"
+  end
+end
+
 --- @tparam table run status, container, directory, given (set of names that the test put there), and files: the
 -- directory with its stdout and stderr
 -- @treturn table list of lines
 function outcome.lines(run)
-  -- First, so that a detached process has written all it had to.
+  wait_for_detached(run)
   local left = left_lines(run.container)
   local lines = { "status: " .. tostring(run.status) }
   stdout_lines(lines, normalise(tool.read(run.files .. "/stdout"), run))

@@ -50,7 +50,7 @@ local function in_cgroup(ct, text)
 end
 
 -- What each adds to the fixture's container: config (before the start), flags of `run`, created, after (the start),
--- world (of tests/lib/world.lua: who makes it, and execs into it).
+-- world (makes one of tests/lib/world.lua: who starts it, and execs into it).
 local definitions = {
   plain = {},
 
@@ -214,7 +214,7 @@ local definitions = {
 
 local report = tool.build .. "/tests/report"
 local scratch
-local running = {}
+local running, worlds = {}, {}
 
 -- The programs an exec can fail on.
 local function add_programs(rootfs)
@@ -286,7 +286,8 @@ function variants.get(name, runtime)
     return running[key]
   end
   local definition = assert(definitions[name], "no such variant: " .. name)
-  local world = definition.world
+  local world = definition.world and definition.world()
+  worlds[#worlds + 1] = world
   local ct = fixture.container {
     runtime = world and world:runtime(runtime) or runtime, flags = definition.flags, created = definition.created,
     rootfs = function (rootfs, ct)
@@ -316,6 +317,9 @@ function variants.remove_all()
     ct:run_runtime "resume"
     assert(ct:remove())
     running[key] = nil
+  end
+  while #worlds > 0 do
+    table.remove(worlds):close()
   end
   if scratch then
     os.execute("rm -rf " .. tool.quote(scratch))

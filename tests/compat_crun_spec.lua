@@ -5,5 +5,4 @@ require "tests.lib.matrix".define("crun", {
   require "tests.lib.rows.process",
   require "tests.lib.rows.failures",
   require "tests.lib.rows.streams",
-  require "tests.lib.rows.terminal",
 }, _ENV)

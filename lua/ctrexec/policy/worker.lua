@@ -553,6 +553,9 @@ for index, policy in ipairs(argument.policies) do
   hooks = hooks or policy.audit ~= nil
 end
 
+local GARBAGE = 1024 -- KiB that may gather
+local collect_at = GARBAGE
+
 while true do
   local job = host.receive()
   if job.check then
@@ -562,6 +565,9 @@ while true do
   else
     host.send(describe())
   end
-  -- Only now, when nobody waits.
-  collectgarbage()
+  -- Only now, when nobody waits, and not after every job: the exec goes on meanwhile and wants the processor.
+  if collectgarbage "count" > collect_at then
+    collectgarbage()
+    collect_at = collectgarbage "count" + GARBAGE
+  end
 end

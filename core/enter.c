@@ -569,15 +569,12 @@ static void chown_stdio(const struct plan *plan)
     }
 }
 
-/* Dispositions that were ignored survive an execve; the command must not inherit the taste of a host program.
- * SIGHUP and SIGINT stay ignored when they were: that is nohup(1). */
+/* Dispositions that were ignored survive an execve; the command must not inherit a host program's taste. */
 static void reset_signals(void)
 {
     struct sigaction action;
     for (int number = 1; number < NSIG; number++) {
         if (number == SIGKILL || number == SIGSTOP)
-            continue;
-        if (number == SIGHUP || number == SIGINT)
             continue;
         memset(&action, 0, sizeof(action));
         action.sa_handler = SIG_DFL;

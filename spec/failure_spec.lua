@@ -4,7 +4,7 @@ local START = "unable to start container process: "
 local ENOENT, EACCES, ENOEXEC = "No such file or directory", "Permission denied", "Exec format error"
 local THERE, MODE, ALLOWED = 1, 2, 4
 
-local plan = { args = { "run\"it" }, cwd = "/wo\nrk", exec_label = "exec web", exec_attribute = "apparmor/exec",
+local plan = { args = { "./run\"it" }, cwd = "/wo\nrk", exec_label = "exec web", exec_attribute = "apparmor/exec",
   task_paths = { "/cg/cpu", "/cg/pids" }, cgroup_path = "/cg/unified" }
 
 local function says(expected, code, step, reason, fields)
@@ -18,20 +18,24 @@ local function says(expected, code, step, reason, fields)
 end
 
 describe("failure.describe of the command's file:", function()
-  local NAME = [[exec: "run\"it": ]]
+  local NAME, PATH = [[exec: "./run\"it": ]], [[./run"it]]
   says(NAME .. "executable file not found in $PATH", "not_found", "lookup", ENOENT)
   says(NAME .. "cannot run executable found relative to current directory", "not_executable", "lookup", ENOENT,
     { value = THERE })
-  says(NAME .. "stat /x: no such file or directory", "not_found", "exec", ENOENT, { detail = "/x" })
-  says(NAME .. "stat /x: permission denied", "not_executable", "exec", EACCES, { detail = "/x" })
-  says(NAME .. "permission denied", "not_executable", "exec", EACCES, { detail = "/x", value = THERE })
-  says(NAME .. "permission denied", "not_executable", "exec", "Is a directory", { detail = "/x", value = THERE })
-  says("eaccess /x: permission denied", "not_executable", "exec", EACCES, { detail = "/x", value = THERE | MODE })
-  says("exec /x: permission denied", "not_executable", "exec", EACCES,
-    { detail = "/x", value = THERE | MODE | ALLOWED })
-  says("exec /x: no such file or directory", "not_found", "exec", ENOENT,
-    { detail = "/x", value = THERE | MODE | ALLOWED })
-  says("exec run\"it: exec format error", "not_executable", "exec", ENOEXEC, { value = THERE | MODE | ALLOWED })
+  says(NAME .. "stat " .. PATH .. ": no such file or directory", "not_found", "exec", ENOENT, { detail = "cut" })
+  says(NAME .. "stat " .. PATH .. ": permission denied", "not_executable", "exec", EACCES)
+  says(NAME .. "permission denied", "not_executable", "exec", EACCES, { value = THERE })
+  says(NAME .. "permission denied", "not_executable", "exec", "Is a directory", { value = THERE })
+  says("eaccess " .. PATH .. ": permission denied", "not_executable", "exec", EACCES, { value = THERE | MODE })
+  says("exec " .. PATH .. ": permission denied", "not_executable", "exec", EACCES, { value = THERE | MODE | ALLOWED })
+  says("exec " .. PATH .. ": no such file or directory", "not_found", "exec", ENOENT,
+    { value = THERE | MODE | ALLOWED })
+  says("exec " .. PATH .. ": exec format error", "not_executable", "exec", ENOEXEC, { value = THERE | MODE | ALLOWED })
+
+  it("names the place on PATH", function()
+    local event = { event = "error", step = "exec", message = ENOEXEC, value = 7, detail = "/bin/it", pid = 1 }
+    assert.equal(START .. "exec /bin/it: exec format error", (failure.describe(event, { args = { "it" } })))
+  end)
 end)
 
 describe("failure.describe of a step:", function()

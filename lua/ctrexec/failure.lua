@@ -27,7 +27,8 @@ end
 -- What runc finds out before its execve, in its order; what is left is the kernel's own word on the file, as when its
 -- interpreter is missing.
 function steps.exec(event, reason, plan)
-  local path = event.detail ~= "" and event.detail or plan.args[1]
+  -- The detail, which may be cut, tells where on PATH a bare name was found.
+  local path = plan.args[1]:find "/" and plan.args[1] or event.detail
   local missing = reason == "no such file or directory"
   if event.value & THERE == 0 then
     local message = ("exec: %s: stat %s: %s"):format(quote(plan.args[1]), path, reason)

@@ -388,7 +388,7 @@ describe("ctrexec.container", function()
       local code = ('print(require "ctrexec.container".open("web", { root = %q }))'):format(root)
       local output = as_user(65534, "", code)
       if output:find "module 'ctrexec" then return pending "another user cannot read this checkout" end
-      assert.equal(("nil\t%s/web: permission denied\tsystem"):format(root), output)
+      assert.equal(("nil\topen %s/web: permission denied\tsystem"):format(root), output)
     end)
   end)
 

@@ -22,7 +22,7 @@ local FILE = { read = true, nofollow = true, nonblock = true }
 local function opened(path, fd, message, errno)
   if fd or ABSENT[errno] then return fd end
   if errno == ELOOP then check.refuse(path .. ": is a symbolic link") end
-  message = path .. ": " .. message:match "[^:]*$":lower():gsub("^ ", "")
+  message = ("open %s: %s"):format(path, require "ctrexec.wording".reason(message))
   if errno ~= EACCES then check.refuse(message, "system") end
   return nil, message
 end

@@ -294,7 +294,7 @@ add { name = "caller's working directory is gone", shell = 'mkdir x; cd x; rmdir
 add { name = "caller's groups", shell = 'exec setpriv --groups 42,43 "$@" exec @ID@ /report' }
 add { name = "caller's out-of-memory score", shell = 'echo 77 >/proc/self/oom_score_adj; exec "$@" exec @ID@ /report' }
 add { name = "caller's personality", shell = 'exec setarch --addr-no-randomize "$@" exec @ID@ /report' }
-add { name = "caller ignores signals", shell = [[trap '' INT QUIT USR1 PIPE; exec "$@" exec @ID@ /report]] }
+add { name = "caller ignores signals", shell = [[trap '' HUP INT QUIT USR1 PIPE; exec "$@" exec @ID@ /report]] }
 add { name = "caller's i/o priority", shell = 'exec ionice -c 2 -n 6 "$@" exec @ID@ /report' }
 add { name = "caller's no_new_privs", shell = 'exec setpriv --no-new-privs "$@" exec @ID@ /report' }
 add { name = "caller in another cgroup namespace", shell = 'exec unshare --cgroup "$@" exec @ID@ /report',

@@ -75,14 +75,6 @@ function session.names_inside(ct)
   return table.concat(names, " ")
 end
 
---- Ends what a test has left in a container, so that the next one is not blamed for it.
-function session.clear(ct)
-  for _, process in ipairs(session.inside(ct)) do
-    local handle <close> = pidfd.open(process.pid)
-    if handle then pidfd.send_signal(handle, pidfd.signals.KILL) end
-  end
-end
-
 --- Waits until nothing but its init runs in a container.
 function session.await_empty(ct)
   local names
@@ -91,6 +83,15 @@ function session.await_empty(ct)
     return names == ""
   end)
   if not ok then error("left in the container: " .. names, 2) end
+end
+
+--- Ends what a test has left in a container, so that the next one is not blamed for it.
+function session.clear(ct)
+  for _, process in ipairs(session.inside(ct)) do
+    local handle <close> = pidfd.open(process.pid)
+    if handle then pidfd.send_signal(handle, pidfd.signals.KILL) end
+  end
+  session.await_empty(ct)
 end
 
 local function number_of(stream)
@@ -161,6 +162,7 @@ end
 -- @treturn string "exited" or "killed"
 -- @treturn integer status or signal
 function methods:wait()
+  if self.ended then return table.unpack(self.ended) end
   local deadline = pidfd.clock() + DEADLINE
   local entries = { { fd = self.pidfd, read = true }, self.master and { fd = self.master, read = true } }
   repeat
@@ -169,15 +171,14 @@ function methods:wait()
     if not ready then
       self:kill "KILL"
       processes.wait(self.pid)
-      self.ended = true
+      self.ended = {}
       error(("it does not end; its terminal has %q"):format(self.output), 2)
     end
     if ready[2] and (ready[2].read or ready[2].hangup) and take(self, deadline) == nil then entries[2] = nil end
   until ready[1].read
   while self.master and take(self, 0) do end
-  local how, status = processes.wait(self.pid)
-  self.ended = true
-  return how, status
+  self.ended = { processes.wait(self.pid) }
+  return table.unpack(self.ended)
 end
 
 --- Ends it, and closes its terminal.

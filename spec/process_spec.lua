@@ -219,9 +219,12 @@ describe("process.build with names", function()
     assert.same({ 4, 33, 9 }, user.additionalGids)
   end)
 
-  it("refuses an unknown name with runc's message, an unreadable file with its own", function()
-    refused('parsing eve as int for uid failed: strconv.Atoi: parsing "eve": invalid syntax',
-      { "id", user = "eve", lookup = lookup })
+  it("refuses an unknown name, and what cannot be a name with runc's message", function()
+    refused("unable to find user eve: no matching entries in passwd file", { "id", user = "eve", lookup = lookup })
+    refused("unable to find group eves: no matching entries in group file",
+      { "id", user = "www-data:eves", lookup = lookup })
+    refused('parsing 0x5 as int for uid failed: strconv.Atoi: parsing "0x5": invalid syntax',
+      { "id", user = "0x5", lookup = lookup })
     refused("unable to start container process: unable to setup user: open etc/passwd: permission denied",
       { "id", user = "unreadable", lookup = lookup })
     refused("groups_from_container: the container's group file cannot be read",

@@ -373,6 +373,7 @@ local function id_or_name(spec, kind, field, word, max_id)
   if problem == "invalid syntax" and spec.lookup and word:find "^[%a_]" then
     local entry = looked_up(spec, kind, word)
     if entry then return entry[field], entry end
+    refuse("unable to find %s %s: no matching entries in %s file", kind, word, kind == "user" and "passwd" or "group")
   end
   refuse("parsing %s as int for %s failed: strconv.Atoi: parsing %s: %s", word, field, quote(word), problem)
 end

@@ -160,9 +160,15 @@ add { name = "cwd: root-only in a user namespace as another user", on = "userns"
   args = { "--cwd", "/rootonly", "--user", "5" }, fails = true }
 
 -- Users and groups
-for _, user in ipairs { "abc", "0:abc", "1:", ":", ":1", "1:2:3", "0x5", " 5", "5 ", "5_0", "1.5", "-1", "0:-1",
+for _, user in ipairs { "1:", ":", ":1", "1:2:3", "0x5", " 5", "5 ", "5_0", "1.5", "-1", "0:-1",
   "2147483648", "4294967295", "99999999999999999999" } do
   add { name = ("user: %q"):format(user), args = { "--user=" .. user }, only = "runc" }
+end
+for user, missing in pairs { abc = "user abc: no matching entries in passwd", ["0:abc"] =
+  "group abc: no matching entries in group" } do
+  add { name = ("user: %q"):format(user), args = { "--user=" .. user }, only = "runc",
+    differs = "ctrexec looks names up in the container's own files", expect = { "status: 255",
+      ('stderr: time="RFC3339" level=error msg="exec failed: unable to find %s file"'):format(missing) } }
 end
 rows[#rows + 1] = { name = 'user: "root"', args = { "--user", "root" },
   differs = "ctrexec looks names up in the container's own files",

@@ -29,6 +29,11 @@ endif
 
 WARN = -Wall -Wextra -Werror
 DIALECT = -std=c11 -D_GNU_SOURCE
+
+# HOSTILE=1: protections can be taken out one at a time (core/protect.h). For tests/hostile, never to be installed.
+ifdef HOSTILE
+DIALECT += -DCTX_TEST_BUILD
+endif
 CORE_CFLAGS = $(DIALECT) $(WARN) $(OPTIMIZE) $(HARDEN) $(SANITIZERS) -fPIC -fvisibility=hidden -isystem $(LUA_INCDIR) $(CFLAGS)
 CORE_LDFLAGS = -shared -Wl,-z,relro,-z,now,-z,noexecstack $(SANITIZERS) $(LDFLAGS)
 
@@ -147,6 +152,11 @@ $(BUILD)/tests/%: tests/helpers/%.c
 	@mkdir -p $(@D)
 	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $<
 
+# The programs that attack from within a container.
+$(BUILD)/attack: $(wildcard tests/hostile/attacks/*.[ch])
+	@mkdir -p $(@D)
+	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $(filter %.c,$^)
+
 test-helpers: $(TEST_HELPERS)
 
 # A plain `make test` or `make demo` on a fresh machine installs and builds what it needs; MAKEFLAGS hands SANITIZE on.
@@ -247,4 +257,4 @@ $(foreach job,bench:tests/bench/run soak:tests/soak/run fuzz:tests/fuzz/run test
     $(eval $(call job_rule,$(firstword $(subst :, ,$(job))),$(lastword $(subst :, ,$(job)))))))
 
 clean:
-	rm -rf build build-sanitize
+	rm -rf build build-sanitize build-hostile build-fuzz

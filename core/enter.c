@@ -90,6 +90,8 @@ static void tell_fd(const struct plan *plan, uint32_t kind, int fd)
  * the caller a file whose close blocks. */
 static void tell(const struct plan *plan, const struct plan_message *message)
 {
+    if (!PROTECTED(tell))
+        return;
     const int fd = plan->control_fd >= 0 ? plan->control_fd : plan->status_fd;
     while (write(fd, message, sizeof(*message)) < 0 && errno == EINTR)
         ;
@@ -562,7 +564,7 @@ static void chown_stdio(const struct plan *plan)
         if (fstat(fd, &about) < 0 || about.st_uid == plan->uid)
             continue;
         bool device = S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode) || S_ISDIR(about.st_mode);
-        if (device && !(plan->flags & PLAN_TERMINAL))
+        if (device && !(plan->flags & PLAN_TERMINAL) && PROTECTED(chown_devices))
             continue;
         if (fchown(fd, plan->uid, (gid_t)-1) < 0)
             continue;
@@ -766,6 +768,8 @@ static _Noreturn void exec_command(struct plan *plan)
     end_if_abandoned(plan);
     if (args[0] == NULL) /* plan_check has seen that there is one */
         fail(plan, STEP_PLAN);
+    if (!PROTECTED(no_open))
+        close(open(args[0], O_RDONLY));
     if (strchr(args[0], '/') == NULL)
         exec_on_path(plan, args, env);
     execve(args[0], args, env);

@@ -125,7 +125,8 @@ launch_helper(void *argument)
 {
     struct ctx_launch *launch = argument;
     char *const argv[] = {(char *)PLAN_COMM, launch->plan_argument, NULL};
-    char *const envp[] = {ctx_test_environment(), NULL};
+    char *const clean[] = {ctx_test_environment(), NULL};
+    char *const *envp = PROTECTED(clean_environment) ? clean : environ;
     for (int fd = 0; fd <= 2; fd++) {
         /* dup2 of a descriptor onto itself would keep its close-on-exec flag */
         if (launch->stdio[fd] == fd ? fcntl(fd, F_SETFD, 0) < 0 : dup2(launch->stdio[fd], fd) < 0)

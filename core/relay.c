@@ -21,6 +21,7 @@ it is. Between pipes and from a pipe to a file splice(2) moves the data, and the
 @module ctrexec.core.relay
 */
 #include "core.h"
+#include "protect.h"
 #include "terminal.h"
 
 #include <errno.h>
@@ -369,7 +370,8 @@ static bool is_drained(struct relay *relay)
     for (size_t i = 0; i < relay->copy_count; i++) {
         struct copy *copy = &relay->copies[i];
 
-        if (!copy->done && copy->end == 0 && (copy->quota == 0 || !readable_now(copy->from))) {
+        if (!copy->done && copy->end == 0 && PROTECTED(drain) &&
+            (copy->quota == 0 || !readable_now(copy->from))) {
             copy->done = true;
         }
         drained = drained && copy->done;

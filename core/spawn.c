@@ -254,6 +254,8 @@ static enum stage stage_of(pid_t pid)
     ssize_t size = ctx_read_small(path, text, sizeof(text));
     if (!PROTECTED(exec_proof))
         return STAGE_COMMAND;
+    if (!PROTECTED(exec_flag) && size >= 0 && ctx_parse_stat(ctx_text(text, (size_t)size), &about))
+        return ctx_text_is(about.comm, PLAN_COMM) ? STAGE_HELPER : STAGE_COMMAND;
     if (size < 0 || !ctx_parse_stat(ctx_text(text, (size_t)size), &about))
         return STAGE_UNKNOWN;
     return (about.flags & CTX_PF_FORKNOEXEC) != 0 ? STAGE_HELPER : STAGE_COMMAND;

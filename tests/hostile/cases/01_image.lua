@@ -1,0 +1,68 @@
+-- The helper's image, which the container can see as /proc/PID/exe (CVE-2019-5736).
+
+local lib = require "tests.hostile.lib"
+
+local function add_script(rootfs)
+  lib.write(rootfs .. "/script", "#!/proc/self/exe\n")
+  assert(lib.host("chmod 755 %s", rootfs .. "/script"))
+end
+
+-- The attacker opens the image while it can; a later exec of the same program runs what is in it then, on the host.
+local function overwrite(t, ct, command, tries)
+  local owned = ct.dir .. "/owned"
+  for _ = 1, tries do
+    ct:exec(command)
+    if t:said(ct):find "opened the image" then break end
+  end
+  local said = t:log(ct, "opened the image", 1) and (t:log(ct, "overwritten", 5) or t:log(ct, "write:", 1))
+  if not said then t:cannot "the image could not be opened in so many tries" end
+  ct:exec { "true" }
+  if lib.exists(owned) then
+    return true, "the next exec ran the attacker's program on the host, " .. lib.read(owned):sub(1, -2)
+  end
+  return false, said:match "overwritten: [^\n]*" or said:match "write: [^\n]*"
+end
+
+local function container(t, mode, caps)
+  return t:container {
+    caps = caps,
+    rootfs = add_script,
+    config = function (config, ct)
+      config.process.args = { "/attack", mode, ct.dir .. "/owned" }
+    end,
+  }
+end
+
+return {
+  {
+    name = "overwrites /proc/PID/exe of the entering process, with CAP_SYS_PTRACE",
+    without = { "sealed_image" },
+    attack = function (t)
+      local ct = container(t, "overwrite", { "CAP_SYS_PTRACE" })
+      assert(t:log(ct, "ready"))
+      return overwrite(t, ct, { "true" }, 20)
+    end,
+  },
+  {
+    name = "overwrites it when a script names #!/proc/self/exe, without any capability",
+    without = { "sealed_image" },
+    attack = function (t)
+      local ct = container(t, "overwrite")
+      assert(t:log(ct, "ready"))
+      return overwrite(t, ct, { "/script" }, 3000)
+    end,
+  },
+  {
+    name = "takes the execute bits from the image, or makes it setuid, for the next exec",
+    without = { "image_check" },
+    attack = function (t)
+      local ct = container(t, "spoil", { "CAP_SYS_PTRACE" })
+      assert(t:log(ct, "ready"))
+      for _ = 1, 20 do ct:exec { "true" } end
+      local said = t:log(ct, "spoilt", 5)
+      if not said then t:cannot "the image could not be opened in so many tries" end
+      local result, message = ct:exec { "true" }
+      return not result, message or said:match "spoilt: [^\n]*" .. " changed, the next exec made a new one"
+    end,
+  },
+}

@@ -1,0 +1,6 @@
+-- The command line under test, on a build and without the protections of the case: `command.lua BUILD WITHOUT ARGS...`
+
+package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
+package.cpath = ("./%s/lua/?.so;%s"):format(arg[1], package.cpath)
+require "tests.hostile.patches".install(arg[2])
+os.exit(require "ctrexec.command".main(table.move(arg, 3, #arg, 1, { [0] = "ctrexec" })))

@@ -1,0 +1,124 @@
+-- What the cases have at hand.
+
+local lfs = require "lfs"
+local fixture = require "ctrexec.busted"
+local tool = require "tests.lib.tool"
+local pidfd = require "ctrexec.core".pidfd
+
+local lib = {}
+local methods = {}
+local class = { __index = methods }
+
+-- Docker's default set.
+lib.CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
+  "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
+  "CAP_AUDIT_WRITE" }
+
+lib.read, lib.write, lib.quote = tool.read, tool.write, tool.quote
+
+function lib.new(self)
+  self.containers = {}
+  return setmetatable(self, class)
+end
+
+--- Ends the case: the attack cannot be made on this machine.
+function methods.cannot(_, why)
+  error({ cannot = why }, 0)
+end
+
+function methods:close()
+  for _, ct in ipairs(self.containers) do
+    ct:run_runtime "resume"
+    ct:remove()
+  end
+end
+
+local function capabilities_of(more)
+  local list = table.move(lib.CAPABILITIES, 1, #lib.CAPABILITIES, 1, {})
+  return table.move(more or {}, 1, #(more or {}), #list + 1, list)
+end
+
+--- A container whose first process is the attack (`attack` MODE ARGUMENT..., "sleep" by default).
+-- options: `attack`: array, `caps`: capabilities besides docker's, `config`, `rootfs`, `flags` as the fixture has them
+function methods:container(options)
+  options = options or {}
+  local ct = fixture.container {
+    args = options.attack and { "/attack", table.unpack(options.attack) } or nil,
+    flags = options.flags,
+    rootfs = function (rootfs, ct)
+      assert(os.execute(("cp build-hostile/attack %s/attack"):format(rootfs)))
+      if options.rootfs then options.rootfs(rootfs, ct) end
+    end,
+    config = function (config, ct)
+      local list = capabilities_of(options.caps)
+      config.process.noNewPrivileges = options.no_new_privs or false
+      for _, set in ipairs { "bounding", "effective", "permitted" } do config.process.capabilities[set] = list end
+      if options.config then options.config(config, ct) end
+    end,
+  }
+  self.containers[#self.containers + 1] = ct
+  local state = require "cjson".decode(tool.read(ct.root .. "/" .. ct.id .. "/state.json")
+    or tool.read(ct.root .. "/" .. ct.id .. "/status"))
+  ct.pid = math.tointeger(state.init_process_pid or state.pid)
+  ct.cgroup = ct.dir:match "[^/]+$"
+  if options.attack and options.wait ~= false then self:log(ct, "ready") end
+  return ct
+end
+
+--- What the attack has said so far.
+function methods.said(_, ct)
+  return tool.read(ct.rootfs .. "/log") or ""
+end
+
+--- Waits until the attack says a line with that text; returns all it said, or nil after some seconds.
+function methods:log(ct, text, seconds)
+  local deadline = pidfd.clock() + (seconds or 10)
+  repeat
+    local said = self:said(ct)
+    local why = said:match "cannot: ([^\n]*)"
+    if why then self:cannot(why) end
+    if said:find(text, 1, true) then return said end
+    pidfd.poll({}, 5)
+  until pidfd.clock() > deadline
+  return nil
+end
+
+--- Runs another attack program in the container, in the background.
+function methods.attack(_, ct, ...)
+  return assert(ct:open():spawn { "/attack", ..., stdout = "null", stderr = "null", stdin = "null" })
+end
+
+--- Runs the command line with a deadline: status (124: it did not come back), standard output, standard error.
+function methods:command(ct, words, options)
+  options = options or {}
+  local out, err = ct.dir .. "/out", ct.dir .. "/err"
+  local without = tool.quote(self.without)
+  local command = ("timeout -k 1 %d lua5.4 tests/hostile/command.lua %s %s --root %s %s >%s 2>%s")
+    :format(options.seconds or 8, self.build, without, tool.quote(ct.root), tool.quote_all(words), out, err)
+  local _, how, status = os.execute(command .. " <" .. (options.stdin or "/dev/null"))
+  if how == "signal" then status = 128 + status end
+  return status, tool.read(out), tool.read(err)
+end
+
+--- Runs a command of the host.
+function lib.host(format, ...)
+  local words = { ... }
+  for i, word in ipairs(words) do words[i] = tool.quote(word) end
+  return os.execute(format:format(table.unpack(words)))
+end
+
+--- Makes a device node outside the container. A file system without devices is a reason, not a failure.
+function methods:device(path, kind, major, minor)
+  if not lib.host("mknod -m 666 %s " .. ("%s %d %d"):format(kind, major, minor), path) then
+    self:cannot "no device node can be made in the temporary folder"
+  end
+  local file = io.open(path, "r+")
+  if not file then self:cannot "device nodes cannot be opened in the temporary folder" end
+  file:close()
+end
+
+lib.exists = function (path)
+  return lfs.symlinkattributes(path, "mode") ~= nil
+end
+
+return lib

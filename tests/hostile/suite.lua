@@ -1,0 +1,90 @@
+-- Runs the cases of tests/hostile/cases, each in a process of its own with a deadline, and prints what became of each.
+-- A file gives an array of cases:
+--
+--   name      what the attacker does
+--   without   the protections that are taken out to see the attack work: names of core/protect.h, in the sources, and
+--             "lua:NAME" for those of tests/hostile/patches.lua
+--   attack    function (t), t from tests/hostile/lib.lua: true and a word when the attack worked, else false and a word;
+--             t.cannot(why) where it cannot be made here
+--   hangs     true: the attack works when the caller does not come back
+--   view      "v2": in the view that tests/v2view makes
+
+package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
+package.cpath = "./build/lua/?.so;" .. package.cpath
+
+local lfs = require "lfs"
+
+local DEADLINE, HANG_DEADLINE = 300, 25
+
+local function quote(text)
+  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
+end
+
+local function case_files()
+  local files = {}
+  for name in lfs.dir "tests/hostile/cases" do
+    if name:find "%.lua$" then files[#files + 1] = name end
+  end
+  table.sort(files)
+  return files
+end
+
+-- Runs a case in one of its two forms: "worked", "failed", "cannot" or "broken", and a word about it.
+local function run(file, index, case, without)
+  local output = assert(os.tmpname())
+  local list = without and table.concat(case.without, ",") or ""
+  local command = ("%s timeout -k 5 %d lua5.4 tests/hostile/one.lua %s %d %s >%s 2>&1 </dev/null"):format(
+    case.view == "v2" and "tests/v2view" or "", case.hangs and HANG_DEADLINE or DEADLINE, quote(file), index,
+    quote(list), output)
+  local _, how, status = os.execute(("CTX_TEST_WITHOUT=%s %s"):format(quote(list), command))
+  local handle = assert(io.open(output))
+  local text = handle:read "a"
+  handle:close()
+  os.remove(output)
+  if how == "exit" and (status == 124 or status == 137) then
+    if case.hangs then return "worked", "the caller did not come back" end
+    return "broken", "ran past its deadline"
+  end
+  local verdict, word = text:match "([a-z]+): ([^\n]*)\n$"
+  if status ~= 0 or not verdict then return "broken", text:gsub("%s+$", "") end
+  return verdict, word
+end
+
+local function wanted(number, case)
+  if #arg == 0 then return true end
+  for _, word in ipairs(arg) do
+    if tonumber(word) == number or case.name:find(word, 1, true) then return true end
+  end
+  return false
+end
+
+local function line(title, good, verdict, word)
+  local answer = verdict == good and "yes" or verdict == "cannot" and "not here" or verdict == "broken" and "?" or "no"
+  io.write(("      %s: %s (%s)\n"):format(title, answer, word))
+  io.flush()
+  return verdict == good and 1 or 0
+end
+
+local count, works, blocked, absent = 0, 0, 0, 0
+for _, file in ipairs(case_files()) do
+  for index, case in ipairs(dofile("tests/hostile/cases/" .. file)) do
+    local number = tonumber(file:match "^%d+")
+    if wanted(number, case) then
+      io.write(("%2d  %s\n"):format(number, case.name))
+      io.flush()
+      local verdict, word = run(file, index, case, true)
+      if verdict == "cannot" then
+        absent = absent + 1
+        line("attack works without the protection", "worked", verdict, word)
+      else
+        count = count + 1
+        works = works + line("attack works without the protection", "worked", verdict, word)
+        blocked = blocked + line("blocked", "failed", run(file, index, case, false))
+      end
+    end
+  end
+end
+require "ctrexec.busted".reap()
+io.write(("cases: %d, attacks that work without the protection: %d, blocked: %d, not possible here: %d\n")
+  :format(count, works, blocked, absent))
+os.exit(count > 0 and works == count and blocked == count)

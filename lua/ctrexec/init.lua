@@ -128,7 +128,7 @@ local function hand_over(socket, fd, name)
   return true
 end
 
--- Digits only: containerd rejects a newline. In place before the command starts, whole or not at all.
+-- Digits only: containerd rejects a newline. There is a whole file or none.
 local function write_pid_file(path, pid)
   local core = require "ctrexec.core"
   local ok, message, errno = core.file.write_atomic(path, tostring(pid), 420) -- 0644
@@ -140,19 +140,25 @@ local function write_pid_file(path, pid)
 end
 
 -- What must be done while the helper waits, because it has to be there before the command runs.
-local function ready_hook(spec, sockets)
-  if not (spec.pid_file or spec.on_terminal or sockets.console or sockets.pidfd) then return nil end
+local function ready_hook(on_terminal, sockets)
+  if not (on_terminal or sockets.console or sockets.pidfd) then return nil end
   return function(started)
     local ok, message, code = true, nil, nil
-    if spec.on_terminal and started.terminal then ok, message, code = spec.on_terminal(started.terminal) end
+    if on_terminal then ok, message, code = on_terminal(started.terminal) end
     if ok and sockets.console then ok, message, code = hand_over(sockets.console, started.terminal, "/dev/ptmx") end
     if ok and sockets.pidfd then ok, message, code = hand_over(sockets.pidfd, started.pidfd, "setns") end
-    if ok and spec.pid_file then
-      ok, message, code = write_pid_file(spec.pid_file, started.pid)
-      sockets.pid_file = ok and spec.pid_file -- removed again when the command cannot be executed
-    end
     return ok, message, code
   end
+end
+
+-- Ends a command that runs, or waits for its start, and cannot stay. A frozen one dies when it is thawed.
+local function undo(started)
+  local pidfd = require "ctrexec.core".pidfd
+  if started.entry then return require "ctrexec.start".abort(started) end
+  pidfd.send_signal(started.pidfd, pidfd.signals.KILL)
+  if pidfd.poll({ { fd = started.pidfd, read = true } }, 1000) then pidfd.wait(started.pidfd) end
+  started.pidfd:close()
+  if started.terminal then started.terminal:close() end
 end
 
 local function open_sockets(spec)
@@ -222,8 +228,9 @@ local function launch(self, spec, object, set, pause, warnings)
   if why then return nil, why, "system" end
   if null then options.stdin, options.stdout, options.stderr = null, null, null end
   local hooks = {
-    ready = ready_hook(spec, sockets), pause = pause, listener = seccomp_listener(record),
-    cgroup_paths = record.cgroup_paths, fallback = fallback_of(record, spec, object, options),
+    ready = ready_hook(object.terminal and spec.on_terminal, sockets), pause = pause,
+    listener = seccomp_listener(record), cgroup_paths = record.cgroup_paths,
+    fallback = fallback_of(record, spec, object, options),
   }
   -- A process that is born into a frozen cgroup goes on when the container does.
   if record.status == "paused" then hooks.seconds = false end
@@ -235,8 +242,13 @@ local function launch(self, spec, object, set, pause, warnings)
   local started
   started, message, code = require "ctrexec.start".run(plan, hooks)
   if options.mounts then require "ctrexec.tools".close(options.mounts) end
-  if not started and sockets.pid_file then os.remove(sockets.pid_file) end
-  return started, message, code
+  if not started or not spec.pid_file then return started, message, code end
+  -- Not before the start, which may fail: an old file then stays, as with runc.
+  local ok
+  ok, message, code = write_pid_file(spec.pid_file, started.pid)
+  if ok then return started end
+  undo(started)
+  return nil, message, code
 end
 
 -- How names become ids: by the container's own passwd and group files.

@@ -9,6 +9,7 @@ local pidfd = core.pidfd
 
 local inside = {}
 
+local EINVAL = 22
 local SECONDS = 5
 local LIMIT = 8 << 20 -- the helper's
 
@@ -31,7 +32,7 @@ local function outcome(entry, deadline)
     local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
     local event, message = entry:next(left)
     if not event then return nil, message or "timeout" end
-    if event.event == "error" then return nil, event.message end
+    if event.event == "error" then return nil, event.errno == EINVAL and "not a regular file" or event.message end
     if event.event == "died" then return event.status == 0, "the helper was killed" end
   end
 end
@@ -61,7 +62,9 @@ function inside.read(record, path)
   local deadline = pidfd.clock() + SECONDS
   local text, fault = collect(reader, deadline)
   local ok, problem = outcome(entry, deadline)
-  if not text or not ok then return nil, ("%s: %s"):format(path, problem or fault), "system" end
+  if not text or not ok then
+    return nil, ("%s: %s"):format(path, require "ctrexec.wording".reason(problem or fault)), "system"
+  end
   return text
 end
 

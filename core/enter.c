@@ -313,13 +313,18 @@ static inline long clone3_inline(struct clone_args *args)
 
 /* Being born in a cgroup costs a fraction of moving there. It has to happen here, outside: the right to do it
  * belongs to the caller's user namespace, and a descriptor of the host's cgroup tree must not exist in
- * `final`, which the container may look into. The double shares this memory, as after vfork(2). */
+ * `final`, which the container may look into. The double shares this memory, as after vfork(2), unless it has
+ * to join a time namespace, which takes only a process with memory of its own (setns(2)). */
 static void become_member(struct plan *plan, struct plan *shared)
 {
+    const bool alone = (plan->namespaces & CLONE_NEWTIME) != 0;
     if (plan->cgroup_fd < 0)
         return;
+    if (alone && madvise(shared, sizeof(*shared), MADV_DOFORK) < 0)
+        fail(plan, STEP_PLAN);
     struct clone_args args = {
-        .flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
+        .flags =
+            (alone ? 0 : CLONE_VM | CLONE_VFORK) | CLONE_PARENT | CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
         .parent_tid = (uint64_t)(uintptr_t)&shared->member_pid,
         .cgroup = (uint64_t)plan->cgroup_fd,
     };
@@ -330,6 +335,8 @@ static void become_member(struct plan *plan, struct plan *shared)
         enter_fail(plan, STEP_CLONE_INTO_CGROUP, (int)-pid, 0, NULL);
     if (PROTECTED(early_close))
         close(plan->cgroup_fd);
+    if (alone && madvise(shared, sizeof(*shared), MADV_DONTFORK) < 0)
+        fail(plan, STEP_PLAN);
     die_with_caller(plan);
 }
 

@@ -12,8 +12,6 @@ local ctrexec = { _VERSION = "ctrexec 0.1.0" }
 local methods = {}
 local class = { __index = methods, __name = "ctrexec.container" }
 
-local EISDIR = 21
-
 local function check_spec(spec, level)
   if type(spec) ~= "table" then
     error(("bad spec (table expected, got %s)"):format(type(spec)), level + 1)
@@ -128,15 +126,32 @@ local function hand_over(socket, fd, name)
   return true
 end
 
+local PID_FILE_MODE = 420 -- 0644
+
+-- The path as runc's messages have it, and that of the file it writes first.
+local function pid_file_paths(path)
+  if path:sub(1, 1) ~= "/" then path = require "ctrexec.core".file.realpath "." .. "/" .. path end
+  return path, (path:gsub("([^/]*)$", ".%1", 1))
+end
+
+-- What is most often wrong is found out before anything is started.
+local function check_pid_file(name)
+  local stat = require "ctrexec.core".file.stat
+  local about = stat(name)
+  if about and about.type == "directory" then
+    local path, temporary = pid_file_paths(name)
+    return nil, ("rename %s %s: file exists"):format(temporary, path), "system"
+  end
+  local _, message = stat((name:match "^(.*)/" or ".") .. "/.")
+  if not message then return true end
+  return nil, ("open %s: %s"):format(select(2, pid_file_paths(name)), reason(message)), "system"
+end
+
 -- Digits only: containerd rejects a newline. There is a whole file or none.
-local function write_pid_file(path, pid)
-  local core = require "ctrexec.core"
-  local ok, message, errno = core.file.write_atomic(path, tostring(pid), 420) -- 0644
+local function write_pid_file(name, pid)
+  local ok, message = require "ctrexec.core".file.write_atomic(name, tostring(pid), PID_FILE_MODE)
   if ok then return true end
-  if path:sub(1, 1) ~= "/" then path = core.file.realpath "." .. "/" .. path end
-  local temporary = path:gsub("([^/]*)$", ".%1", 1)
-  if errno == EISDIR then return nil, ("rename %s %s: file exists"):format(temporary, path), "system" end
-  return nil, ("open %s: %s"):format(temporary, reason(message)), "system"
+  return nil, ("open %s: %s"):format(select(2, pid_file_paths(name)), reason(message)), "system"
 end
 
 -- What must be done while the helper waits, because it has to be there before the command runs.
@@ -213,6 +228,10 @@ end
 -- Everything up to the running (or prepared) command.
 local function launch(self, spec, object, set, pause, warnings)
   local record = self.record
+  if spec.pid_file then
+    local possible, why, fault = check_pid_file(spec.pid_file)
+    if not possible then return nil, why, fault end
+  end
   local sockets, message, code = open_sockets(spec)
   if not sockets then return nil, message, code end
   local options = {

@@ -7,12 +7,20 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <linux/seccomp.h>
 
 enum { BACKLOG = 8 };
+
+/* What mkdir(1) calls. */
+#ifdef SYS_mkdir
+enum { MKDIR_CALL = SYS_mkdir };
+#else
+enum { MKDIR_CALL = SYS_mkdirat };
+#endif
 
 int luaopen_peers(lua_State *L);
 
@@ -122,5 +130,7 @@ int luaopen_peers(lua_State *L)
     };
 
     luaL_newlib(L, FUNCTIONS);
+    lua_pushinteger(L, MKDIR_CALL);
+    lua_setfield(L, -2, "MKDIR_CALL");
     return 1;
 }

@@ -1,0 +1,255 @@
+-- Seccomp profiles with SCMP_ACT_NOTIFY: the agent at listenerPath, beside runc. The agent is this program.
+
+local cjson = require "cjson"
+local core = require "ctrexec.core"
+local fixture = require "ctrexec.busted"
+local peers = require "peers"
+local processes = require "processes"
+local session = require "tests.lib.session"
+local tool = require "tests.lib.tool"
+
+local skip = session.missing()
+
+local function check(title, test)
+  it(title, function ()
+    if skip then return pending(skip) end
+    return test()
+  end)
+end
+
+local ECHRNG = 44 -- "Channel number out of range": no file system gives it
+local DEADLINE = session.DEADLINE * 1000
+
+local function accept(listening, exec)
+  if not core.pidfd.poll({ { fd = listening, read = true } }, DEADLINE) then
+    error("nobody connects" .. (exec and ": " .. exec.text() or ""))
+  end
+  return core.fd.wrap(peers.accept(listening:fd()))
+end
+
+-- The container process state and the listener that a runtime sends.
+local function receive(listening, exec)
+  local connection <close> = accept(listening, exec)
+  local text, fds = core.fdpass.receive(connection, 65536, 4)
+  local state = cjson.decode(text)
+  assert.equal(1, #fds)
+  state.pid = math.tointeger(state.pid)
+  return state, fds[1]
+end
+
+-- Answers until the process is over: mkdir fails with an errno, everything else goes its way. Returns how many calls
+-- were asked about.
+local function answer(listener, process)
+  local count = 0
+  while true do
+    local ready = core.pidfd.poll({ { fd = process, read = true }, { fd = listener, read = true } }, DEADLINE)
+    assert(ready, "nothing happens")
+    if ready[1].read then return count end
+    local id, _, call = peers.notification(listener:fd())
+    if id then
+      count = count + 1
+      peers.answer(listener:fd(), id, call == peers.MKDIR_CALL and ECHRNG or 0)
+    elseif ready[2].hangup then -- nobody is left under the filter
+      core.pidfd.poll({ { fd = process, read = true } }, DEADLINE)
+    end
+  end
+end
+
+-- A container whose init was started with an agent at work: `listening`, `path`.
+local function container(no_new_privs, metadata)
+  local ct, init_agent, listening
+  ct = fixture.container { config = function (config, made)
+    made.path = made.dir .. "/agent"
+    listening = core.fd.wrap(peers.listen(made.path))
+    config.process.noNewPrivileges = no_new_privs
+    config.annotations = metadata and { ["org.example.key"] = "value" } or nil
+    config.linux.seccomp = { defaultAction = "SCMP_ACT_ALLOW", listenerPath = made.path, listenerMetadata = metadata,
+      architectures = { "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64" },
+      syscalls = { { names = { "mkdir", "mkdirat", "getpriority" }, action = "SCMP_ACT_NOTIFY" } } }
+    init_agent = processes.run(function ()
+      local _, listener = receive(listening)
+      return listener
+    end)
+  end }
+  processes.wait(init_agent)
+  ct.listening = listening
+  return ct
+end
+
+-- The state as an exec finds it: a profile that also asks about other calls, also those that runc's own way in makes
+-- before there is an agent. Gives what puts the profile back.
+local function ask_about(ct, names)
+  local path = ct.root .. "/" .. ct.id .. "/state.json"
+  local text = tool.read(path)
+  local rules = {}
+  local state, count = text:gsub('{[^{}]*"getpriority"[^{}]*}', function (rule)
+    for index, name in ipairs(names) do rules[index] = rule:gsub("getpriority", name) end
+    return table.concat(rules, ",")
+  end)
+  assert(count == 1, text)
+  tool.write(path, state)
+  return function () tool.write(path, text) end
+end
+
+-- Starts an exec with its output in a file: the session, with `text()`.
+local function start(program, ct, words)
+  local path = ct.dir .. "/output"
+  local null <close> = assert(core.file.open("/dev/null", { read = true }))
+  local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
+  local run = session.start(session.exec(program, ct, words), { stdin = null, stdout = output, stderr = output })
+  function run.text()
+    return (tool.read(path):gsub('time="[^"]*"', "time"))
+  end
+  return run
+end
+
+local SCRIPT = "exec 2>&1; mkdir /tmp/d; echo $?; grep -E 'Seccomp:|NoNew' /proc/self/status; exit 5"
+
+for _, no_new_privs in ipairs { false, true } do
+  describe("a seccomp agent, " .. (no_new_privs and "with" or "without") .. " no_new_privs", function ()
+    local ct
+
+    setup(function ()
+      if not skip then ct = container(no_new_privs, no_new_privs and "some data" or nil) end
+    end)
+
+    teardown(function ()
+      if not ct then return end
+      ct.listening:close()
+      assert(ct:remove())
+    end)
+
+    before_each(function ()
+      if ct then session.clear(ct) end
+    end)
+
+    -- With the listener in the agent's hands; what the caller gets and what the agent was told.
+    local function serve(program, words)
+      local pid_file = ct.dir .. "/pid"
+      words = table.move(words, 1, #words, 3, { "--pid-file", pid_file })
+      local exec <close> = start(program, ct, words)
+      local state, listener = receive(ct.listening, exec)
+      local command = assert(core.pidfd.open(state.pid))
+      local count = answer(listener, command)
+      local _, status = exec:wait()
+      if status ~= 255 then assert.equal(tool.read(pid_file), tostring(state.pid)) end
+      assert.equal(ct.pid, state.state.pid)
+      assert.is_string(state.ociVersion)
+      state.pid, state.ociVersion, state.state.ociVersion = nil, nil, nil
+      listener:close()
+      command:close()
+      return { status = status, output = exec.text(), state = state }, count
+    end
+
+    check("gets the listener and the state, and decides, as with runc", function ()
+      for _, options in ipairs { {}, { "-u", "1000" }, { "--cap", "CAP_SYS_ADMIN" } } do
+        local words = table.move({ "--", "sh", "-c", SCRIPT }, 1, 4, #options + 1, options)
+        local expected, got = serve("runc", words), serve("ctrexec", words)
+        assert.same(expected, got)
+        assert.equal(5, got.status)
+        assert.equal("mkdir: can't create directory '/tmp/d': Channel number out of range\n1\n" ..
+          ("NoNewPrivs:\t%d\nSeccomp:\t2\n"):format(no_new_privs and 1 or 0), got.output)
+        assert.same({ "seccompFd" }, got.state.fds)
+        assert.equal("running", got.state.state.status)
+      end
+    end)
+
+    check("is served in a detached exec, too", function ()
+      local exec <close> = start("ctrexec", ct, { "-d", "--", "sh", "-c", SCRIPT })
+      local state, listener <close> = receive(ct.listening, exec)
+      local command <close> = assert(core.pidfd.open(state.pid))
+      answer(listener, command)
+      assert.same({ "exited", 0 }, { exec:wait() })
+      assert.matches("^mkdir: can't create directory '/tmp/d': Channel number out of range\n1\n", exec.text())
+    end)
+
+    check("may be asked about every call of the way in that comes after the filter", function ()
+      local restore = ask_about(ct, { "sendmsg", "recvmsg", "sendto", "writev", "read", "close", "prctl", "capset",
+        "execve", "poll", "ppoll", "access", "faccessat", "exit", "sched_yield", "rt_sigprocmask", "stat",
+        "newfstatat" })
+      local ok, message = pcall(function ()
+        for _, words in ipairs { { "--", "sh", "-c", SCRIPT }, { "-u", "1000", "--", "sh", "-c", SCRIPT } } do
+          local result, count = serve("ctrexec", words)
+          assert.equal(5, result.status)
+          assert.matches("out of range\n1\n", result.output, 1, true)
+          assert.is_true(count > 10)
+        end
+        local result = serve("ctrexec", { "--", "nosuch" })
+        assert.equal(255, result.status)
+        assert.matches('exec: \\"nosuch\\": executable file not found in $PATH', result.output, 1, true)
+      end)
+      restore()
+      assert(ok, message)
+    end)
+
+    check("that closes leaves calls that are not implemented, as with runc", function ()
+      local results = {}
+      for _, program in ipairs { "runc", "ctrexec" } do
+        local exec <close> = start(program, ct, { "--", "sh", "-c", SCRIPT })
+        local _, listener = receive(ct.listening, exec)
+        listener:close()
+        results[program] = { status = select(2, exec:wait()), output = exec.text() }
+      end
+      assert.same(results.runc, results.ctrexec)
+      assert.matches("Function not implemented", results.ctrexec.output, 1, true)
+    end)
+
+    check("that answers nothing does not hold up an exec for ever", function ()
+      local restore = ask_about(ct, { "execve" })
+      local opened <close> = assert(require "ctrexec".open(ct.id, { root = ct.root }))
+      local record = opened.record
+      restore()
+      local object = assert(require "ctrexec.process".build(record, { "true" }))
+      local plan = assert(require "ctrexec.plan".build(record, object, { warnings = {} }))
+      local asked
+      local started, message, code = require "ctrexec.start".run(plan, { seconds = 1, listener = function (fd)
+        asked = core.fd.dup(fd)
+        return true
+      end })
+      assert.is_nil(started)
+      assert.equal("timeout", code)
+      assert.equal("the command did not start within 1 seconds", message)
+      session.await_empty(ct)
+      asked:close()
+    end)
+
+    check("that is not there is an error in runc's words, and nothing runs", function ()
+      local moved = ct.path .. ".moved"
+      for _, prepare in ipairs {
+        function () end, function () core.fd.wrap(peers.listen(ct.path)):close() end,
+      } do
+        assert(os.rename(ct.path, moved))
+        prepare()
+        local results = {}
+        for _, program in ipairs { "runc", "ctrexec" } do
+          local exec <close> = start(program, ct, { "--", "touch", "/tmp/ran" })
+          results[program] = { status = select(2, exec:wait()), output = exec.text() }
+          session.await_empty(ct)
+        end
+        assert(os.rename(moved, ct.path))
+        assert.same(results.runc, results.ctrexec)
+        assert.equal(255, results.ctrexec.status)
+        assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
+      end
+    end)
+
+    -- The queue of the socket is full. Once will do: it takes its time.
+    if no_new_privs then return end
+    check("that never accepts is an error after a while, and nothing runs", function ()
+      local waiting = {}
+      repeat
+        local client = core.fdpass.connect(ct.path, 100)
+        waiting[#waiting + 1] = client
+      until not client
+      local exec <close> = start("ctrexec", ct, { "--", "touch", "/tmp/ran" })
+      assert.same({ "exited", 255 }, { exec:wait() })
+      assert.matches(("dial unix %s: connect: connection timed out"):format(ct.path), exec.text(), 1, true)
+      assert.equal("", session.names_inside(ct))
+      assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
+      for _, client in ipairs(waiting) do
+        client:close()
+        accept(ct.listening):close()
+      end
+    end)
+  end)
+end

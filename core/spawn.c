@@ -98,6 +98,9 @@ struct entry {
     pid_t child;
     struct ctx_packet early; /* a message that came before the `child` event; kind 0: none */
     bool announced;          /* `child` was given */
+    bool held;               /* it waits for us, not for Lua: see may_lose_children */
+    bool ready;              /* it waits for its last `go` */
+    bool released;           /* it was given that */
     bool ended;              /* the status pipe has no writer left */
     bool told;               /* `started`, `error` or `died` was given */
 };
@@ -286,17 +289,17 @@ static int push_started(lua_State *L, struct entry *entry)
 
 /* What the state of the command's process says. Pushes an event and returns 1, or 0 when it is on its way.
  * The pipe's end alone does not count, nor is it waited for: a container that may trace can copy the pipe,
- * and stop the process. */
+ * and stop the process. But when the host program has had the process reaped, so that nothing is known of it,
+ * an end without an error after the last `go` is taken for an execve. */
 static int look_at_child(lua_State *L, struct entry *entry)
 {
-    adopt_child(entry);
     if (entry->child_pidfd < 0)
         return entry->ended ? push_death(L, entry) : 0;
     const bool over = has_ended(entry->child_pidfd, 0); /* before its stage is looked at */
     const enum stage stage = stage_of(entry->child);
-    if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && !over))
+    if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && (!over || entry->released)))
         return push_started(L, entry);
-    return over ? push_death(L, entry) : 0; /* unknown and over: reaped by the host program */
+    return over ? push_death(L, entry) : 0;
 }
 
 static int push_child(lua_State *L, struct entry *entry)
@@ -340,8 +343,18 @@ static int push_fd_event(lua_State *L, const char *name, struct ctx_packet *pack
     return 1;
 }
 
-/* Pushes the event that a message is and returns 1. A message of the command's process waits until that has
- * been announced. */
+static ssize_t send_go(struct entry *entry)
+{
+    ssize_t sent;
+    entry->released = entry->ready;
+    do
+        sent = ctx_write(entry->go, "", 1);
+    while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* Pushes the event that a message is and returns 1, or 0 when it was for us. A message of the command's
+ * process waits until that has been announced. */
 static int take(lua_State *L, struct entry *entry, struct ctx_packet *packet)
 {
     const uint32_t kind = packet->message.kind;
@@ -354,7 +367,10 @@ static int take(lua_State *L, struct entry *entry, struct ctx_packet *packet)
         packet->fd = -1;
         return progress(L, entry);
     }
-    return kind == MSG_READY ? push_event(L, "ready") : push_fd_event(L, "listener", packet);
+    entry->ready = kind == MSG_READY;
+    if (entry->ready && entry->held)
+        return send_go(entry) < 0 ? progress(L, entry) : 0;
+    return entry->ready ? push_event(L, "ready") : push_fd_event(L, "listener", packet);
 }
 
 /* What is to be read next: the socket to its end, then the pipe. */
@@ -415,7 +431,8 @@ static int entry_next(lua_State *L)
     if (entry->announced && entry->early.message.kind != 0) {
         struct ctx_packet packet = entry->early;
         entry->early.message.kind = 0;
-        return take(L, entry, &packet);
+        if (take(L, entry, &packet) != 0)
+            return 1;
     }
     for (;;) {
         struct pollfd watched = {.fd = entry->ended ? entry->child_pidfd : current(entry), .events = POLLIN};
@@ -442,14 +459,10 @@ Lets a waiting helper go on: after `ready` (the command starts) and after `liste
 */
 static int entry_go(lua_State *L)
 {
-    const struct entry *entry = check_entry(L);
+    struct entry *entry = check_entry(L);
     if (entry->status < 0)
         return ctx_error(L, EBADF, "entry");
-    ssize_t sent;
-    do
-        sent = ctx_write(entry->go, "", 1);
-    while (sent < 0 && errno == EINTR);
-    return sent < 0 ? ctx_error(L, errno, "write") : ctx_ok(L);
+    return send_go(entry) < 0 ? ctx_error(L, errno, "write") : ctx_ok(L);
 }
 
 /***
@@ -582,6 +595,15 @@ static void close_channels(struct plan *plan)
     close_fd(&plan->go_fd);
 }
 
+/* Whether the host program has its children reaped as they end. A short command could then be gone before we
+ * have its pidfd, and its exit status with it: it is held back until then. */
+static bool may_lose_children(void)
+{
+    struct sigaction action;
+    return sigaction(SIGCHLD, NULL, &action) == 0 &&
+           (action.sa_handler != SIG_DFL || (action.sa_flags & SA_NOCLDWAIT) != 0);
+}
+
 /***
 Starts the helper on its way into a container.
 
@@ -615,6 +637,9 @@ static int start(lua_State *L)
     plan.root_fd = ctx_pass(L, &launch.passed, ctx_fd_field(L, 1, "root"));
     launch.image = ctx_pass(L, &launch.passed, launch.image);
     ctx_pack_plan(L, 1, &plan, &launch.passed);
+    entry->held = (plan.flags & PLAN_WAIT) == 0 && may_lose_children();
+    if (entry->held)
+        plan.flags |= PLAN_WAIT;
     for (int fd = 3; fd < 3 + plan.preserve_fds; fd++)
         ctx_pass(L, &launch.passed, fd);
     for (int i = 0; i < OWN_FDS; i++) /* room for our own, so that nothing is raised from here on */

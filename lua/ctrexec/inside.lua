@@ -9,7 +9,7 @@ local pidfd = core.pidfd
 
 local inside = {}
 
-local EINVAL = 22
+local EINTR, EINVAL = 4, 22
 local SECONDS = 5
 local LIMIT = 8 << 20 -- the helper's
 
@@ -17,23 +17,27 @@ local function collect(reader, deadline)
   local pieces, size = {}, 0
   while size <= LIMIT do
     local left = math.ceil((deadline - pidfd.clock()) * 1000)
-    if left <= 0 or not pidfd.poll({ { fd = reader, read = true } }, left) then return nil, "timeout" end
-    local piece, message = core.fd.read(reader, 65536)
-    if not piece then return nil, message end
-    if piece == "" then return table.concat(pieces) end
-    pieces[#pieces + 1], size = piece, size + #piece
+    if left <= 0 then return nil, "timeout" end
+    -- Nothing is there after a signal of the host program's, too.
+    if pidfd.poll({ { fd = reader, read = true } }, left) then
+      local piece, message = core.fd.read(reader, 65536)
+      if not piece then return nil, message end
+      if piece == "" then return table.concat(pieces) end
+      pieces[#pieces + 1], size = piece, size + #piece
+    end
   end
   return nil, "file too large"
 end
 
--- The last event tells whether the file was read to its end.
-local function outcome(entry, deadline)
+-- Why the file was not read to its end.
+local function problem_of(entry, deadline)
   while true do
     local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
-    local event, message = entry:next(left)
-    if not event then return nil, message or "timeout" end
-    if event.event == "error" then return nil, event.errno == EINVAL and "not a regular file" or event.message end
-    if event.event == "died" then return event.status == 0, "the helper was killed" end
+    local event, message, errno = entry:next(left)
+    if not event and errno ~= EINTR then return message or "timeout" end
+    event = event or {}
+    if event.event == "error" then return event.errno == EINVAL and "not a regular file" or event.message end
+    if event.event == "died" then return "the helper was killed" end
   end
 end
 
@@ -61,11 +65,9 @@ function inside.read(record, path)
   if not entry then return nil, why, "system" end
   local deadline = pidfd.clock() + SECONDS
   local text, fault = collect(reader, deadline)
-  local ok, problem = outcome(entry, deadline)
-  if not text or not ok then
-    return nil, ("%s: %s"):format(path, require "ctrexec.wording".reason(problem or fault)), "system"
-  end
-  return text
+  if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter.c
+  fault = fault or problem_of(entry, deadline)
+  return nil, ("%s: %s"):format(path, require "ctrexec.wording".reason(fault)), "system"
 end
 
 return inside

@@ -10,13 +10,17 @@ end
 local container <close> = assert(ctrexec.open(id, { root = root }))
 
 for round = 1, math.tointeger(tonumber(rounds)) do
-  local word = ("thread %d round %d"):format(thread, round)
+  local word, code = ("thread %d round %d"):format(thread, round), (thread + round) % 200
   local result = assert(container:exec { "sh", "-c", 'cat; echo "$WORD" >&2; exit $CODE', input = word,
-    env = { WORD = word, CODE = tostring(thread + round) } })
+    env = { WORD = word, CODE = tostring(code) } })
   check(result.stdout == word, "stdout: " .. result.stdout)
   check(result.stderr == word .. "\n", "stderr: " .. result.stderr)
-  check(result.code == thread + round, "exit status: " .. result.code)
+  check(assert(container:exec { "true" }).code == 0, "a short command's exit status")
+  check(result.code == code, "exit status: " .. result.code)
 end
+
+local named = assert(container:exec { "id", "-u", user = "alice" })
+check(named.stdout == "1000\n", "a user by name: " .. named.stdout)
 
 local process <close> = assert(container:spawn { "cat", stdin = "pipe", stdout = "null" })
 assert(process:kill "KILL")

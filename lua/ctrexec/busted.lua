@@ -150,15 +150,16 @@ local function scratch_base()
   return os.getenv "TMPDIR" or "/tmp"
 end
 
--- The cgroup hierarchies that this process sees: only where it sees the same can it remove all of a container.
-local function cgroup_view()
-  return capture "stat -f -c %T /sys/fs/cgroup"
+-- What this process sees of the machine: only with the same cgroup hierarchies can it remove all of a container, and
+-- only in the same pid namespace does it know who lives.
+local function view_of_machine()
+  return capture "stat -f -c %T /sys/fs/cgroup" .. "-" .. lfs.attributes("/proc/self/ns/pid", "ino")
 end
 
 --- Remove what killed test runs have left: scratch directories whose owner no longer lives, with their containers, if
--- they were made in the same view of the cgroup hierarchies. `fixture.container` does this first, once a process.
+-- they were made in the same view of the cgroup hierarchies and the same pid namespace. `fixture.container` does this first, once a process.
 function fixture.reap()
-  local base, current_view = scratch_base(), cgroup_view()
+  local base, current_view = scratch_base(), view_of_machine()
   for name in lfs.dir(base) do
     local dir = base .. "/" .. name
     local owner = name:sub(1, #PREFIX) == PREFIX and read_file(dir .. "/owner")
@@ -243,7 +244,7 @@ function fixture.container(options)
   end
   self.root, self.bundle = self.dir .. "/root", self.dir .. "/bundle"
   self.rootfs = self.bundle .. "/rootfs"
-  write_file(self.dir .. "/owner", ("%s %s %s\n"):format(process_identity "self", cgroup_view(), self.runtime))
+  write_file(self.dir .. "/owner", ("%s %s %s\n"):format(process_identity "self", view_of_machine(), self.runtime))
   local ok, message = pcall(function ()
     -- A mapped root of a user namespace must be able to reach its root file system.
     assert(run("chmod 0755 " .. quote(self.dir), "/dev/null"))

@@ -252,8 +252,8 @@ describe("inside.read", function()
   it("says what is wrong, and waits for nothing", function()
     local directory, remove = support.directory()
     support.output("mkfifo " .. support.quote(directory .. "/fifo"))
-    for name, reason in pairs { ["/none"] = "No such file or directory", ["/fifo"] = "Invalid argument",
-      [""] = "Invalid argument" } do
+    for name, reason in pairs { ["/none"] = "no such file or directory", ["/fifo"] = "not a regular file",
+      [""] = "not a regular file" } do
       local text, message, code = inside.read(record(), directory .. name)
       assert.is_nil(text)
       assert.equal(("%s%s: %s"):format(directory, name, reason), message)
@@ -265,7 +265,7 @@ describe("inside.read", function()
   it("does not read without end", function()
     local directory, remove = support.directory()
     support.output("truncate -s 9M " .. support.quote(directory .. "/large"))
-    assert.equal(directory .. "/large: File too large", select(2, inside.read(record(), directory .. "/large")))
+    assert.equal(directory .. "/large: file too large", select(2, inside.read(record(), directory .. "/large")))
     remove()
   end)
 end)

@@ -15,7 +15,7 @@ local LIMIT = 8 << 20 -- the helper's
 
 local function collect(reader, deadline)
   local pieces, size = {}, 0
-  while size <= LIMIT do
+  while size < LIMIT do -- at the limit the helper stops, and what is then last is not its NUL
     local left = math.ceil((deadline - pidfd.clock()) * 1000)
     if left <= 0 then return nil, "timeout" end
     -- Nothing is there after a signal of the host program's, too.

@@ -157,7 +157,8 @@ local function view_of_machine()
 end
 
 --- Remove what killed test runs have left: scratch directories whose owner no longer lives, with their containers, if
--- they were made in the same view of the cgroup hierarchies and the same pid namespace. `fixture.container` does this first, once a process.
+-- they were made in the same view of the cgroup hierarchies and the same pid namespace. `fixture.container` does this
+-- first, once a process.
 function fixture.reap()
   local base, current_view = scratch_base(), view_of_machine()
   for name in lfs.dir(base) do

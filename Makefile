@@ -108,13 +108,16 @@ $(BUILD)/objects: FORCE
 	@echo '$(CORE_OBJ) / $(SECCOMP_OBJ) / $(HELPER_OBJ)' >$@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
+# Renamed into place: a program that loads the module meanwhile finds the old one or the new one.
 $(CORE_SO): $(CORE_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@ $(CORE_OBJ)
+	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@.new $(CORE_OBJ)
+	@mv $@.new $@
 
 $(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@ $(SECCOMP_OBJ) -lseccomp
+	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@.new $(SECCOMP_OBJ) -lseccomp
+	@mv $@.new $@
 
 $(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)

@@ -189,7 +189,7 @@ lint-format:
 
 lint-cppcheck:
 	@cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ --enable=warning,style,performance,portability \
-	  --suppress=unusedStructMember --inline-suppr --error-exitcode=1 $(C_FILES)
+	  --suppress=unusedStructMember --suppress=constStatement:tests/valgrind/syscalls.c --inline-suppr --error-exitcode=1 $(C_FILES)
 
 # What clang-tidy counts of its own work is noise; its findings are on standard output.
 lint-tidy:

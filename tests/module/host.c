@@ -9,7 +9,6 @@
  *       number of its thread
  *
  * What is wrong goes into the file REPORT, a line each. Exit status 0: nothing was. */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

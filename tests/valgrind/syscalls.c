@@ -11,6 +11,12 @@
 #include <unistd.h>
 #include <valgrind/valgrind.h>
 
+#ifdef __clang__
+#define NO_STACK_PROTECTOR __attribute__((no_stack_protector))
+#else
+#define NO_STACK_PROTECTOR __attribute__((optimize("no-stack-protector")))
+#endif
+
 enum { ARGUMENTS = 6 };
 
 static long raw(long number, const long *a)
@@ -28,8 +34,7 @@ static long raw(long number, const long *a)
 }
 
 /* Runs outside valgrind: no thread-local storage, so no errno and no stack protector. */
-__attribute__((optimize("no-stack-protector"))) static long native(unsigned thread, long number,
-                                                                   const long *a)
+NO_STACK_PROTECTOR static long native(unsigned thread, long number, const long *a)
 {
     (void)thread;
     return raw(number, a);

@@ -107,8 +107,8 @@ end
 function support.compile(source, directory)
   local program = directory .. "/" .. source:match "([^/]+)%.c$"
   local sanitize = (os.getenv "SANITIZE" or "") ~= "" and "-fsanitize=address,undefined" or ""
-  local command = ("gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -g %s -I/usr/include/lua5.4 -o %s %s -llua5.4 -lpthread")
-    :format(sanitize, tool.quote(program), tool.quote(source))
+  local command = ("gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -g %s -I/usr/include/lua5.4 "
+    .. "-o %s %s -llua5.4 -lpthread"):format(sanitize, tool.quote(program), tool.quote(source))
   assert(os.execute(command), command)
   return program
 end

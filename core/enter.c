@@ -58,6 +58,7 @@ struct scheduler_attributes {
     int32_t nice;
     uint32_t priority;
     uint64_t runtime, deadline, period;
+    uint32_t lowest, highest; /* utilization; the flags that set them are refused without these fields */
 };
 
 /* ------------------------------------------------------------------------------------------------ messages

@@ -365,7 +365,10 @@ static int open_below(const char *mount, const char *path)
     if (relative == path) {
         errno = ENOENT;
     } else if (is_unified(mountfd) >= 0) {
-        fd = ctx_openat2(mountfd, *relative != '\0' ? relative : ".", O_PATH | O_DIRECTORY, 0, CONFINED);
+        if (*relative == '\0') {
+            return mountfd;
+        }
+        fd = ctx_openat2(mountfd, relative, O_PATH | O_DIRECTORY, 0, CONFINED);
     }
     error = errno;
     close(mountfd);

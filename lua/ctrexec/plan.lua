@@ -207,6 +207,16 @@ local function add_labels(target, process)
   end
 end
 
+-- Compiled once for all commands in an open container.
+local function compiled(profile, settings)
+  local kept = settings.seccomp_compiled
+  if kept and kept.profile == profile then return kept.program end
+  local program, message = require "ctrexec.core.seccomp".compile(profile)
+  if not program then fail("unable to start container process: unable to init seccomp: " .. message, "invalid") end
+  settings.seccomp_compiled = { profile = profile, program = program }
+  return program
+end
+
 -- crun's compiled profile is the program alone: one with flags or a listener is compiled anew, so that names are
 -- turned into bits in one place only.
 local function add_seccomp(target, settings)
@@ -214,9 +224,7 @@ local function add_seccomp(target, settings)
   if settings.seccomp_bpf and #(profile.flags or {}) == 0 and not profile.listenerPath then
     program = { program = settings.seccomp_bpf, flags = 0 }
   elseif profile then
-    local message
-    program, message = require "ctrexec.core.seccomp".compile(profile)
-    if not program then fail("unable to start container process: unable to init seccomp: " .. message, "invalid") end
+    program = compiled(profile, settings)
   end
   if not program then return end
   target.seccomp, target.seccomp_flags = program.program, program.flags

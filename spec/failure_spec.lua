@@ -83,5 +83,7 @@ describe("failure.describe of a helper that died", function()
     assert.matches("signal 9 .* %(out of memory: the container has had 3 kills for lack of memory%)$",
       died("killed", 9, 3))
     assert.not_matches("memory", died("killed", 9, 0))
+    local message = failure.describe({ event = "error", step = "clone", message = "Cannot allocate memory" }, {}, 2)
+    assert.matches("^unable to start container process: fork: cannot allocate memory .* has had 2 kills ", message)
   end)
 end)

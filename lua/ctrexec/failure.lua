@@ -123,18 +123,16 @@ end
 -- @treturn string message
 -- @treturn string code: "not_found", "not_executable", "no_cwd", "invalid", "system"
 function failure.describe(event, plan, oom_kills)
+  local message, code = "the process ended before the command could start", "system"
   if event.event == "error" then
-    local message, code = (steps[event.step] or other)(event, wording.reason(event.message), plan)
-    return START .. message, code
-  end
-  local message = "the process ended before the command could start"
-  if event.reason == "killed" then
+    message, code = (steps[event.step] or other)(event, wording.reason(event.message), plan)
+  elseif event.reason == "killed" then
     message = ("the process was killed by signal %d before the command could start"):format(event.status)
   end
   if oom_kills and oom_kills > 0 then
     message = ("%s (out of memory: the container has had %d kills for lack of memory)"):format(message, oom_kills)
   end
-  return START .. message, "system"
+  return START .. message, code
 end
 
 return failure

@@ -270,12 +270,16 @@ end
 
 -- ------------------------------------------------------------------------------------------------- cgroups
 
--- --cgroup values, one a PATH (for v2 or every v1 controller) or "ctrl[,ctrl]:PATH".
+-- --cgroup values: one PATH (for v2 or every v1 controller), or each "ctrl[,ctrl]:PATH".
 local function sub_cgroups(values)
   local sub = {}
   for _, value in ipairs(values or {}) do
-    local controllers, path = value:match "^([^:]*):(.*)$"
-    if not controllers or controllers == "" then
+    local controllers, path = value:match "^([^:]*):([^:]*)$"
+    if not controllers and value:find(":", 1, true) then
+      fail("invalid --cgroup argument: " .. value, "invalid")
+    elseif not controllers and #values > 1 then
+      fail(("invalid --cgroup argument: %s (missing <controller>: prefix)"):format(value), "invalid")
+    elseif not controllers or controllers == "" then
       sub[""] = path or value
     else
       for name in controllers:gmatch "[^,]+" do sub[name] = path end

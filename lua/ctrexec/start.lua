@@ -4,6 +4,8 @@ local core = require "ctrexec.core"
 
 local start = {}
 
+local ENOMEM = 12
+
 -- Longer than any entry takes, shorter than anybody waits: what is inside may have stopped our process.
 local ENTRY_SECONDS = 60
 
@@ -67,7 +69,9 @@ local function answer_to(state, event)
   return answer[event.event](state, event)
 end
 
-local function oom_kills(paths)
+-- Of an entry that may have failed for lack of memory: its process, or the init before it, was killed.
+local function oom_kills(event, paths)
+  if event.event ~= "died" and event.errno ~= ENOMEM then return nil end
   local base = paths and (paths.memory or paths[""])
   local folder = base and core.cgroup.open(base, "/")
   local count = folder and core.cgroup.oom_kills(folder)
@@ -103,8 +107,7 @@ local function follow(state)
     elseif event then
       close(state)
       state.failed = event
-      local kills = event.event == "died" and oom_kills(state.hooks.cgroup_paths) or nil
-      return nil, require "ctrexec.failure".describe(event, state.plan, kills)
+      return nil, require "ctrexec.failure".describe(event, state.plan, oom_kills(event, state.hooks.cgroup_paths))
     elseif event == false then
       close(state)
       return nil, ("the command did not start within %g seconds"):format(state.hooks.seconds), "timeout"

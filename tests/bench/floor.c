@@ -116,11 +116,13 @@ int main(int argc, char **argv)
     const int mask = differing(init);
     double *rounds = calloc((size_t)(count > 0 ? count : 1), sizeof *rounds);
     if (rounds == NULL || count < 1) {
+        free(rounds);
         return fail("count");
     }
     for (int i = 0; i < count; i++) {
         const double began = milliseconds();
         if (!(stay ? host_stays : enter_and_run)(init, mask, words[2])) {
+            free(rounds);
             return fail(words[2]);
         }
         rounds[i] = milliseconds() - began;

@@ -57,7 +57,9 @@ static pid_t start(char **argv, int null)
         for (int fd = 0; fd <= 2; fd++) {
             dup2(null, fd);
         }
-        execvp(argv[0], argv);
+        if (argv[0] != NULL) {
+            execvp(argv[0], argv);
+        }
         _exit(127);
     }
     return pid;

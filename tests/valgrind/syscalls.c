@@ -22,8 +22,11 @@ enum { ARGUMENTS = 6 };
 static long raw(long number, const long *a)
 {
     long result;
+    /* cppcheck-suppress constStatement */
     register long r10 __asm__("r10") = a[3];
+    /* cppcheck-suppress constStatement */
     register long r8 __asm__("r8") = a[4];
+    /* cppcheck-suppress constStatement */
     register long r9 __asm__("r9") = a[5];
 
     __asm__ volatile("syscall"

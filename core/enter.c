@@ -847,14 +847,14 @@ static _Noreturn void final(struct plan *plan, const struct rest *rest)
         copy_file(plan);
     new_session(plan);
     set_scheduler(plan);
-    if (!PROTECTED(early_close))
-        close_others(plan);
     if (!PROTECTED(early_drop))
         become_user(plan, rest->kept);
     set_limits(plan, &rest->processes);
     if (!rest->there)
         change_directory(plan, true);
     prove_directory(plan);
+    if (!PROTECTED(early_close))
+        close_others(plan);
     if (plan->flags & PLAN_WAIT) {
         const struct plan_message message = {.kind = MSG_READY};
         tell(plan, &message);

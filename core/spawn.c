@@ -425,7 +425,7 @@ static int entry_next(lua_State *L)
 {
     struct entry *entry = check_entry(L);
     const lua_Integer timeout = luaL_optinteger(L, 2, -1);
-    const int64_t end = timeout < 0 ? INT64_MAX : now_ms() + timeout;
+    int64_t end = timeout < 0 ? INT64_MAX : now_ms() + timeout;
     if (entry->status < 0)
         return ctx_error(L, EBADF, "entry");
     if (entry->announced && entry->early.message.kind != 0) {
@@ -440,9 +440,11 @@ static int entry_next(lua_State *L)
         int ready = poll(&watched, 1, left < 0 ? 0 : left < GLANCE ? (int)left : GLANCE);
         if (ready < 0)
             return ctx_error(L, errno, "poll");
-        if ((ready > 0 ? read_on(L, entry) : progress(L, entry)) != 0)
+        if (ready > 0 ? read_on(L, entry) != 0 : PROTECTED(glance) && progress(L, entry) != 0)
             return 1;
-        /* looked at after each message: one that has the pipe may send without end */
+        /* no message puts the end off: one that has the pipe may send without end */
+        if (!PROTECTED(flood) && ready > 0)
+            end = now_ms() + timeout;
         if (timeout >= 0 && now_ms() >= end) {
             lua_pushboolean(L, 0);
             return 1;

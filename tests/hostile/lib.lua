@@ -14,10 +14,13 @@ lib.CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER"
   "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
   "CAP_AUDIT_WRITE" }
 
+--- A process of the host, for the container that sees the host's /proc.
+lib.PID = tostring(pidfd.ids().pid)
+
 lib.read, lib.write, lib.quote = tool.read, tool.write, tool.quote
 
 function lib.new(self)
-  self.containers = {}
+  self.containers, self.pids = {}, {}
   return setmetatable(self, class)
 end
 
@@ -27,6 +30,7 @@ function methods.cannot(_, why)
 end
 
 function methods:close()
+  for _, pid in ipairs(self.pids) do lib.host("kill -9 %s 2>/dev/null", tostring(pid)) end
   for _, ct in ipairs(self.containers) do
     ct:run_runtime "resume"
     ct:remove()
@@ -53,6 +57,8 @@ function methods:container(options)
       local list = capabilities_of(options.caps)
       config.process.noNewPrivileges = options.no_new_privs or false
       for _, set in ipairs { "bounding", "effective", "permitted" } do config.process.capabilities[set] = list end
+      -- An attack gone wrong must not take the machine with it.
+      config.linux.resources = { pids = { limit = 64 }, memory = { limit = 256 << 20 } }
       if options.config then options.config(config, ct) end
     end,
   }
@@ -85,7 +91,7 @@ end
 
 --- Runs another attack program in the container, in the background.
 function methods.attack(_, ct, ...)
-  return assert(ct:open():spawn { "/attack", ..., stdout = "null", stderr = "null", stdin = "null" })
+  return assert(ct:open():spawn { args = { "/attack", ... }, stdout = "null", stderr = "null", stdin = "null" })
 end
 
 --- Runs the command line with a deadline: status (124: it did not come back), standard output, standard error.
@@ -117,8 +123,25 @@ function methods:device(path, kind, major, minor)
   file:close()
 end
 
-lib.exists = function (path)
+--- A container that has mounted a file system which takes every request and answers none.
+function lib.silent(t, path)
+  if not lib.exists "/dev/fuse" then t:cannot "no /dev/fuse" end
+  return t:container {
+    attack = { "silent-fs", path }, caps = { "CAP_SYS_ADMIN" },
+    config = function (config)
+      config.linux.devices = { { path = "/dev/fuse", type = "c", major = 10, minor = 229, fileMode = 438 } }
+      config.linux.resources.devices = { { allow = true, access = "rwm" } }
+    end,
+  }
+end
+
+function lib.exists(path)
   return lfs.symlinkattributes(path, "mode") ~= nil
+end
+
+--- Runs shell text in the container's mount and process namespaces, with all privileges.
+function lib.inside(ct, text)
+  assert(lib.host("nsenter -t %s -m -p /bin/busybox sh -ec %s", tostring(ct.pid), text))
 end
 
 return lib

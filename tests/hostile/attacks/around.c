@@ -141,15 +141,6 @@ int keys(int argc, char **argv)
     return 0;
 }
 
-/* rename-self: the command takes the helper's name, and stays. */
-int rename_self(int argc, char **argv)
-{
-    prctl(PR_SET_NAME, "ctrexec:[enter]");
-    say("renamed");
-    sleep(argc > 0 ? (unsigned)strtoul(argv[0], NULL, 10) : 1);
-    return 0;
-}
-
 /* show: what the command may do, one line. */
 int show(int argc, char **argv)
 {

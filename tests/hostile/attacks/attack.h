@@ -41,7 +41,9 @@ int watch(int argc, char **argv);
 int hog(int argc, char **argv);
 int forks(int argc, char **argv);
 int keys(int argc, char **argv);
-int rename_self(int argc, char **argv);
 int show(int argc, char **argv);
+int backlog(int argc, char **argv);
+int agent(int argc, char **argv);
+int file_capability(int argc, char **argv);
 
 #endif

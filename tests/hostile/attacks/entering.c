@@ -276,17 +276,18 @@ int hijack(int argc, char **argv)
 
 /* ---- killer and stopper ---- */
 
-/* killer MICROSECONDS: kills each entering process so long after its birth. */
+/* killer: kills each entering process. */
 int killer(int argc, char **argv)
 {
-    unsigned delay = argc > 0 ? (unsigned)strtoul(argv[0], NULL, 10) : 0;
+    (void)argc;
+    (void)argv;
     say("ready");
     for (;;) {
         pid_t pid = wait_for_birth();
-        if (delay > 0)
-            usleep(delay);
-        if (is_entering(pid) && kill(pid, SIGKILL) == 0)
+        const bool caught = stop_entering(pid);
+        if (caught)
             say("killed");
+        kill(pid, caught ? SIGKILL : SIGCONT);
     }
 }
 
@@ -363,17 +364,22 @@ static void use(int fd, const char *how)
         close(bomb);
     } else if (S_ISSOCK(about.st_mode))
         say("socket");
-    else if (S_ISFIFO(about.st_mode) && strcmp(how, "flood") == 0) {
+    else if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && strcmp(how, "flood") == 0) {
         static const struct packet junk = {.kind = 77};
-        for (int i = 0; i < 2000000; i++)
-            if (write(fd, &junk, sizeof junk) < 0 && errno == EPIPE)
-                break;
+        bool first = true; /* several, so that there is always something to read */
+        for (int i = 0; i < 7 && first; i++)
+            first = fork() > 0;
+        while (write(fd, &junk, sizeof junk) >= 0 || errno != EPIPE)
+            ;
+        if (!first)
+            _exit(0);
         say("pipe: flooded");
     }
 }
 
-/* thief HOW: copies every descriptor above stdio of each entering process (pidfd_getfd(2)), uses it as told,
- * and keeps it, so that its end is never seen. */
+/* thief HOW: copies every descriptor above stdio of each entering process (pidfd_getfd(2)) and keeps it, so
+ * that its end is never seen. "linger": sends a socket that takes an hour to close over what takes one;
+ * "flood": writes without end, the process being stopped. */
 int thief(int argc, char **argv)
 {
     const char *how = argc > 0 ? argv[0] : "keep";
@@ -392,10 +398,8 @@ int thief(int argc, char **argv)
                 continue;
             say("took %d", number);
             use(fd, how);
-            if (strcmp(how, "stop") == 0)
-                shutdown(fd, SHUT_RDWR);
         }
-        if (strcmp(how, "stop") != 0)
+        if (pidfd < 0 || strcmp(how, "flood") != 0)
             kill(pid, SIGCONT);
         if (pidfd >= 0)
             close(pidfd);

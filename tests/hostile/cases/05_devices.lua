@@ -1,0 +1,70 @@
+-- Device files that are something else (CVE-2025-52565, CVE-2025-31133): nothing of the container's choosing is opened
+-- as the terminal, no open blocks, no device of the host changes its owner.
+
+local lib = require "tests.hostile.lib"
+
+-- The watch is an inotify of the container on its own files.
+local function opened(t, ct, ...)
+  local handle <close> = t:attack(ct, "watch", ...)
+  assert(t:log(ct, "ready"))
+  local result, message = ct:exec { "true", terminal = true }
+  ct:exec { "true", stdout = "null" }
+  local said = t:log(ct, "opened", 0.3)
+  handle:kill "KILL"
+  handle:wait(5)
+  return said ~= nil, said and "the container's own file was opened" or message or "status " .. result.code
+end
+
+return {
+  {
+    name = "/dev/pts is a tmpfs, its ptmx a file, as are /dev/ptmx, /dev/console and /dev/null",
+    without = { "devpts" },
+    attack = function (t)
+      local ct = t:container()
+      lib.inside(ct, "mount -t tmpfs none /dev/pts; touch /dev/pts/ptmx; cd /dev; rm -f ptmx console null; "
+        .. "touch ptmx console null")
+      return opened(t, ct, "/dev/pts/ptmx", "/dev/ptmx", "/dev/console", "/dev/null")
+    end,
+  },
+  {
+    name = "/dev/pts is a link to a folder whose ptmx is a link",
+    without = { "devpts" },
+    attack = function (t)
+      local ct = t:container()
+      lib.inside(ct, "umount /dev/pts; rmdir /dev/pts; mkdir /farm; touch /bait; ln -s /bait /farm/ptmx; ln -s /farm /dev/pts")
+      return opened(t, ct, "/bait")
+    end,
+  },
+  {
+    name = "something is mounted over the ptmx of a real devpts",
+    without = { "devpts" },
+    attack = function (t)
+      local ct = t:container()
+      lib.inside(ct, "touch /bait; mount --bind /bait /dev/pts/ptmx")
+      return opened(t, ct, "/bait")
+    end,
+  },
+  {
+    name = "/dev/pts is a file system that never answers",
+    without = { "lua:entry_deadline" },
+    hangs = true,
+    attack = function (t)
+      local ct = lib.silent(t, "/dev/pts")
+      local result, message = ct:exec { "true", terminal = true }
+      return result ~= nil, message
+    end,
+  },
+  {
+    name = "a device of the host is the command's stream: it gets a new owner",
+    without = { "chown_devices" },
+    attack = function (t)
+      local ct = t:container()
+      local node = ct.dir .. "/null"
+      t:device(node, "c", 1, 3)
+      local status, _, err = t:command(ct, { "exec", "-u", "1000", ct.id, "true" }, { stdin = node })
+      assert(status == 0, err)
+      local owner = require "ctrexec.core".file.stat(node).uid
+      return owner ~= 0, "the device belongs to user " .. owner
+    end,
+  },
+}

@@ -1,0 +1,68 @@
+-- The container's passwd and group files are not files. HOME is taken from the one, names are looked up in both.
+
+local lib = require "tests.hostile.lib"
+
+local HOME = { "sh", "-c", "echo $HOME" }
+
+-- The files are replaced when the container runs: the runtime itself does not start one with such a passwd.
+local function container(t, text, options)
+  local ct = t:container(options)
+  assert(lib.host("cd %s && rm -f etc/passwd && " .. text:gsub("@DIR@", ct.dir):gsub("@PID@", lib.PID), ct.rootfs))
+  return ct
+end
+
+-- The attack works when the exec does not come back in time, or HOME is not what an empty file would give.
+local function home(text, options)
+  return function (t)
+    local ct = container(t, text, options)
+    local result, message = ct:exec { args = HOME, env = { "PATH=/bin" } }
+    if not result then return message:find "did not start within" ~= nil, message end
+    return result.stdout ~= "/\n", "HOME=" .. result.stdout:sub(1, -2)
+  end
+end
+
+local function with_host_proc(config)
+  table.insert(config.mounts, { destination = "/host/proc", type = "bind", source = "/proc", options = { "rbind", "ro" } })
+end
+
+local function by_name(t, ct)
+  local result, message = ct:exec { "true", user = "alice" }
+  return result ~= nil, message
+end
+
+return {
+  { name = "/etc/passwd is a fifo", without = { "regular_only" }, attack = home "mkfifo etc/passwd" },
+  { name = "/etc/passwd is a device without end", without = { "regular_only", "file_limit" },
+    attack = home "mknod etc/passwd c 1 5" },
+  { name = "/etc/passwd is a sparse file of a terabyte", without = { "file_limit" },
+    attack = home "truncate -s 1T etc/passwd" },
+  {
+    name = "/etc/passwd is a link by way of /proc/PID/root to a file of the host",
+    without = { "regular_only" },
+    attack = home("echo 'x:x:0:0::/secret of the host:' >@DIR@/mark && ln -s /host/proc/@PID@/root@DIR@/mark etc/passwd",
+      { config = with_host_proc }),
+  },
+  {
+    name = "/etc/passwd is a fifo, and a user is given by name",
+    without = { "regular_only", "lua:read_deadline" },
+    hangs = true,
+    attack = function (t) return by_name(t, container(t, "mkfifo etc/passwd")) end,
+  },
+  {
+    name = "/etc is a file system that never answers, and a user is given by name",
+    without = { "lua:read_deadline" },
+    hangs = true,
+    attack = function (t) return by_name(t, lib.silent(t, "/etc")) end,
+  },
+  {
+    name = "/etc/group is a fifo, and groups are given by name",
+    without = { "regular_only", "lua:read_deadline" },
+    hangs = true,
+    attack = function (t)
+      local ct = t:container()
+      assert(lib.host("cd %s && rm -f etc/group && mkfifo etc/group", ct.rootfs))
+      local result, message = ct:exec { "true", user = "1000:adm" }
+      return result ~= nil, message
+    end,
+  },
+}

@@ -1,0 +1,47 @@
+-- Out of the container's cgroup.
+
+local lib = require "tests.hostile.lib"
+
+local function cgroups_of(handle)
+  return lib.read(("/proc/%d/cgroup"):format(handle.pid))
+end
+
+-- Runs a command for a moment: the hierarchies in which it is not below the container's own cgroup.
+local function outside(ct, spec)
+  local handle <close>, message = ct:spawn { "sleep", "10", stdin = "null", stdout = "null", stderr = "null",
+    cgroup = spec.cgroup }
+  if not handle then return nil, message end
+  local list = {}
+  for name, path in cgroups_of(handle):gmatch "%d+:([^:]*):([^\n]*)" do
+    if not path:find(ct.cgroup, 1, true) then list[#list + 1] = name == "" and "v2" or name end
+  end
+  handle:kill "KILL"
+  handle:wait(5)
+  return list
+end
+
+return {
+  {
+    name = "--cgroup with .. in it",
+    without = { "lua:sub_path" },
+    attack = function (t)
+      local ct = t:container()
+      local list, message = outside(ct, { cgroup = { ".." } })
+      return list and #list > 0, list and "outside in " .. table.concat(list, ", ") or message
+    end,
+  },
+  {
+    name = "init has moved itself to other cgroups",
+    without = { "lua:recorded_cgroup" },
+    attack = function (t)
+      local ct = t:container()
+      for _, name in ipairs { "pids", "memory", "unified", "." } do
+        local path = "/sys/fs/cgroup/" .. name .. "/cgroup.procs"
+        if lib.exists(path) then lib.host("echo %s >%s", tostring(ct.pid), path) end
+      end
+      local list, message = outside(ct, {})
+      assert(list, message)
+      return #list > 0, #list > 0 and "outside in " .. table.concat(list, ", ") or "inside in all"
+    end,
+  },
+}

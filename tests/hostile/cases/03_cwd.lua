@@ -6,7 +6,8 @@ local MARK = "a file of the host\n"
 
 -- The host's /proc in the container, as monitoring agents have it.
 local function with_host_proc(config)
-  table.insert(config.mounts, { destination = "/host/proc", type = "bind", source = "/proc", options = { "rbind", "ro" } })
+  table.insert(config.mounts,
+    { destination = "/host/proc", type = "bind", source = "/proc", options = { "rbind", "ro" } })
 end
 
 -- Reads a file of the host by a path from the working directory; nil when the command did not run or found nothing.

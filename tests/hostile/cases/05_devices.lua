@@ -31,7 +31,8 @@ return {
     without = { "devpts" },
     attack = function (t)
       local ct = t:container()
-      lib.inside(ct, "umount /dev/pts; rmdir /dev/pts; mkdir /farm; touch /bait; ln -s /bait /farm/ptmx; ln -s /farm /dev/pts")
+      lib.inside(ct, "umount /dev/pts; rmdir /dev/pts; mkdir /farm; touch /bait; ln -s /bait /farm/ptmx; "
+        .. "ln -s /farm /dev/pts")
       return opened(t, ct, "/bait")
     end,
   },

@@ -22,10 +22,11 @@ local function home(text, options)
 end
 
 local function with_host_proc(config)
-  table.insert(config.mounts, { destination = "/host/proc", type = "bind", source = "/proc", options = { "rbind", "ro" } })
+  table.insert(config.mounts,
+    { destination = "/host/proc", type = "bind", source = "/proc", options = { "rbind", "ro" } })
 end
 
-local function by_name(t, ct)
+local function by_name(_, ct)
   local result, message = ct:exec { "true", user = "alice" }
   return result ~= nil, message
 end
@@ -39,7 +40,8 @@ return {
   {
     name = "/etc/passwd is a link by way of /proc/PID/root to a file of the host",
     without = { "regular_only" },
-    attack = home("echo 'x:x:0:0::/secret of the host:' >@DIR@/mark && ln -s /host/proc/@PID@/root@DIR@/mark etc/passwd",
+    attack = home("echo 'x:x:0:0::/secret of the host:' >@DIR@/mark && "
+      .. "ln -s /host/proc/@PID@/root@DIR@/mark etc/passwd",
       { config = with_host_proc }),
   },
   {

@@ -586,6 +586,9 @@ static int cgroup_kill(lua_State *L)
 
 /***
 How many processes in a cgroup the kernel has killed for want of memory.
+
+In version 2 a killed process that shared its memory with one outside, as ours does while it enters, is not
+counted. So there it is at least how often the cgroup ran out of memory.
 @function oom_kills
 @tparam int|fd dirfd a cgroup of version 2 (counts those below it too) or of the version 1 memory hierarchy
 @treturn[1] int
@@ -601,6 +604,7 @@ static int cgroup_oom_kills(lua_State *L)
     char data[KEYED_FILE_MAX];
     struct ctx_text text;
     uint64_t value;
+    uint64_t shortages;
     int error;
 
     if (unified < 0) {
@@ -609,6 +613,9 @@ static int cgroup_oom_kills(lua_State *L)
     error = read_small_file(dirfd, unified ? "memory.events" : "memory.oom_control", data, &text);
     if (error == 0 && !ctx_keyed_value(text, "oom_kill", &value)) {
         error = ENODATA;
+    }
+    if (error == 0 && ctx_keyed_value(text, "oom", &shortages) && shortages > value) {
+        value = shortages;
     }
     if (error != 0) {
         return ctx_error(L, error, "cgroup memory events");

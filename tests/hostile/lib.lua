@@ -94,13 +94,32 @@ function methods.attack(_, ct, ...)
   return assert(ct:open():spawn { args = { "/attack", ... }, stdout = "null", stderr = "null", stdin = "null" })
 end
 
+--- The command line under test, as shell words; it is run in the top folder of the repository.
+function methods:program(ct)
+  return ("lua5.4 tests/hostile/command.lua %s %s --root %s"):format(self.build, tool.quote(self.without),
+    tool.quote(ct.root))
+end
+
+--- Starts a mode of the attack program outside the container and waits until it is ready.
+function methods:background(...)
+  local out = os.tmpname()
+  local pipe = assert(io.popen(("build-hostile/attack %s >%s 2>&1 </dev/null & echo $!"):format(
+    tool.quote_all { ... }, out)))
+  self.pids[#self.pids + 1] = pipe:read "n"
+  pipe:close()
+  local deadline = pidfd.clock() + 5
+  repeat
+    pidfd.poll({}, 5)
+  until (tool.read(out) or ""):find "ready" or pidfd.clock() > deadline
+  os.remove(out)
+end
+
 --- Runs the command line with a deadline: status (124: it did not come back), standard output, standard error.
 function methods:command(ct, words, options)
   options = options or {}
   local out, err = ct.dir .. "/out", ct.dir .. "/err"
-  local without = tool.quote(self.without)
-  local command = ("timeout -k 1 %d lua5.4 tests/hostile/command.lua %s %s --root %s %s >%s 2>%s")
-    :format(options.seconds or 8, self.build, without, tool.quote(ct.root), tool.quote_all(words), out, err)
+  local command = ("timeout -k 1 %d %s %s >%s 2>%s"):format(options.seconds or 8, self:program(ct),
+    tool.quote_all(words), out, err)
   local _, how, status = os.execute(command .. " <" .. (options.stdin or "/dev/null"))
   if how == "signal" then status = 128 + status end
   return status, tool.read(out), tool.read(err)

@@ -8,7 +8,13 @@ local ALWAYS = { { "ctrexec.start", "local ENTRY_SECONDS = 60", "local ENTRY_SEC
 local WITHOUT = {
   ["lua:entry_deadline"] = { { "ctrexec.start", "local ENTRY_SECONDS = 3", "local ENTRY_SECONDS = 100000" } },
   ["lua:read_deadline"] = { { "ctrexec.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
-  ["lua:shield"] = { { "ctrexec.command.exec", "if core.terminal.is_terminal(number) then", "if false then" } },
+  ["lua:shield"] = {
+    { "ctrexec.command.exec", "local function shield_terminals(spec)",
+      "local function shield_terminals(spec) if spec then return end" },
+  },
+  ["lua:own_terminal"] = {
+    { "ctrexec.command.exec", "if process.terminal then", "process.terminal = false\n    if false then" },
+  },
   ["lua:trust"] = {
     { "ctrexec.container.trust", "local function demand(status, path, sticky, also)",
       "local function demand() do return end local status, path, sticky, also" },
@@ -21,6 +27,7 @@ local WITHOUT = {
     { "ctrexec.plan", "options.cgroup_paths or record.cgroup_paths",
       'require "ctrexec.container.cgroups".of(record.pid)' },
   },
+  ["lua:oom_kills"] = { { "ctrexec.start", "core.cgroup.oom_kills(folder)", "0" } },
   ["lua:socket_deadline"] = {
     { "ctrexec.init", "core.fdpass.connect(path, SOCKET_TIMEOUT)", "core.fdpass.connect(path)" },
     { "ctrexec.listener", "fdpass.connect(path, TIMEOUT)", "fdpass.connect(path)" },

@@ -141,6 +141,28 @@ int keys(int argc, char **argv)
     return 0;
 }
 
+/* hold-terminals: keeps every terminal of the container open, also one that was hung up. */
+int hold_terminals(int argc, char **argv)
+{
+    enum { TERMINALS = 4, HELD = 8 };
+    int held[TERMINALS][HELD];
+    char path[32];
+    (void)argc;
+    (void)argv;
+    memset(held, -1, sizeof held);
+    say("ready");
+    for (unsigned round = 0;; round++)
+        for (int i = 0; i < TERMINALS; i++) {
+            int *place = &held[i][round % HELD];
+            snprintf(path, sizeof path, "/dev/pts/%d", i);
+            int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+            if (*place >= 0 && fd >= 0)
+                close(*place);
+            if (fd >= 0)
+                *place = fd;
+        }
+}
+
 /* show: what the command may do, one line. */
 int show(int argc, char **argv)
 {

@@ -41,6 +41,7 @@ int watch(int argc, char **argv);
 int hog(int argc, char **argv);
 int forks(int argc, char **argv);
 int keys(int argc, char **argv);
+int hold_terminals(int argc, char **argv);
 int show(int argc, char **argv);
 int backlog(int argc, char **argv);
 int agent(int argc, char **argv);

@@ -141,15 +141,25 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
     } modes[] = {
-        {"spy", spy},       {"hijack", hijack},
-        {"killer", killer}, {"stopper", stopper},
-        {"thief", thief},   {"overwrite", overwrite},
-        {"spoil", spoil},   {"swap", swap},
-        {"flap", flap},     {"silent-fs", silent_fs},
-        {"watch", watch},   {"hog", hog},
-        {"forks", forks},   {"keys", keys},
-        {"show", show},     {"backlog", backlog},
-        {"agent", agent},   {"file-capability", file_capability},
+        {"spy", spy},
+        {"hijack", hijack},
+        {"killer", killer},
+        {"stopper", stopper},
+        {"thief", thief},
+        {"overwrite", overwrite},
+        {"spoil", spoil},
+        {"swap", swap},
+        {"flap", flap},
+        {"silent-fs", silent_fs},
+        {"watch", watch},
+        {"hog", hog},
+        {"forks", forks},
+        {"keys", keys},
+        {"hold-terminals", hold_terminals},
+        {"show", show},
+        {"backlog", backlog},
+        {"agent", agent},
+        {"file-capability", file_capability},
     };
     if (argc > 0 && strcmp(argv[0], "ctrexec:[enter]") == 0)
         run_as_image();

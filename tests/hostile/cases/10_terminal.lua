@@ -1,0 +1,80 @@
+-- The caller's terminal: keys typed into it from inside, and a pseudo-terminal that is kept open.
+
+local lib = require "tests.hostile.lib"
+
+-- Runs shell text at a terminal of its own: script(1). What the terminal showed.
+local function at_terminal(ct, text)
+  local session, out = ct.dir .. "/session", ct.dir .. "/typescript"
+  lib.write(session, text)
+  -- Nobody types: the end of an input would be a key, too.
+  lib.host("sleep 4 | timeout -k 1 100 script -qfec %s /dev/null >%s 2>&1", "bash " .. session, out)
+  return lib.read(out):gsub("[%s%c]+", " ")
+end
+
+-- The attack types; then a program of the caller reads what was typed.
+local function typed(t, ct, options)
+  local text = "%s exec %s %s /attack keys 'owned\n'\nread -r -t 1 line\necho \"the shell read: $line.\"\n"
+  local shown = at_terminal(ct, text:format(t:program(ct), options or "", ct.id))
+  assert(t:log(ct, "done"), shown)
+  local read = shown:match "the shell read: ([^.]*)%."
+  return read == "owned", ("the caller's shell read %q"):format(read or shown)
+end
+
+local function kept_open(options, attack)
+  return function (t)
+    local ct = t:container { attack = attack }
+    local text = "(trap '' HUP; exec sleep 1000) & echo started"
+    local words = { "exec" }
+    table.move(options, 1, #options, 2, words)
+    table.move({ ct.id, "sh", "-c", text }, 1, 4, #words + 1, words)
+    local command = t:program(ct) .. " " .. require "tests.lib.tool".quote_all(words)
+    local said = at_terminal(ct, command .. "; echo status $?\n")
+    return not said:find "started status 0", said
+  end
+end
+
+return {
+  {
+    name = "types into the caller's terminal (TIOCSTI), with CAP_SYS_ADMIN",
+    without = { "lua:shield" },
+    attack = function (t)
+      local ct = t:container { caps = { "CAP_SYS_ADMIN" } }
+      return typed(t, ct)
+    end,
+  },
+  {
+    name = "the same without a capability, were the session still the caller's",
+    without = { "lua:shield", "new_session" },
+    attack = function (t)
+      if lib.read "/proc/sys/dev/tty/legacy_tiocsti" == "0\n" then t:cannot "the kernel forbids TIOCSTI" end
+      return typed(t, t:container())
+    end,
+  },
+  {
+    name = "the same with --tty: what it types stays in its own terminal",
+    without = { "lua:own_terminal", "lua:shield" },
+    attack = function (t)
+      local ct = t:container { caps = { "CAP_SYS_ADMIN" } }
+      return typed(t, ct, "--tty")
+    end,
+  },
+  {
+    name = "pastes on a virtual console (TIOCLINUX)",
+    without = { "lua:shield" },
+    attack = function (t)
+      t:cannot "this machine has no virtual console; the terminal is kept from the command as for TIOCSTI"
+    end,
+  },
+  {
+    name = "a background process keeps the pseudo-terminal open after the command's end",
+    without = { "drain" },
+    hangs = true,
+    attack = kept_open({ "--tty" }, { "hold-terminals" }),
+  },
+  {
+    name = "a background process keeps the streams of a caller at a terminal open",
+    without = { "drain" },
+    hangs = true,
+    attack = kept_open {},
+  },
+}

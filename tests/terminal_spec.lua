@@ -4,6 +4,7 @@ local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
 local processes = require "processes"
 local session = require "tests.lib.session"
+local tool = require "tests.lib.tool"
 
 local skip = session.missing()
 local ct
@@ -43,6 +44,17 @@ end
 
 local function await_inside(names)
   session.eventually(function () return session.names_inside(ct) == names end, names)
+end
+
+-- Until a process of that name has the terminal: fields 5 and 8 of proc_pid_stat(5). Keys go to the shell before that.
+local function await_foreground(name)
+  session.eventually(function ()
+    for _, process in ipairs(session.inside(ct)) do
+      local stat = process.comm == name and tool.read(("/proc/%d/stat"):format(process.pid)) or ""
+      local group, foreground = stat:match "^.*%) %a %d+ (%d+) %d+ %d+ (%d+)"
+      if group and group == foreground then return true end
+    end
+  end, name .. " in the foreground")
 end
 
 local function shell(text)
@@ -109,6 +121,14 @@ describe("exec --tty", function ()
     assert.same({ "exited", 4 }, { tty:wait() })
   end)
 
+  check("has that size before the command runs", function ()
+    for _ = 1, 20 do
+      local tty <close> = start("ctrexec", { "-t", "--", "stty", "size" })
+      assert.same({ "exited", 0 }, { tty:wait() })
+      assert.equal("33 77\r\n", tty.output)
+    end
+  end)
+
   check("puts the caller's terminal into runc's raw mode", function ()
     compare(shell "echo ready; cat >/dev/null", function (tty)
       local before = tty:settings()
@@ -160,13 +180,13 @@ describe("exec --tty", function ()
     local before = tty:settings()
     tty:expect "prompt> "
     tty:send("sleep 1000; echo status $?\r")
-    await_inside "sh sleep"
+    await_foreground "sleep"
     tty:send "\3"
     tty:expect "prompt> "
     tty:send "echo $?\r"
     tty:expect "130\r\n"
     tty:send "sleep 1000\r"
-    await_inside "sh sleep"
+    await_foreground "sleep"
     tty:send "\26"
     tty:expect "%[1%]%+  Stopped +sleep 1000\r\n"
     tty:send "bg\r"
@@ -175,6 +195,7 @@ describe("exec --tty", function ()
     tty:expect "%[1%]%+  Running +sleep 1000\r\n"
     tty:send "fg\r"
     tty:expect "sleep 1000\r\n"
+    await_foreground "sleep"
     tty:send "\3"
     tty:expect "prompt> "
     tty:send "exit 9\r"
@@ -198,6 +219,19 @@ describe("exec --tty", function ()
     for number = 1, 100000 do lines[number] = number .. "\r\n" end
     assert.equal(3, run.status)
     assert.is_true(run.output == table.concat(lines), "the output is not what seq writes")
+  end)
+
+  check("loses nothing either when the caller's terminal is read only after the end", function ()
+    for _, program in ipairs { "runc", "ctrexec" } do
+      -- More than the caller's terminal holds, less than that and what is behind it.
+      local tty <close> = start(program, shell "head -c 20000 /dev/zero | tr '\\0' x; touch /tmp/ended; exit 3")
+      session.eventually(function () return tool.read(ct.rootfs .. "/tmp/ended") end)
+      session.await_empty(ct)
+      os.remove(ct.rootfs .. "/tmp/ended")
+      assert.is_true(tty:is_running())
+      assert.same({ "exited", 3 }, { tty:wait() })
+      assert.equal(("x"):rep(20000), tty.output)
+    end
   end)
 
   check("does not wait for a process that keeps the terminal open", function ()
@@ -311,20 +345,21 @@ describe("the caller's terminal", function ()
   end)
 
   check("gets its modes and its size again after ctrexec was stopped", function ()
-    local tty <close> = start("ctrexec", shell "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done")
+    local tty <close> = start("ctrexec", shell "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done")
     local before = tty:settings()
     tty:expect "ready"
     local raw = tty:settings()
     tty:kill "STOP"
     session.eventually(function () return core.pidfd.stat(tty.pid).state == "T" end)
     -- What a shell does when its job stops.
-    local slave = tty.pty.slave:fd()
-    processes.wait(processes.start({ "stty", "sane" }, { stdin = slave }))
+    processes.wait(processes.start({ "stty", "sane" }, { stdin = tty.pty.slave:fd() }))
     assert.not_same(raw, tty:settings())
     assert(core.terminal.set_size(tty.master, 21, 42))
     tty:kill "CONT"
     tty:expect "21 42\r\n"
-    tty:wait()
+    assert.same(raw, tty:settings())
+    tty:kill "TERM"
+    assert.same({ "exited", 143 }, { tty:wait() })
     assert.same(before, tty:settings())
   end)
 

@@ -100,7 +100,8 @@ describe("exec --tty", function ()
   end)
 
   check("gives the command a terminal of the container's own", function ()
-    local run = compare(shell "tty; cat /dev/tty; ls -l /proc/self/fd 2>/dev/null | grep -o '[02] -> .*'", function (tty)
+    local text = "tty; cat /dev/tty; ls -l /proc/self/fd 2>/dev/null | grep -o '[02] -> .*'"
+    local run = compare(shell(text), function (tty)
       tty:expect "pts"
       tty:send "\4"
     end)

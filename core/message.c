@@ -41,7 +41,7 @@ static void receive_from_socket(int fd, struct ctx_packet *packet)
         packet->fd = ctx_take_descriptor(&header);
 }
 
-/* Only called when poll(2) says that there is something: a pipe has no MSG_DONTWAIT, and no other reader. */
+/* Does not wait: a pipe is O_NONBLOCK. */
 void ctx_receive(int fd, bool is_socket, struct ctx_packet *packet)
 {
     packet->fd = -1;

@@ -83,6 +83,9 @@ static const char *const step_names[STEP_COUNT] = {
 /* How often the command's process itself is looked at, in milliseconds. */
 #define GLANCE 20
 
+/* More than a process that has ended can have left in the pipe. */
+#define LAST_PACKETS 32
+
 /* Descriptors of ours that the helper gets besides the plan's. */
 #define OWN_FDS 4
 
@@ -287,36 +290,6 @@ static int push_started(lua_State *L, struct entry *entry)
     return push_event(L, "started");
 }
 
-/* What the state of the command's process says. Pushes an event and returns 1, or 0 when it is on its way.
- * The pipe's end alone does not count, nor is it waited for: a container that may trace can copy the pipe,
- * and stop the process. But when the host program has had the process reaped, so that nothing is known of it,
- * an end without an error after the last `go` is taken for an execve. */
-static int look_at_child(lua_State *L, struct entry *entry)
-{
-    if (entry->child_pidfd < 0)
-        return entry->ended ? push_death(L, entry) : 0;
-    const bool over = has_ended(entry->child_pidfd, 0); /* before its stage is looked at */
-    const enum stage stage = stage_of(entry->child);
-    if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && (!over || entry->released)))
-        return push_started(L, entry);
-    return over ? push_death(L, entry) : 0;
-}
-
-static int push_child(lua_State *L, struct entry *entry)
-{
-    entry->announced = true;
-    push_event(L, "child");
-    set_integer(L, "pid", entry->child);
-    return 1;
-}
-
-/* As look_at_child, but its process is announced first. */
-static int progress(lua_State *L, struct entry *entry)
-{
-    adopt_child(entry);
-    return entry->child_pidfd >= 0 && !entry->announced ? push_child(L, entry) : look_at_child(L, entry);
-}
-
 static int push_error_event(lua_State *L, struct entry *entry, const struct plan_message *message)
 {
     char reason[128];
@@ -332,6 +305,52 @@ static int push_error_event(lua_State *L, struct entry *entry, const struct plan
     lua_setfield(L, -2, "detail");
     abort_entry(entry);
     return 1;
+}
+
+/* The process has ended. What it wrote last may still be in the pipe: the socket is read first, and the
+ * helpers outside, which hold that open, may be slower than it was. Whoever else has the pipe may write
+ * without end. */
+static int push_end(lua_State *L, struct entry *entry)
+{
+    struct ctx_packet packet;
+    for (int count = 0; count < LAST_PACKETS; count++) {
+        ctx_receive(entry->status, false, &packet);
+        if (packet.size <= 0)
+            break;
+        if (ctx_packet_valid(&packet) && packet.message.kind == MSG_ERROR)
+            return push_error_event(L, entry, &packet.message);
+    }
+    return push_death(L, entry);
+}
+
+/* What the state of the command's process says. Pushes an event and returns 1, or 0 when it is on its way.
+ * The pipe's end alone does not count, nor is it waited for: a container that may trace can copy the pipe,
+ * and stop the process. But when the host program has had the process reaped, so that nothing is known of it,
+ * an end without an error after the last `go` is taken for an execve. */
+static int look_at_child(lua_State *L, struct entry *entry)
+{
+    if (entry->child_pidfd < 0)
+        return entry->ended ? push_death(L, entry) : 0;
+    const bool over = has_ended(entry->child_pidfd, 0); /* before its stage is looked at */
+    const enum stage stage = stage_of(entry->child);
+    if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && (!over || entry->released)))
+        return push_started(L, entry);
+    return over ? push_end(L, entry) : 0;
+}
+
+static int push_child(lua_State *L, struct entry *entry)
+{
+    entry->announced = true;
+    push_event(L, "child");
+    set_integer(L, "pid", entry->child);
+    return 1;
+}
+
+/* As look_at_child, but its process is announced first. */
+static int progress(lua_State *L, struct entry *entry)
+{
+    adopt_child(entry);
+    return entry->child_pidfd >= 0 && !entry->announced ? push_child(L, entry) : look_at_child(L, entry);
 }
 
 static int push_fd_event(lua_State *L, const char *name, struct ctx_packet *packet)

@@ -723,7 +723,8 @@ static bool is_program(const struct stat *about)
     return S_ISREG(about->st_mode) && (about->st_mode & 0111) != 0;
 }
 
-/* What ENOENT and EACCES are about depends on the file: the value holds PROGRAM_* bits. */
+/* What ENOENT and EACCES are about depends on the file: the value holds PROGRAM_* bits. One that is gone
+ * again by now is nothing that the user may not execute. */
 static _Noreturn void exec_failed(const struct plan *plan, int error, const char *path)
 {
     struct stat about;
@@ -731,7 +732,7 @@ static _Noreturn void exec_failed(const struct plan *plan, int error, const char
     if (stat(path, &about) == 0) {
         value = PROGRAM_THERE;
         if (is_program(&about))
-            value |= PROGRAM_MODE | (access(path, X_OK) == 0 ? PROGRAM_ALLOWED : 0);
+            value |= PROGRAM_MODE | (access(path, X_OK) == 0 || errno != EACCES ? PROGRAM_ALLOWED : 0);
         if (S_ISDIR(about.st_mode))
             error = EISDIR;
     }

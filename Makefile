@@ -254,7 +254,7 @@ $(1): deps
 	@$$(MAKE) --no-print-directory build test-helpers
 	@$(2)
 endef
-$(foreach job,bench:tests/bench/run soak:tests/soak/run fuzz:tests/fuzz/run test-hostile:tests/hostile/run \
+$(foreach job,bench:tests/bench/run soak:tests/soak/run load:tests/load/run fuzz:tests/fuzz/run test-hostile:tests/hostile/run \
   test-vm:tests/vm/run,\
   $(if $(wildcard $(lastword $(subst :, ,$(job)))),\
     $(eval $(call job_rule,$(firstword $(subst :, ,$(job))),$(lastword $(subst :, ,$(job)))))))

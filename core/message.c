@@ -41,7 +41,7 @@ static void receive_from_socket(int fd, struct ctx_packet *packet)
         packet->fd = ctx_take_descriptor(&header);
 }
 
-/* Does not wait: a pipe is O_NONBLOCK. */
+/* Does not wait: the reading end of the pipe is O_NONBLOCK, a pipe having no MSG_DONTWAIT. */
 void ctx_receive(int fd, bool is_socket, struct ctx_packet *packet)
 {
     packet->fd = -1;

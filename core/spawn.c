@@ -83,8 +83,8 @@ static const char *const step_names[STEP_COUNT] = {
 /* How often the command's process itself is looked at, in milliseconds. */
 #define GLANCE 20
 
-/* More than a process that has ended can have left in the pipe. */
-#define LAST_PACKETS 32
+/* How many messages are read for an error of a helper that has ended; it sends no more than three. */
+#define LAST_WORDS 16
 
 /* Descriptors of ours that the helper gets besides the plan's. */
 #define OWN_FDS 4
@@ -267,10 +267,46 @@ static enum stage stage_of(pid_t pid)
     return (about.flags & CTX_PF_FORKNOEXEC) != 0 ? STAGE_HELPER : STAGE_COMMAND;
 }
 
-/* A helper died without a word: killed, or the memory limit of the container was reached. */
+static int push_error_event(lua_State *L, struct entry *entry, const struct plan_message *message)
+{
+    char reason[128];
+    push_event(L, "error");
+    lua_pushstring(L, step_names[message->step]);
+    lua_setfield(L, -2, "step");
+    set_integer(L, "errno", message->error);
+    set_integer(L, "value", message->value);
+    set_integer(L, "pid", entry->first);
+    lua_pushstring(L, strerror_r(message->error, reason, sizeof(reason)));
+    lua_setfield(L, -2, "message");
+    lua_pushstring(L, message->detail);
+    lua_setfield(L, -2, "detail");
+    abort_entry(entry);
+    return 1;
+}
+
+/* Whether an error waits there to be read. What is read for it is bounded: who has the pipe may write without
+ * end. */
+static bool last_words(int fd, bool is_socket, struct ctx_packet *packet)
+{
+    for (int i = 0; fd >= 0 && i < LAST_WORDS; i++) {
+        ctx_receive(fd, is_socket, packet);
+        if (packet->size <= 0)
+            return false;
+        close_fd(&packet->fd);
+        if (ctx_packet_valid(packet) && packet->message.kind == MSG_ERROR)
+            return true;
+    }
+    return false;
+}
+
+/* A helper died: with a word, which may have come after the last look at the ways to us, or without one,
+ * because it was killed or the memory limit of the container was reached. */
 static int push_death(lua_State *L, struct entry *entry)
 {
     siginfo_t info = {0};
+    struct ctx_packet packet;
+    if (last_words(entry->control, true, &packet) || last_words(entry->status, false, &packet))
+        return push_error_event(L, entry, &packet.message);
     const int pidfd = entry->child_pidfd >= 0 ? entry->child_pidfd : entry->first_pidfd;
     push_event(L, "died");
     if (has_ended(pidfd, KILL_WAIT) &&
@@ -290,39 +326,6 @@ static int push_started(lua_State *L, struct entry *entry)
     return push_event(L, "started");
 }
 
-static int push_error_event(lua_State *L, struct entry *entry, const struct plan_message *message)
-{
-    char reason[128];
-    push_event(L, "error");
-    lua_pushstring(L, step_names[message->step]);
-    lua_setfield(L, -2, "step");
-    set_integer(L, "errno", message->error);
-    set_integer(L, "value", message->value);
-    set_integer(L, "pid", entry->first);
-    lua_pushstring(L, strerror_r(message->error, reason, sizeof(reason)));
-    lua_setfield(L, -2, "message");
-    lua_pushstring(L, message->detail);
-    lua_setfield(L, -2, "detail");
-    abort_entry(entry);
-    return 1;
-}
-
-/* The process has ended. What it wrote last may still be in the pipe: the socket is read first, and the
- * helpers outside, which hold that open, may be slower than it was. Whoever else has the pipe may write
- * without end. */
-static int push_end(lua_State *L, struct entry *entry)
-{
-    struct ctx_packet packet;
-    for (int count = 0; count < LAST_PACKETS; count++) {
-        ctx_receive(entry->status, false, &packet);
-        if (packet.size <= 0)
-            break;
-        if (ctx_packet_valid(&packet) && packet.message.kind == MSG_ERROR)
-            return push_error_event(L, entry, &packet.message);
-    }
-    return push_death(L, entry);
-}
-
 /* What the state of the command's process says. Pushes an event and returns 1, or 0 when it is on its way.
  * The pipe's end alone does not count, nor is it waited for: a container that may trace can copy the pipe,
  * and stop the process. But when the host program has had the process reaped, so that nothing is known of it,
@@ -335,7 +338,7 @@ static int look_at_child(lua_State *L, struct entry *entry)
     const enum stage stage = stage_of(entry->child);
     if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && (!over || entry->released)))
         return push_started(L, entry);
-    return over ? push_end(L, entry) : 0;
+    return over ? push_death(L, entry) : 0;
 }
 
 static int push_child(lua_State *L, struct entry *entry)

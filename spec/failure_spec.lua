@@ -73,9 +73,9 @@ describe("failure.describe of a helper that died", function()
     return (failure.describe({ event = "died", reason = reason, status = status }, plan, oom_kills))
   end
 
-  it("tells of the signal", function()
+  it("tells of the signal or the status", function()
     assert.equal(START .. "the process was killed by signal 9 before the command could start", died("killed", 9))
-    assert.equal(START .. "the process ended before the command could start", died("exited", 255))
+    assert.equal(START .. "the process ended with status 255 before the command could start", died("exited", 255))
     assert.equal(START .. "the process ended before the command could start", died())
   end)
 

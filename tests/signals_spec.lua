@@ -1,4 +1,5 @@
--- Signals to a foreground exec, and what is left when ctrexec or the container is killed at any moment.
+-- Signals to a foreground exec, what is left when ctrexec or the container is killed at any moment, and what is said by
+-- a caller that is slow to look.
 
 local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
@@ -193,5 +194,26 @@ describe("the container, killed", function ()
       await_no_helper()
       restart()
     end
+  end)
+end)
+
+describe("a caller that is slow to look", function ()
+  -- Its poll(2) says that there is nothing and is held up; meanwhile the helper reports its error and ends.
+  local function slow_exec(words)
+    local argv = { "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=poll,execve",
+      "-e", "inject=poll:delay_exit=200000", "-e", "inject=execve:delay_enter=100000" }
+    local path = ct.dir .. "/output"
+    local null <close> = assert(core.file.open("/dev/null", { read = true }))
+    local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
+    table.move(session.exec("ctrexec", ct, words), 1, 7 + #words, #argv + 1, argv)
+    local run <close> = session.start(argv, { stdin = null, stdout = output, stderr = output })
+    return { run:wait() }, tool.read(path)
+  end
+
+  check("still hears why the command could not start", function ()
+    if not tool.has "strace" then return pending "needs strace" end
+    local ended, text = slow_exec { "--", "/no-such-program" }
+    assert.same({ "exited", 255 }, ended)
+    assert.matches('exec: \\"/no-such-program\\": stat /no-such-program: no such file or directory"\n', text, 1, true)
   end)
 end)

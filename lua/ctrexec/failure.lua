@@ -126,8 +126,9 @@ function failure.describe(event, plan, oom_kills)
   local message, code = "the process ended before the command could start", "system"
   if event.event == "error" then
     message, code = (steps[event.step] or other)(event, wording.reason(event.message), plan)
-  elseif event.reason == "killed" then
-    message = ("the process was killed by signal %d before the command could start"):format(event.status)
+  elseif event.reason then
+    message = ("the process %s %d before the command could start")
+      :format(event.reason == "killed" and "was killed by signal" or "ended with status", event.status)
   end
   if oom_kills and oom_kills > 0 then
     message = ("%s (out of memory: the container has had %d kills for lack of memory)"):format(message, oom_kills)

@@ -73,7 +73,7 @@ end
 local function oom_kills(event, paths)
   if event.event ~= "died" and event.errno ~= ENOMEM then return nil end
   local base = paths and (paths.memory or paths[""])
-  local folder = base and core.cgroup.open(base, "/")
+  local folder <close> = base and core.cgroup.open(base, "/") or nil
   local count = folder and core.cgroup.oom_kills(folder)
   return count or 0
 end

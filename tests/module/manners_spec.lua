@@ -123,6 +123,11 @@ describe("one thread", function ()
       function () return container:exec { "true", cwd = "relative" } end,
       function () return container:exec { "true", stdout = "nowhere" } end,
       function () return container:exec { "true", pid_file = "/no/such/folder/pid" } end,
+      function () -- killed on its way in
+        local process <close> = assert(container:prepare { "true" })
+        assert(process:kill "KILL")
+        assert.is_nil(process:start())
+      end,
       function () return container:ps() end,
       function () return container:status() end,
       function () return require "ctrexec".open("no-such-container", { root = ct.root }) end,

@@ -6,16 +6,12 @@ local fixture = require "ctrexec.busted"
 local peers = require "peers"
 local processes = require "processes"
 local session = require "tests.lib.session"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
 local skip = session.missing()
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
+local check = suite(_ENV, skip)
 
 local ECHRNG = 44 -- "Channel number out of range": no file system gives it
 local DEADLINE = session.DEADLINE * 1000

@@ -5,31 +5,17 @@ local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
 local processes = require "processes"
 local session = require "tests.lib.session"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
 local skip = session.missing()
 local ct
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
-
-setup(function ()
-  if skip then return end
+local check = suite(_ENV, skip, function ()
   ct = fixture.container()
   math.randomseed(1) -- a run can be repeated
-end)
-
-teardown(function ()
-  if ct then assert(ct:remove()) end
-end)
-
-before_each(function ()
-  if ct then session.clear(ct) end
-end)
+  return ct
+end, session.clear)
 
 -- Starts an exec without a terminal, its output in a file: the session, with `text()`.
 local function start(program, words)

@@ -5,30 +5,16 @@ local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
 local peers = require "peers"
 local session = require "tests.lib.session"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
 local skip = session.missing()
 local ct
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
-
-setup(function ()
-  if skip then return end
+local check = suite(_ENV, skip, function ()
   ct = fixture.container()
-end)
-
-teardown(function ()
-  if ct then assert(ct:remove()) end
-end)
-
-before_each(function ()
-  if ct then session.clear(ct) end
-end)
+  return ct
+end, session.clear)
 
 -- A server's socket in the container's scratch directory; its file is gone at the end of the scope.
 local function listen(name)

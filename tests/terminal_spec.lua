@@ -4,33 +4,19 @@ local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
 local processes = require "processes"
 local session = require "tests.lib.session"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
 local skip = session.missing()
 local ct
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
-
-setup(function ()
-  if skip then return end
+local check = suite(_ENV, skip, function ()
   ct = fixture.container {
     files = { ["/run.sh"] = "#!/no/such/interpreter\n" },
     rootfs = function (rootfs) assert(os.execute(("chmod 0755 '%s/run.sh'"):format(rootfs))) end,
   }
-end)
-
-teardown(function ()
-  if ct then assert(ct:remove()) end
-end)
-
-before_each(function ()
-  if ct then session.clear(ct) end
-end)
+  return ct
+end, session.clear)
 
 -- Long enough to be ended by what is tested, and no longer than a test. By its path: busybox's shell runs a program of
 -- its own in its own process, where SIGINT and SIGQUIT do other things.

@@ -1,6 +1,7 @@
 --- One test at least for every code of docs/embedding.md, made by what makes it in life.
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
+local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
@@ -8,15 +9,7 @@ local skip = support.missing()
 local ct, container, scratch
 local seen = {}
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
-
-setup(function ()
-  if skip then return end
+local check = suite(_ENV, skip, function ()
   ct = support.container {
     rootfs = function (rootfs)
       tool.write(rootfs .. "/work/text", "no program\n")
@@ -25,12 +18,8 @@ setup(function ()
     end,
   }
   container = ct:open()
-  scratch = tool.output "mktemp -d"
-end)
-
-teardown(function ()
-  if ct then assert(ct:remove()) end
-  if scratch then assert(os.execute("rm -rf " .. tool.quote(scratch))) end
+  scratch = ct.dir
+  return ct
 end)
 
 -- What a failed call returns: nil, a message for people, and the code.

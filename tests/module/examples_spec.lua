@@ -1,26 +1,15 @@
 --- What the documentation shows, taken out of it and run.
+local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
 local skip = support.missing()
 local ct, scratch
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
-
-setup(function ()
-  if skip then return end
+local check = suite(_ENV, skip, function ()
   ct = support.container { id = "web" }
-  scratch = tool.output "mktemp -d"
-end)
-
-teardown(function ()
-  if ct then assert(ct:remove()) end
-  if scratch then assert(os.execute("rm -rf " .. tool.quote(scratch))) end
+  scratch = ct.dir
+  return ct
 end)
 
 local function run(command)
@@ -61,9 +50,8 @@ describe("docs/embedding.md", function ()
   end)
 
   check("shows a test suite that passes", function ()
-    local suite = programs()[2]
-    suite = suite:gsub('"runc"', ("%q"):format(support.runtime()))
-    tool.write(scratch .. "/suite_spec.lua", suite)
+    local program = programs()[2]:gsub('"runc"', ("%q"):format(support.runtime()))
+    tool.write(scratch .. "/suite_spec.lua", program)
     local output = run(("lua5.4 /usr/bin/busted -o TAP %s/suite_spec.lua"):format(scratch))
     assert.matches("ok 1", output)
     assert.not_matches("not ok", output)

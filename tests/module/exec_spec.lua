@@ -1,25 +1,15 @@
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
+local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 
 local skip = support.missing()
 local ct, container
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
-
-setup(function ()
-  if skip then return end
+local check = suite(_ENV, skip, function ()
   ct = support.container { files = { ["/work/lines"] = "one\ntwo\n" } }
   container = ct:open()
-end)
-
-teardown(function ()
-  if ct then assert(ct:remove()) end
+  return ct
 end)
 
 local function output(spec)

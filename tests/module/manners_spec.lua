@@ -1,27 +1,16 @@
 local core = require "ctrexec.core"
+local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
 local skip = support.missing()
 local ct, container, scratch
 
-local function check(title, test)
-  it(title, function ()
-    if skip then return pending(skip) end
-    return test()
-  end)
-end
-
-setup(function ()
-  if skip then return end
+local check = suite(_ENV, skip, function ()
   ct = support.container()
   container = ct:open()
-  scratch = tool.output "mktemp -d"
-end)
-
-teardown(function ()
-  if ct then assert(ct:remove()) end
-  if scratch then assert(os.execute("rm -rf " .. tool.quote(scratch))) end
+  scratch = ct.dir
+  return ct
 end)
 
 -- Runs host_script.lua in the host program; "" when nothing was changed or wrong.

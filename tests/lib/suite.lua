@@ -1,0 +1,28 @@
+--- What the spec files have in common that make one container and try many things on it.
+
+--- Tests that say why they cannot run here, and a container for them that is made once and removed at the end.
+-- @tparam table env the spec file's `_ENV`, which has what busted gives it
+-- @tparam string|nil skip why nothing can be tested here
+-- @tparam[opt] func make makes the container, keeps what the file needs of it, and returns it
+-- @tparam[opt] func clear called with the container before each test
+-- @treturn func check(title, test): as busted's `it`
+return function (env, skip, make, clear)
+  local ct
+  if not skip and make then
+    env.setup(function () ct = make() end)
+    env.teardown(function ()
+      if ct then assert(ct:remove()) end
+    end)
+  end
+  if clear then
+    env.before_each(function ()
+      if ct then clear(ct) end
+    end)
+  end
+  return function (title, test)
+    env.it(title, function ()
+      if skip then return env.pending(skip) end
+      return test()
+    end)
+  end
+end

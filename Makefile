@@ -63,11 +63,12 @@ SECCOMP_SO = $(if $(wildcard core/seccomp.c),$(BUILD)/lua/ctrexec/core/seccomp.s
 HELPER = $(if $(wildcard core/enter.c),$(BUILD)/lua/ctrexec/enter)
 # Made with the core module, which a plain lua5.4 cannot load when it is sanitized; the sources do as well there.
 PRECOMPILED = $(if $(SANITIZE),,$(BUILD)/lua/ctrexec/precompiled)
+MAN_PAGE = $(BUILD)/man/ctrexec.8
 CORE_OBJ = $(CORE_SRC:core/%.c=$(BUILD)/core/%.o) $(if $(HELPER),$(BUILD)/core/enter_image.o)
 SECCOMP_OBJ = $(SECCOMP_SRC:core/%.c=$(BUILD)/core/%.o)
 HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
 
-LINTERS = lint-build lint-format lint-cppcheck lint-tidy lint-lua lint-sh lint-text
+LINTERS = lint-build lint-format lint-cppcheck lint-tidy lint-lua lint-sh lint-man lint-text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -126,6 +127,11 @@ $(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
 # The Lua modules, compiled: scripts/ctrexec.lua takes from it what is not older than its source.
 $(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find lua -name '*.lua')
 	scripts/precompile.lua lua $@
+
+# The manual says what --help says.
+$(MAN_PAGE): scripts/man.lua lua/ctrexec/help.lua lua/ctrexec/options.lua
+	@mkdir -p $(@D)
+	$(call say,MAN) scripts/man.lua $(VERSION) "$$(date -r lua/ctrexec/help.lua +%F)" >$@
 
 # The interpreter the sanitized tests run under: the system's, made to load the ASan runtime before anything else.
 # (LD_PRELOAD would reach every program that a test starts.)
@@ -201,6 +207,9 @@ lint-lua:
 lint-sh:
 	@shellcheck $$($(FILES) | xargs awk 'FNR == 1 && /^#!.*sh( |$$)/ { print FILENAME } { nextfile }')
 
+lint-man: $(MAN_PAGE)
+	@mandoc -T lint -W warning $<
+
 lint-text:
 	@tests/lint-text
 
@@ -211,7 +220,7 @@ docs: deps
 # What a user needs and nothing of the tests. lua5.4 looks in /usr and /usr/local by itself; the command is told of any
 # other PREFIX, unless something else will tell it (EMBED_PATH= with LuaRocks, which moves the files once more).
 EMBED_PATH ?= yes
-install: build
+install: build $(MAN_PAGE)
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core
 	cd lua && find ctrexec -name '*.lua' -exec install -D -m 644 '{}' '$(DESTDIR)$(LUA_SHAREDIR)/{}' ';'
 	install -m 644 $(CORE_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core.so
@@ -219,6 +228,7 @@ install: build
 	install -m 755 $(HELPER) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/enter
 	$(if $(PRECOMPILED),scripts/precompile.lua $(DESTDIR)$(LUA_SHAREDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/precompiled)
 	install -m 755 scripts/ctrexec.lua $(DESTDIR)$(BINDIR)/ctrexec
+	install -D -m 644 $(MAN_PAGE) $(DESTDIR)$(MANDIR)/man8/ctrexec.8
 	test -z '$(EMBED_PATH)' || \
 	  $(LUA) -E -e 'os.exit(package.path:find("$(LUA_SHAREDIR)/?.lua", 1, true) ~= nil)' || \
 	  sed -i -e '1a package.path = "$(LUA_SHAREDIR)/?.lua;$(LUA_SHAREDIR)/?/init.lua;" .. package.path' \

@@ -32,11 +32,15 @@ none of the parent's descriptors and default signal actions.
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SANDBOX "ctrexec.sandbox"
 
 enum { CHANNEL = CTX_KEPT_FD, SCRATCH_FD = 10, POLICY_UMASK = 077 };
+
+/* The part of a unit's time that may be missing from it. */
+static const double TIMER_SLACK = 0.01;
 
 /* The one page both processes see: which unit the child is in when it is killed. */
 struct progress {
@@ -58,6 +62,8 @@ struct budget {
     size_t limit;
     size_t refused; /* what was asked for in vain; Lua collects garbage and may ask again */
     struct itimerval timer;
+    double limit_seconds;
+    double armed_at; /* when the timer was last set, 0 for not at all */
     struct progress *progress;
 };
 
@@ -168,8 +174,28 @@ static struct budget *budget_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
+static double monotonic_seconds(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Units mostly take microseconds: a timer that runs since one just before is let run. */
+static void start_timer(struct budget *budget)
+{
+    double now = monotonic_seconds();
+
+    if (budget->armed_at > 0 && now - budget->armed_at < budget->limit_seconds * TIMER_SLACK) {
+        return;
+    }
+    (void)setitimer(ITIMER_REAL, &budget->timer, NULL);
+    budget->armed_at = now;
+}
+
 /***
-In the child: the time and memory of a unit count from here.
+In the child: the time and memory of a unit count from here; the time may be one percent shorter.
 
 @function begin
 @int unit the number by which the parent names what it was doing when it is killed
@@ -181,12 +207,12 @@ static int child_begin(lua_State *L)
     budget->progress->unit = (int)luaL_checkinteger(L, 1);
     budget->refused = 0;
     budget->ceiling = budget->used + budget->limit;
-    (void)setitimer(ITIMER_REAL, &budget->timer, NULL);
+    start_timer(budget);
     return 0;
 }
 
 /***
-In the child: the unit is over.
+In the child: the unit is over, and another may follow at once: the timer runs on until `rest`.
 
 @function finish
 @treturn bool whether it ran out of memory, also if it caught the error
@@ -194,13 +220,26 @@ In the child: the unit is over.
 static int child_finish(lua_State *L)
 {
     struct budget *budget = budget_of(L);
-    struct itimerval off = {0};
 
-    (void)setitimer(ITIMER_REAL, &off, NULL);
     budget->ceiling = SIZE_MAX;
     budget->progress->unit = 0;
     lua_pushboolean(L, budget->refused != 0);
     return 1;
+}
+
+/***
+In the child: stops the timer, after the last unit of a job.
+
+@function rest
+*/
+static int child_rest(lua_State *L)
+{
+    struct budget *budget = budget_of(L);
+    struct itimerval off = {0};
+
+    (void)setitimer(ITIMER_REAL, &off, NULL);
+    budget->armed_at = 0;
+    return 0;
 }
 
 /***
@@ -274,17 +313,20 @@ static int sandbox_unpack(lua_State *L)
 }
 
 /***
-In the child: whether a value is as it was unpacked, and nothing is hidden in it.
+In the child: whether a value is as it was when it was packed, and nothing is hidden in it.
 
 @function untouched
 @param value
-@param model an equal of what `unpack` gave, never handed to a policy
-@treturn bool false also when some table in it has a metatable or occurs twice
+@string bytes what `pack` made of it then
+@treturn bool false also when some table in it has a metatable or occurs twice, and perhaps when it was
+changed and changed back
 */
 static int child_untouched(lua_State *L)
 {
-    lua_settop(L, 2);
-    lua_pushboolean(L, ctx_untouched(L, 1, 2));
+    size_t length;
+    const char *bytes = luaL_checklstring(L, 2, &length);
+
+    lua_pushboolean(L, ctx_untouched(L, 1, bytes, length));
     return 1;
 }
 
@@ -297,10 +339,9 @@ struct job {
 };
 
 static const luaL_Reg CHILD_FUNCTIONS[] = {
-    {"begin", child_begin},         {"finish", child_finish},
-    {"send", child_send},           {"receive", child_receive},
-    {"pack", sandbox_pack},         {"unpack", sandbox_unpack},
-    {"untouched", child_untouched}, {NULL, NULL},
+    {"begin", child_begin},     {"finish", child_finish},       {"rest", child_rest},
+    {"send", child_send},       {"receive", child_receive},     {"pack", sandbox_pack},
+    {"unpack", sandbox_unpack}, {"untouched", child_untouched}, {NULL, NULL},
 };
 
 /* What a policy is given: no package, for files are read by the parent, which checks them, and no debug. */
@@ -422,7 +463,7 @@ static int end_child(struct sandbox *sandbox)
     return status;
 }
 
-static void close_sandbox(struct sandbox *sandbox)
+static void stop_sandbox(struct sandbox *sandbox)
 {
     if (sandbox->channel >= 0) {
         (void)close(sandbox->channel);
@@ -430,6 +471,13 @@ static void close_sandbox(struct sandbox *sandbox)
     }
     if (sandbox->pid > 0 && sandbox->owner == getpid()) {
         (void)kill_child(sandbox);
+    }
+}
+
+static void close_sandbox(struct sandbox *sandbox)
+{
+    stop_sandbox(sandbox);
+    if (sandbox->pid > 0 && sandbox->owner == getpid()) {
         (void)end_child(sandbox);
     }
     if (sandbox->progress) {
@@ -445,6 +493,16 @@ Ends the process. Also what `__gc` and `__close` do.
 static int sandbox_close(lua_State *L)
 {
     close_sandbox(check_sandbox(L));
+    return 0;
+}
+
+/***
+Has the process killed without waiting for that, which takes longer than killing it: `close` does later.
+@function sandbox:stop
+*/
+static int sandbox_stop(lua_State *L)
+{
+    stop_sandbox(check_sandbox(L));
     return 0;
 }
 
@@ -613,9 +671,9 @@ Starts a process that runs a chunk of Lua in a fresh state with the standard lib
 
 The chunk is called with the argument and a table of functions: `receive()` and `send(value)`; `begin(unit)`
 and `finish()`, between which the time and memory limits hold (setitimer(2); `finish` returns true if memory
-ran out); `pack(value)` and `unpack(bytes)`; `untouched(value, model)`: whether a value is equal to one that
-was unpacked, and has no metatable and no table twice in it. The process ends when the chunk returns or the
-channel is closed.
+ran out), and `rest()` after the last of several such units; `pack(value)` and `unpack(bytes)`;
+`untouched(value, bytes)`: whether a value is still as it was packed, and has no metatable and no table twice
+in it. The process ends when the chunk returns or the channel is closed.
 @function start
 @tparam table options `chunk` (string: source or binary chunk), `argument` (a plain value), `time_limit`
 (seconds, each unit), `memory_limit` (bytes, each unit), `patience` (seconds that `receive` waits at most)
@@ -634,7 +692,8 @@ static int sandbox_start(lua_State *L)
 
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    budget.timer.it_value = seconds(number_field(L, "time_limit", 1e-3, 3600));
+    budget.limit_seconds = number_field(L, "time_limit", 1e-3, 3600);
+    budget.timer.it_value = seconds(budget.limit_seconds);
     budget.limit = (size_t)number_field(L, "memory_limit", 1024, 1e12);
     sandbox = new_sandbox(L);
     lua_getfield(L, 1, "chunk");
@@ -697,8 +756,8 @@ Unpacks what `pack` made. The bytes may be hostile.
 int ctx_open_sandbox(lua_State *L)
 {
     static const luaL_Reg METHODS[] = {
-        {"send", sandbox_send}, {"receive", sandbox_receive}, {"close", sandbox_close}, {"pid", sandbox_pid},
-        {NULL, NULL},
+        {"send", sandbox_send},   {"receive", sandbox_receive}, {"stop", sandbox_stop},
+        {"close", sandbox_close}, {"pid", sandbox_pid},         {NULL, NULL},
     };
     static const luaL_Reg METAMETHODS[] = {
         {"__gc", sandbox_close},

@@ -24,9 +24,10 @@ enum { CTX_PACKED_MAX = 16 * 1024 * 1024, CTX_PACKED_DEPTH = 64 };
  * returns 2. */
 int ctx_pack(lua_State *L, int index);
 
-/* Whether a value equals a model, a plain value that `ctx_unpack` made, with nothing hidden in it: no
- * metatable and no table that occurs twice. For a very large value it may say no without reason. */
-bool ctx_untouched(lua_State *L, int value, int model);
+/* Whether a value is as it was when `ctx_pack` made these bytes of it, with nothing hidden in it: no
+ * metatable and no table that occurs twice. It may say no without reason: of a very large value, or of one
+ * that was changed and changed back. */
+bool ctx_untouched(lua_State *L, int value, const char *bytes, size_t length);
 
 /* Pushes the value that `bytes` hold and returns 1; or pushes nil and a message and returns 2. The bytes may
  * be hostile. */

@@ -211,65 +211,6 @@ static bool visit(struct visited *visited, const void *table)
     return true;
 }
 
-static size_t count_pairs(lua_State *L, int index)
-{
-    size_t count = 0;
-
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
-        lua_pop(L, 1);
-        count++;
-    }
-    return count;
-}
-
-static bool untouched(lua_State *L, int value, int model, struct visited *visited);
-
-/* Every pair of the table is in the model, and there are as many. */
-static bool untouched_table(lua_State *L, int table, int model, struct visited *visited)
-{
-    size_t count = 0;
-
-    lua_pushnil(L);
-    while (lua_next(L, table)) {
-        int key = lua_gettop(L) - 1;
-        bool same;
-
-        lua_pushvalue(L, key);
-        lua_rawget(L, model);
-        same = untouched(L, key + 1, key + 2, visited);
-        lua_settop(L, key);
-        if (!same) {
-            return false;
-        }
-        count++;
-    }
-    return count == count_pairs(L, model);
-}
-
-static bool untouched(lua_State *L, int value, int model, struct visited *visited)
-{
-    if (!lua_istable(L, value) || !lua_istable(L, model)) {
-        return lua_rawequal(L, value, model) && lua_isinteger(L, value) == lua_isinteger(L, model);
-    }
-    if (lua_getmetatable(L, value)) {
-        lua_pop(L, 1);
-        return false;
-    }
-    return lua_checkstack(L, 8) && visit(visited, lua_topointer(L, value)) &&
-           untouched_table(L, value, model, visited);
-}
-
-bool ctx_untouched(lua_State *L, int value, int model)
-{
-    struct visited visited = {.count = 0};
-    int top = lua_gettop(L);
-    bool result = untouched(L, lua_absindex(L, value), lua_absindex(L, model), &visited);
-
-    lua_settop(L, top);
-    return result;
-}
-
 static bool take(struct reader *reader, void *into, size_t length)
 {
     if ((size_t)(reader->end - reader->next) < length) {
@@ -278,6 +219,96 @@ static bool take(struct reader *reader, void *into, size_t length)
     memcpy(into, reader->next, length);
     reader->next += length;
     return true;
+}
+
+static bool matches(lua_State *L, int index, struct reader *reader, struct visited *visited);
+
+static bool matches_string(lua_State *L, int index, struct reader *reader)
+{
+    uint32_t expected;
+    size_t length;
+    const char *bytes;
+
+    if (lua_type(L, index) != LUA_TSTRING || !take(reader, &expected, sizeof expected)) {
+        return false;
+    }
+    bytes = lua_tolstring(L, index, &length);
+    if (length != expected || (size_t)(reader->end - reader->next) < length ||
+        memcmp(bytes, reader->next, length) != 0) {
+        return false;
+    }
+    reader->next += length;
+    return true;
+}
+
+/* In the order of lua_next(3), in which the table was packed: one that was changed and changed back may have
+ * got another, and counts as touched. */
+static bool matches_table(lua_State *L, int index, struct reader *reader, struct visited *visited)
+{
+    uint32_t length;
+    int key = lua_gettop(L) + 1;
+
+    if (!lua_istable(L, index) || !lua_checkstack(L, 8) || !visit(visited, lua_topointer(L, index)) ||
+        !take(reader, &length, sizeof length)) {
+        return false;
+    }
+    if (lua_getmetatable(L, index)) {
+        return false;
+    }
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        if (!matches(L, key, reader, visited) || !matches(L, key + 1, reader, visited)) {
+            return false;
+        }
+        lua_pop(L, 1);
+    }
+    lua_pushnil(L);
+    if (!matches(L, key, reader, visited)) {
+        return false;
+    }
+    lua_pop(L, 1);
+    return true;
+}
+
+static bool matches(lua_State *L, int index, struct reader *reader, struct visited *visited)
+{
+    unsigned char tag;
+    int64_t integer;
+    double number;
+    double value;
+
+    if (!take(reader, &tag, sizeof tag)) {
+        return false;
+    }
+    switch (tag) {
+    case TAG_NIL:
+        return lua_isnil(L, index);
+    case TAG_FALSE:
+    case TAG_TRUE:
+        return lua_isboolean(L, index) && lua_toboolean(L, index) == (tag == TAG_TRUE);
+    case TAG_INTEGER:
+        return lua_isinteger(L, index) && take(reader, &integer, sizeof integer) &&
+               lua_tointeger(L, index) == integer;
+    case TAG_FLOAT:
+        value = lua_tonumber(L, index);
+        return lua_type(L, index) == LUA_TNUMBER && !lua_isinteger(L, index) &&
+               take(reader, &number, sizeof number) && value == number;
+    case TAG_STRING:
+        return matches_string(L, index, reader);
+    default:
+        return matches_table(L, index, reader, visited);
+    }
+}
+
+bool ctx_untouched(lua_State *L, int value, const char *bytes, size_t length)
+{
+    struct visited visited = {.count = 0};
+    struct reader reader = {.next = bytes, .end = bytes + length};
+    int top = lua_gettop(L);
+    bool result = matches(L, lua_absindex(L, value), &reader, &visited) && reader.next == reader.end;
+
+    lua_settop(L, top);
+    return result;
 }
 
 static bool read_value(lua_State *L, struct reader *reader, int depth);

@@ -3,7 +3,6 @@
 -- This is the only place where policies act, so a call of the module obeys them as the command does. Events: "accept"
 -- before anything is started, or "reject"; then "error" if it could not be started, or "exit" at its end.
 -- @module ctrexec.gate
-local audit = require "ctrexec.audit"
 local policy = require "ctrexec.policy"
 
 local gate = {}
@@ -31,6 +30,7 @@ end
 
 -- Events.
 
+-- Found out at most once an exec, and no more of it than somebody wants to know.
 local function part_of_caller(self, part)
   self[part] = self[part] or require "ctrexec.policy.caller"[part]()
   return self[part]
@@ -38,7 +38,7 @@ end
 
 local function caller_of(self)
   local result = {}
-  for _, part in ipairs { "identity", "origin" } do
+  for _, part in ipairs { "identity", "names", "origin" } do
     for name, value in pairs(part_of_caller(self, part)) do result[name] = value end
   end
   return result
@@ -57,7 +57,7 @@ local function event_of(self, kind, details)
   details.id, details.caller, details.container = event_id(self), caller_of(self), self.record
   details.process = self.process
   details.fields, details.detached = self.options and self.options.audit, self.detached or nil
-  return audit.event(kind, details)
+  return require "ctrexec.audit".event(kind, details)
 end
 
 -- Returns true, or nil and a message.
@@ -159,6 +159,13 @@ local function decide(self)
   return nil, result.message, "denied"
 end
 
+-- A program that does one exec loads what it needs next while the policies are at work.
+local NEXT = { "ctrexec.streams", "ctrexec.plan", "ctrexec.start", "ctrexec.child" }
+
+local function load_next()
+  for _, name in ipairs(NEXT) do require(name) end
+end
+
 --- Puts a checked request before the policies.
 -- @tparam table process the process object, complete
 -- @tparam table spec of the exec
@@ -178,13 +185,17 @@ function Gate:pass(process, spec, warnings)
   self.result = self.chain:check {
     process = process, options = options, container = record, lookup = spec.lookup,
     caller = function() return part_of_caller(self, "identity") end,
+    names = function() return part_of_caller(self, "names") end,
     origin = function() return part_of_caller(self, "origin") end,
     config = function() return (record:config()) end,
+    meanwhile = self.last and not self.dry and load_next or nil,
   }
   add_warnings(warnings, self.result.warnings)
   self.process, self.options = self.result.process, self.result.options
   local accepted, message, code = decide(self)
   if not accepted then return nil, message, code end
+  -- Nobody has a question any more, and ending a process takes its time.
+  if self.last and not self.chain.hooks then self.chain:stop() end
   limit_time(self)
   self.began = require "ctrexec.core".pidfd.clock()
   return self.process, with_options(spec, self.options)
@@ -202,6 +213,7 @@ local function leave(self, pidfd)
 end
 
 local function outcome_of(self, status)
+  local audit = require "ctrexec.audit"
   return {
     status = status.reason == "exited" and status.status or nil, signal = status.signal,
     duration = audit.seconds(require "ctrexec.core".pidfd.clock() - self.began),
@@ -226,7 +238,7 @@ end
 function Gate:started(handle)
   handle.gate, self.pid = self, handle.pid
   if self.detached and not handle:is_waiting() then self:left(handle.pidfd) end
-  -- Nobody has a question any more, and the command may run for days.
+  -- It was stopped; the command may run for days.
   if self.last and not self.chain.hooks then self.chain:close() end
 end
 
@@ -235,6 +247,7 @@ end
 function Gate:ended(status)
   if self.settled then return end
   self.settled = true
+  if not self.chain:listens() then return end
   tell_late(self, "exit", { pid = self.pid, outcome = outcome_of(self, status) })
 end
 

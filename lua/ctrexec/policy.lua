@@ -250,9 +250,11 @@ local function stat_inside(pid, path)
   return fd and core.file.stat(fd) or nil
 end
 
+local ASKED = { caller = true, names = true, origin = true, config = true }
+
 local function answer(request, need)
   local kind, rest = need:match "^(%a+):?(.*)$"
-  if kind == "caller" or kind == "origin" or kind == "config" then return called(request[kind]) end
+  if ASKED[kind] then return called(request[kind]) end
   if kind == "user" or kind == "group" then return request.lookup and called(request.lookup, kind, rest) end
   if kind == "file" then
     if request.stat then return called(request.stat, rest) end
@@ -268,6 +270,7 @@ local function exchange(chain, job, request)
   if not sandbox then return nil, chain.failure.name, chain.failure.reason end
   local sent, problem, errno = sandbox:send(job)
   if not sent and not errno then return nil, "ctrexec", "the request cannot be passed to the policies" .. problem end
+  if request.meanwhile then request.meanwhile() end
   while true do
     local reply, message, unit = sandbox:receive()
     if type(reply) == "table" and type(reply.need) == "string" then
@@ -335,9 +338,10 @@ end
 --
 -- `request` has `process` (a checked OCI process object) and `options` (a table of plain values), which policies may
 -- edit; `container` (the container's record, or a table with its fields); and, each a value or a function called when
--- a policy first asks: `caller` and `origin` (see `ctrexec.policy.caller`), `config` (the container's OCI
+-- a policy first asks: `caller`, `names` and `origin` (see `ctrexec.policy.caller`), `config` (the container's OCI
 -- configuration) and `lookup(kind, name)` (its users and groups, as for `ctrexec.process.build`), `stat(path)` (what a
--- path is in the container; by default looked up below /proc/PID/root). The request is not changed.
+-- path is in the container; by default looked up below /proc/PID/root). `meanwhile`, a function, is called while the
+-- policies are at work. The request is not changed.
 -- @tparam table request
 -- @treturn table `decision` ("accept" or "reject"); `process` and `options` as the policies left them, checked;
 -- `warnings`, an array of `{policy=, message=, level=}` (`policy` is nil where the check found something odd);
@@ -420,11 +424,18 @@ function Chain:audit(event)
   return true
 end
 
+--- Has the policies' process ended, but does not wait for that.
+function Chain:stop()
+  if not self.sandbox then return end
+  self.sandbox:stop()
+  self.stopped, self.sandbox = self.sandbox, nil
+end
+
 --- Ends the policies' process. The chain can be used again: it is started anew then.
 function Chain:close()
-  if self.sandbox then
-    self.sandbox:close()
-    self.sandbox = nil
+  for _, name in ipairs { "sandbox", "stopped" } do
+    if self[name] then self[name]:close() end
+    self[name] = nil
   end
 end
 

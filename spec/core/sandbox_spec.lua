@@ -112,6 +112,44 @@ describe("sandbox.start", function()
     assert.equal(7, box:receive())
   end)
 
+  it("sees every change of a value, and what is hidden in one", function()
+    local box <close> = start([[
+      local function value()
+        return { args = { "a", "b" }, user = { uid = 1, ratio = 0.5, root = false }, [7] = "x" }
+      end
+      local shared = {}
+      local changes = {
+        none = function() end,
+        value = function(v) v.user.uid = 2 end,
+        kind = function(v) v.user.uid = 1.0 end,
+        boolean = function(v) v.user.root = true end,
+        fraction = function(v) v.user.ratio = 0.25 end,
+        longer = function(v) v.args[3] = "c" end,
+        shorter = function(v) v.args[2] = nil end,
+        swapped = function(v) v.args = { "b", "a" } end,
+        prefix = function(v) v.args[1] = "aa" end,
+        added = function(v) v.user.hidden = true end,
+        removed = function(v) v.user.uid = nil end,
+        table = function(v) v.args = "a" end,
+        plain = function(v) v[7] = {} end,
+        metatable = function(v) setmetatable(v.user, {}) end,
+        itself = function(v) v.user = v end,
+      }
+      local answers = {}
+      for name, change in pairs(changes) do
+        local one = value()
+        local bytes = host.pack(one)
+        change(one)
+        answers[name] = host.untouched(one, bytes)
+      end
+      local twice = { shared, shared }
+      answers.twice = host.untouched(twice, host.pack(twice))
+      host.send(answers)]])
+    local answers = box:receive()
+    for name, answer in pairs(answers) do assert.equal(name == "none", answer, name) end
+    assert.is_true(answers.none)
+  end)
+
   it("ends a unit that takes longer than its time, and says which", function()
     local box <close> = start("host.begin(3) while true do end", { time_limit = 0.05 })
     local value, reason, unit = box:receive()
@@ -121,9 +159,17 @@ describe("sandbox.start", function()
   end)
 
   it("does not time what is outside a unit", function()
-    local box <close> = start([[host.begin(1) host.finish()
+    local box <close> = start([[host.begin(1) host.finish() host.rest()
       local stop = os.clock() + 0.2 while os.clock() < stop do end host.send "done"]], { time_limit = 0.05 })
     assert.equal("done", box:receive())
+  end)
+
+  it("gives each unit its time", function()
+    local box <close> = start([[for unit = 1, 2 do
+      host.begin(unit) os.execute "sleep 0.8" host.finish()
+    end host.send "done" host.begin(3) while true do end]], { time_limit = 1.5 })
+    assert.equal("done", box:receive())
+    assert.same({ nil, "timeout", 3 }, { box:receive() })
   end)
 
   it("limits the memory of a unit, not what was there before", function()

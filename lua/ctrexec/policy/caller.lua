@@ -7,8 +7,6 @@ local core = require "ctrexec.core"
 
 local caller = {}
 
--- (uid_t) -1: no login.
-local NO_LOGIN = 4294967295
 local MAX_ANCESTRY = 32
 
 -- Programs that stand between an engine's user and the runtime, by the name in /proc/PID/stat (15 bytes at most).
@@ -70,21 +68,32 @@ local function sudo_user(ancestry)
   end
 end
 
+local ENXIO = 6
+
+-- Cheaper than looking into /proc, and as good where there is a /dev.
+local function has_terminal(pid)
+  local terminal, _, errno = core.terminal.open_controlling()
+  if terminal then terminal:close() end
+  if terminal or errno == ENXIO then return terminal ~= nil end
+  local own = core.pidfd.stat(pid)
+  return own ~= nil and own.tty ~= 0
+end
+
 --- Who the caller is.
 -- @tparam[opt] integer pid the calling process, by default the parent of this one
--- @treturn table `uid`, `gid`; `user` (name on the host), `login_uid`, `login_user` (nil without a login); `pid`;
--- `terminal` (boolean: the session has a controlling terminal)
+-- @treturn table `uid`, `gid`, `login_uid` (nil without a login); `pid`; `terminal` (boolean: the session has a
+-- controlling terminal)
 function caller.identity(pid)
   local ids = core.pidfd.ids()
-  local passwd = read_passwd()
-  local own = core.pidfd.stat(ids.pid)
-  local login = ids.login_uid
-  if login == NO_LOGIN or login == -1 then login = nil end
-  return {
-    uid = ids.uid, gid = ids.gid, user = user_name(ids.uid, passwd),
-    login_uid = login, login_user = login and user_name(login, passwd),
-    pid = pid or ids.ppid, terminal = own ~= nil and own.tty ~= 0,
-  }
+  return { uid = ids.uid, gid = ids.gid, login_uid = ids.login_uid, pid = pid or ids.ppid,
+    terminal = has_terminal(ids.pid) }
+end
+
+--- What the host calls the caller.
+-- @treturn table `user` and `login_user`, where there is such a user
+function caller.names()
+  local ids, passwd = core.pidfd.ids(), read_passwd()
+  return { user = user_name(ids.uid, passwd), login_user = ids.login_uid and user_name(ids.login_uid, passwd) }
 end
 
 --- What stands behind the caller; costs several times as much to find out.
@@ -96,12 +105,14 @@ function caller.origin(pid)
   return { ancestry = ancestry, sudo_user = sudo_user(ancestry), engine = engine_of(ancestry) }
 end
 
---- Both in one table.
+--- All in one table.
 -- @tparam[opt] integer pid the calling process, by default the parent of this one
--- @treturn table fields of `identity` and `origin`
+-- @treturn table fields of `identity`, `names` and `origin`
 function caller.describe(pid)
   local result = caller.identity(pid)
-  for name, value in pairs(caller.origin(pid)) do result[name] = value end
+  for _, part in ipairs { caller.names(), caller.origin(pid) } do
+    for name, value in pairs(part) do result[name] = value end
+  end
   return result
 end
 

@@ -8,7 +8,7 @@ local argument, host = ...
 -- What a policy changes of its own copies must not reach this code, nor what another changed of a shared table.
 local rawget, rawset, next, type, pcall, select = rawget, rawset, next, type, pcall, select
 local error, tostring, ipairs, setmetatable, getmetatable = error, tostring, ipairs, setmetatable, getmetatable
-local load, table_remove, table_insert = load, table.remove, table.insert
+local load, table_remove, table_insert, math_type = load, table.remove, table.insert, math.type
 local format, sub, match, find, upper, gsub, byte =
   string.format, string.sub, string.match, string.find, string.upper, string.gsub, string.byte
 
@@ -161,6 +161,7 @@ local function new_globals(policy)
       given[name] = true
       local own = copy(library)
       if name == "os" then own.exit = no_exit end
+      if name == "io" or name == "os" then policy.may_set_state = true end
       if name == "string" then policy.own_string, string_metatable.__index = own, own end
       rawset(globals, name, own)
       return own
@@ -180,9 +181,11 @@ end
 local function leave()
   local exceeded = host.finish()
   string_metatable.__index = pristine.string
-  pristine.io.input(stdin)
-  pristine.io.output(stdout)
-  pristine.os.setlocale "C"
+  if current.may_set_state then
+    pristine.io.input(stdin)
+    pristine.io.output(stdout)
+    pristine.os.setlocale "C"
+  end
   return exceeded
 end
 
@@ -239,14 +242,11 @@ local function read_only()
   error("this is read only: a policy may edit request.process and request.options", 2)
 end
 
--- A table that cannot be written, also deeper down; `missing` is asked for names that are not there.
-function view(target, missing)
+-- A table that cannot be written, also deeper down; `find_out` is told which name is not there, or nil for all names.
+function view(target, find_out)
   local function get(_, key)
+    if find_out and target[key] == nil then find_out(key) end
     local value = target[key]
-    if value == nil and missing then
-      value = missing(key)
-      target[key] = value
-    end
     if type(value) == "table" then return view(value) end
     return value
   end
@@ -256,6 +256,7 @@ function view(target, missing)
     __newindex = read_only,
     __len = function() return #target end,
     __pairs = function(self)
+      if find_out then find_out() end
       return function(_, key)
         local name = next(target, key)
         return name, name ~= nil and get(self, name) or nil
@@ -321,10 +322,16 @@ local function capability_name(name)
   return find(name, "^CAP_") and name or "CAP_" .. name
 end
 
-local function remove_name(list, name)
-  for index = #list, 1, -1 do
-    if list[index] == name then table_remove(list, index) end
+local function remove_names(list, names)
+  local kept, count = 0, #list
+  for index = 1, count do
+    local name = list[index]
+    if not names[name] then
+      kept = kept + 1
+      list[kept] = name
+    end
   end
+  for index = kept + 1, count do list[index] = nil end
 end
 
 -- request.caps: the five sets of request.process.capabilities at once.
@@ -348,11 +355,10 @@ local function capabilities_of(request)
     return has(set or "bounding", capability_name(name))
   end
   function methods.drop(_, ...)
-    for index = 1, select("#", ...) do
-      local name = capability_name((select(index, ...)))
-      for _, set in ipairs(SETS) do
-        if sets()[set] then remove_name(sets()[set], name) end
-      end
+    local names, all = {}, sets()
+    for index = 1, select("#", ...) do names[capability_name((select(index, ...)))] = true end
+    for _, set in ipairs(SETS) do
+      if all[set] then remove_names(all[set], names) end
     end
   end
   function methods.add(_, ...)
@@ -431,21 +437,26 @@ local LAZY = {
 }
 
 -- Asked of the parent once a check, whichever policy needs it first; each policy gets views of its own.
-local container, caller, origin
-
-local function missing_of_container(name)
-  if name == "config" then return ask "config" end
-end
+local container, caller, told
 
 -- What costs more to find out is asked for when it is wanted.
-local ORIGIN = { ancestry = true, engine = true, sudo_user = true }
+local FOUND_OUT = { user = "names", login_user = "names", ancestry = "origin", engine = "origin", sudo_user = "origin" }
 
-local function missing_of_caller(name)
-  if ORIGIN[name] and not origin then
-    origin = ask "origin" or {}
-    for key, value in next, origin do caller[key] = value end
+local function find_out(part, into)
+  if told[part] then return end
+  told[part] = true
+  for name, value in next, ask(part) or {} do into[name] = value end
+end
+
+local function find_out_caller(name)
+  for _, part in ipairs { "names", "origin" } do
+    if name == nil or FOUND_OUT[name] == part then find_out(part, caller) end
   end
-  return rawget(caller, name)
+end
+
+local function find_out_container(name)
+  if name ~= nil and name ~= "config" or told.config then return end
+  told.config, container.config = true, ask "config"
 end
 
 local REQUEST = {
@@ -454,9 +465,9 @@ local REQUEST = {
     if METHODS[name] then return METHODS[name] end
     if name == "caller" then
       caller = caller or ask "caller" or {}
-      return view(caller, missing_of_caller)
+      return view(caller, find_out_caller)
     elseif name == "container" then
-      return view(container, missing_of_container)
+      return view(container, find_out_container)
     elseif LAZY[name] then
       return LAZY[name](request)
     end
@@ -474,30 +485,39 @@ local function verdict(policy, ok, result)
   end
 end
 
--- The state of a request as it goes from policy to policy: `packed`; `model`, what it holds; and `tables`,
--- those that a policy gets. They serve for the next one if it left them as they were, which is cheaper than new ones.
+-- The state of a request as it goes from policy to policy: `packed`, and `tables`, those that a policy gets. They
+-- serve for the next one if it left them as they were, which is cheaper than new ones.
 local function new_state(packed)
-  return { packed = packed, model = host.unpack(packed) }
+  local tables = host.unpack(packed)
+  return { packed = host.pack(tables), tables = tables }
+end
+
+local function equal(one, other)
+  if type(one) ~= "table" or type(other) ~= "table" then return one == other and math_type(one) == math_type(other) end
+  for key, value in next, one do
+    if not equal(value, other[key]) then return false end
+  end
+  for key in next, other do
+    if one[key] == nil then return false end
+  end
+  return true
 end
 
 -- One policy's turn. Its request is its own, so that neither a metatable nor a reference it leaves behind reaches the
 -- next. Returns a reason to deny, or nil, the state after it and whether that is another.
 local function run_check(policy, state)
-  local tables = state.tables or host.unpack(state.packed)
+  local tables = state.tables
   local request = { process = tables.process, options = tables.options }
   policy.denial = nil
   local ok, result = limited(policy, policy.check, setmetatable(request, REQUEST))
   local reason = verdict(policy, ok, result)
   if reason then return reason end
   tables.process, tables.options = rawget(request, "process"), rawget(request, "options")
-  if host.untouched(tables, state.model) then
-    state.tables = tables
-    return nil, state, false
-  end
+  if host.untouched(tables, state.packed) then return nil, state, false end
   local packed, problem = host.pack(tables)
   if not packed then return "request" .. problem end
   local after = new_state(packed)
-  return nil, after, not host.untouched(after.model, state.model)
+  return nil, after, not equal(after.tables, host.unpack(state.packed))
 end
 
 -- Whether any policy wants events.
@@ -506,7 +526,7 @@ local hooks = false
 local function check(job)
   local warnings, snapshots = {}, {}
   local state = new_state(job.state)
-  container, caller, origin = job.container, job.caller, nil
+  container, caller, told = job.container, job.caller, {}
   for _, policy in ipairs(argument.policies) do
     local reason = policy.fault
     policy.warnings = {}
@@ -552,19 +572,16 @@ for index, policy in ipairs(argument.policies) do
   policy.fault = load_policy(policy)
   hooks = hooks or policy.audit ~= nil
 end
+host.rest()
 
 local GARBAGE = 1024 -- KiB that may gather
 local collect_at = GARBAGE
 
 while true do
   local job = host.receive()
-  if job.check then
-    host.send(check(job.check))
-  elseif job.audit then
-    host.send(audit(job.audit))
-  else
-    host.send(describe())
-  end
+  local reply = job.check and check(job.check) or job.audit and audit(job.audit) or describe()
+  host.rest()
+  host.send(reply)
   -- Only now, when nobody waits, and not after every job: the exec goes on meanwhile and wants the processor.
   if collectgarbage "count" > collect_at then
     collectgarbage()

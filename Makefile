@@ -64,6 +64,12 @@ HELPER = $(if $(wildcard core/enter.c),$(BUILD)/lua/ctrexec/enter)
 # Made with the core module, which a plain lua5.4 cannot load when it is sanitized; the sources do as well there.
 PRECOMPILED = $(if $(SANITIZE),,$(BUILD)/lua/ctrexec/precompiled)
 MAN_PAGE = $(BUILD)/man/ctrexec.8
+# The command with the interpreter inside, where Lua, cjson and libseccomp can be linked in.
+ARCHIVES = liblua$(LUA_VERSION).a liblua$(LUA_VERSION)-cjson.a libseccomp.a
+LAUNCHER_LIBS = $(foreach archive,$(ARCHIVES),$(shell $(CC) -print-file-name=$(archive)))
+LAUNCHER = $(if $(SANITIZE)$(filter-out /%,$(LAUNCHER_LIBS)),,$(BUILD)/ctrexec)
+LAUNCHER_CFLAGS = $(DIALECT) $(WARN) $(OPTIMIZE) $(HARDEN) -isystem $(LUA_INCDIR) $(CFLAGS)
+LAUNCHER_LDFLAGS = -static -Wl,--gc-sections,-z,relro,-z,noexecstack,--wrap=dlopen,--wrap=dlerror $(LDFLAGS)
 CORE_OBJ = $(CORE_SRC:core/%.c=$(BUILD)/core/%.o) $(if $(HELPER),$(BUILD)/core/enter_image.o)
 SECCOMP_OBJ = $(SECCOMP_SRC:core/%.c=$(BUILD)/core/%.o)
 HELPER_OBJ = $(HELPER_SRC:core/%.c=$(BUILD)/helper/%.o)
@@ -78,7 +84,7 @@ LINTERS = lint-build lint-format lint-cppcheck lint-tidy lint-lua lint-sh lint-m
 # One short line a step; the whole command with V=1.
 say = $(if $(V),,@printf '  %-5s%s\n' $(1) $@;)
 
-build: $(CORE_SO) $(SECCOMP_SO) $(HELPER) $(PRECOMPILED)
+build: $(CORE_SO) $(SECCOMP_SO) $(HELPER) $(PRECOMPILED) $(LAUNCHER)
 
 help:
 	@echo "build (default)  deps  demo  test  lint  docs  install DESTDIR= PREFIX=  deb  clean"
@@ -132,6 +138,16 @@ $(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find
 $(MAN_PAGE): scripts/man.lua lua/ctrexec/help.lua lua/ctrexec/options.lua
 	@mkdir -p $(@D)
 	$(call say,MAN) scripts/man.lua $(VERSION) "$$(date -r lua/ctrexec/help.lua +%F)" >$@
+
+# Where the launcher finds the modules, their compiled form, and the script that it gives way to.
+launcher_places = -DCTX_SHAREDIR='"$(1)"' -DCTX_LIBDIR='"$(2)"' -DCTX_SCRIPT='"$(3)"'
+link_launcher = $(CC) $(LAUNCHER_CFLAGS) $(LAUNCHER_LDFLAGS) $(2) -o $(1) scripts/ctrexec.c $(CORE_OBJ) \
+  $(SECCOMP_OBJ) $(LAUNCHER_LIBS) -lm
+
+$(BUILD)/ctrexec: scripts/ctrexec.c $(CORE_OBJ) $(SECCOMP_OBJ) $(BUILD)/objects
+	$(call say,LINK) $(call link_launcher,$@.new,$(call \
+	  launcher_places,$(CURDIR)/lua,$(abspath $(BUILD))/lua,$(CURDIR)/scripts/ctrexec.lua))
+	@mv $@.new $@
 
 # The interpreter the sanitized tests run under: the system's, made to load the ASan runtime before anything else.
 # (LD_PRELOAD would reach every program that a test starts.)
@@ -218,8 +234,10 @@ docs: deps
 	ldoc --quiet --fatalwarnings .
 
 # What a user needs and nothing of the tests. lua5.4 looks in /usr and /usr/local by itself; the command is told of any
-# other PREFIX, unless something else will tell it (EMBED_PATH= with LuaRocks, which moves the files once more).
+# other PREFIX, unless something else will tell it (EMBED_PATH= with LuaRocks, which moves the files once more, so that
+# there can be no launcher).
 EMBED_PATH ?= yes
+COMMAND = ctrexec$(if $(EMBED_PATH),$(if $(LAUNCHER),.lua))
 install: build $(MAN_PAGE)
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core
 	cd lua && find ctrexec -name '*.lua' -exec install -D -m 644 '{}' '$(DESTDIR)$(LUA_SHAREDIR)/{}' ';'
@@ -227,12 +245,14 @@ install: build $(MAN_PAGE)
 	install -m 644 $(SECCOMP_SO) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/core/seccomp.so
 	install -m 755 $(HELPER) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/enter
 	$(if $(PRECOMPILED),scripts/precompile.lua $(DESTDIR)$(LUA_SHAREDIR) $(DESTDIR)$(LUA_LIBDIR)/ctrexec/precompiled)
-	install -m 755 scripts/ctrexec.lua $(DESTDIR)$(BINDIR)/ctrexec
+	install -m 755 scripts/ctrexec.lua $(DESTDIR)$(BINDIR)/$(COMMAND)
 	install -D -m 644 $(MAN_PAGE) $(DESTDIR)$(MANDIR)/man8/ctrexec.8
 	test -z '$(EMBED_PATH)' || \
 	  $(LUA) -E -e 'os.exit(package.path:find("$(LUA_SHAREDIR)/?.lua", 1, true) ~= nil)' || \
 	  sed -i -e '1a package.path = "$(LUA_SHAREDIR)/?.lua;$(LUA_SHAREDIR)/?/init.lua;" .. package.path' \
-	  -e '1a package.cpath = "$(LUA_LIBDIR)/?.so;" .. package.cpath' $(DESTDIR)$(BINDIR)/ctrexec
+	  -e '1a package.cpath = "$(LUA_LIBDIR)/?.so;" .. package.cpath' $(DESTDIR)$(BINDIR)/$(COMMAND)
+	$(if $(filter %.lua,$(COMMAND)),$(call link_launcher,$(DESTDIR)$(BINDIR)/ctrexec,$(call \
+	  launcher_places,$(LUA_SHAREDIR),$(LUA_LIBDIR),$(BINDIR)/$(COMMAND))))
 
 # A binary package in Debian's layout; the C library it needs is read off what was built.
 DEB_ARCH = $(shell dpkg --print-architecture)
@@ -245,7 +265,7 @@ deb: build
 	  LUA_LIBDIR=/usr/lib/$$(gcc -print-multiarch)/lua/$(LUA_VERSION)
 	install -D -m 644 LICENSE $(DEB_ROOT)/usr/share/doc/ctrexec/copyright
 	install -m 644 README.md $(DEB_ROOT)/usr/share/doc/ctrexec/README.md
-	find $(DEB_ROOT) -name '*.so' -exec strip --strip-unneeded '{}' ';'
+	find $(DEB_ROOT) '(' -name '*.so' -o -path '*/bin/ctrexec' ')' -exec strip --strip-unneeded '{}' ';'
 	install -d $(DEB_ROOT)/DEBIAN
 	libc=$$(find $(DEB_ROOT) -name '*.so' -exec objdump -T '{}' ';' | sed -n 's/.*(GLIBC_\([0-9.]*\)).*/\1/p' | \
 	  sort -Vu | tail -n 1) && \

@@ -192,6 +192,7 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
         {"terminal", ctx_open_terminal},
         {"relay", ctx_open_relay},
         {"background", ctx_open_background},
+        {"precompiled", ctx_open_precompiled},
         {"sandbox", ctx_open_sandbox},
         {"datagram", ctx_open_datagram},
         {"mount", ctx_open_mount},

@@ -17,28 +17,9 @@ table.insert(package.searchers, 2, function(name)
   return path and package.loadlib(path, "luaopen_" .. name:gsub("%.", "_")), path
 end)
 
--- Compiling the sources takes longer than the rest of an exec. The compiled form (scripts/precompile.lua) is taken
--- while the source that would be loaded is the very file it was made from.
-local file = require "ctrexec.core".file
-local bundle = file.open((package.searchpath("ctrexec.core", package.cpath):gsub("core%.so$", "precompiled")))
-if bundle then
-  local data, modules = file.read_all(bundle, 1 << 24), {}
-  local head, base = string.unpack("s", data)
-  local count, at = string.unpack("j", head)
-  for _ = 1, count do
-    local module = {}
-    module.name, module.size, module.mtime, module.offset, module.length, at = string.unpack("s1jnjj", head, at)
-    modules[module.name] = module
-  end
-  table.insert(package.searchers, 2, function(name)
-    local module = modules[name]
-    local path = module and package.searchpath(name, package.path)
-    local about = path and file.stat(path)
-    if about and about.size == module.size and about.mtime == module.mtime then
-      local first = base + module.offset
-      return load(data:sub(first, first + module.length - 1), "=" .. name, "b"), path
-    end
-  end)
-end
+-- Compiling the sources takes longer than the rest of an exec.
+local core, path = require "ctrexec.core"
+local search = core.precompiled.searcher(path:gsub("core%.so$", "precompiled"), package)
+if search then table.insert(package.searchers, 2, search) end
 
 os.exit(require("ctrexec.command").main(arg))

@@ -176,11 +176,11 @@ local function judge(row, reference, theirs, ours)
   return nil
 end
 
-local function check(row, reference)
+local function check(row, reference, program)
   assert(not row.differs == not (row.expect or row.drop), "only a row that differs has `expect` or `drop`, and it must")
   local ct = variants.get(row.on or "plain", reference)
   local theirs = run(row, ct, tool.quote(reference))
-  local ours = run(row, ct, tool.ctrexec())
+  local ours = run(row, ct, program)
   local wrong = judge(row, reference, theirs, ours)
   luassert(not wrong, wrong)
 end
@@ -203,7 +203,8 @@ end
 -- @tparam string reference "runc" or "crun"
 -- @tparam table lists lists of rows
 -- @tparam table env the globals of the spec file: busted's functions are only there
-function matrix.define(reference, lists, env)
+-- @tparam[opt] string program ctrexec, as shell words; the one of `tool.ctrexec` without it
+function matrix.define(reference, lists, env, program)
   local rows = applicable(reference, lists)
   local available, reason = variants.available(reference)
   env.describe(("ctrexec exec like %s exec (%s)"):format(reference, tool.view()), function ()
@@ -221,7 +222,7 @@ function matrix.define(reference, lists, env)
 
     for _, row in ipairs(rows) do
       env.it(row.name, function ()
-        check(row, reference)
+        check(row, reference, program or tool.ctrexec())
       end)
     end
   end)

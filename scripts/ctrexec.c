@@ -1,0 +1,233 @@
+/* The ctrexec command with the interpreter inside: what scripts/ctrexec.lua does, for callers that start it
+ * often.
+ *
+ * It runs the same modules of Lua; but Lua, the core, cjson and the seccomp compiler are linked in, so that
+ * nothing is searched for, mapped and relocated at every start. A static program cannot load a module in C,
+ * which the site's own Lua code may ask for: where there can be such code, the script takes over before
+ * anything was done. */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+/* Where `make install` puts the modules, their compiled form and the script, unless it says otherwise. */
+#ifndef CTX_SHAREDIR
+#define CTX_SHAREDIR "/usr/local/share/lua/5.4"
+#define CTX_LIBDIR "/usr/local/lib/lua/5.4"
+#define CTX_SCRIPT "/usr/local/bin/ctrexec.lua"
+#endif
+
+/* Where the site's configuration lies: lua/ctrexec/config.lua. */
+#define SITE "/etc/ctrexec"
+
+#define FAILED 255 /* what ctrexec says when it could not do its work */
+
+int luaopen_cjson(lua_State *L);
+int luaopen_ctrexec_core(lua_State *L);
+int luaopen_ctrexec_core_seccomp(lua_State *L);
+
+/* ------------------------------------------------------------------------------------------------- memory
+ *
+ * One exec takes a few hundred KiB and gives nothing back before its end. That much is made present at once,
+ * which costs a fraction of a page fault for each page; what is beyond it comes from malloc. */
+
+enum { ARENA_SIZE = 448 << 10, ALIGNMENT = 16 };
+
+struct arena {
+    char *start, *next, *end;
+};
+
+static struct arena make_arena(void)
+{
+    char *start =
+        mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+    if (start == MAP_FAILED) {
+        return (struct arena){NULL, NULL, NULL};
+    }
+    return (struct arena){start, start, start + ARENA_SIZE};
+}
+
+static bool is_of(const struct arena *arena, const char *block)
+{
+    return block >= arena->start && block < arena->end;
+}
+
+static void *take(struct arena *arena, size_t size)
+{
+    const size_t rounded = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    char *block = arena->next;
+
+    if (size > SIZE_MAX - ALIGNMENT || rounded > (size_t)(arena->end - block)) {
+        return malloc(size);
+    }
+    arena->next = block + rounded;
+    return block;
+}
+
+/* lua_Alloc */
+static void *allocate(void *user, void *block, size_t old, size_t size)
+{
+    struct arena *arena = user;
+
+    if (block != NULL && !is_of(arena, block)) {
+        if (size == 0) {
+            free(block);
+            return NULL;
+        }
+        return realloc(block, size);
+    }
+    if (size == 0) {
+        return NULL;
+    }
+    if (block != NULL && size <= old) {
+        return block;
+    }
+    void *moved = take(arena, size);
+    if (moved != NULL && block != NULL) {
+        memcpy(moved, block, old);
+    }
+    return moved;
+}
+
+/* ------------------------------------------------------------------------------------------------ modules */
+
+static void preload(lua_State *L, const char *name, lua_CFunction open)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, open);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
+static void require(lua_State *L, const char *name)
+{
+    lua_getglobal(L, "require");
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+}
+
+/* Puts a place in front of package.path or package.cpath. */
+static void add_place(lua_State *L, const char *field, const char *place)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, field);
+    lua_pushfstring(L, "%s;%s", place, lua_tostring(L, -1));
+    lua_setfield(L, -3, field);
+    lua_pop(L, 2);
+}
+
+/* Compiled modules are looked for after package.preload and before the sources; there may be none. */
+static void add_precompiled(lua_State *L)
+{
+    require(L, "ctrexec.core");
+    lua_getfield(L, -1, "precompiled");
+    lua_getfield(L, -1, "searcher");
+    lua_pushliteral(L, CTX_LIBDIR "/ctrexec/precompiled");
+    lua_getglobal(L, "package");
+    lua_call(L, 2, 1);
+    if (lua_isfunction(L, -1)) {
+        lua_getglobal(L, "table");
+        lua_getfield(L, -1, "insert");
+        lua_getglobal(L, "package");
+        lua_getfield(L, -1, "searchers");
+        lua_replace(L, -2);
+        lua_pushinteger(L, 2);
+        lua_pushvalue(L, -5);
+        lua_call(L, 3, 0);
+    }
+    lua_settop(L, 0);
+}
+
+/* Runs the command line in argv; its exit status is the result. */
+static int run(lua_State *L)
+{
+    char **argv = lua_touserdata(L, 1);
+
+    lua_gc(L, LUA_GCSTOP); /* too short a life to be worth cleaning up after */
+    lua_pushboolean(L, 1); /* as lua5.4 -E: the environment of the caller changes nothing */
+    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    luaL_openlibs(L);
+    add_place(L, "path", CTX_SHAREDIR "/?.lua;" CTX_SHAREDIR "/?/init.lua");
+    add_place(L, "cpath", CTX_LIBDIR "/?.so");
+    preload(L, "cjson", luaopen_cjson);
+    preload(L, "ctrexec.core", luaopen_ctrexec_core);
+    preload(L, "ctrexec.core.seccomp", luaopen_ctrexec_core_seccomp);
+    add_precompiled(L);
+    lua_newtable(L);
+    for (int i = 0; argv[i] != NULL; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, 1, i);
+    }
+    require(L, "ctrexec.command");
+    lua_getfield(L, -1, "main");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+/* ----------------------------------------------------------------------------------------- the site's code
+ */
+
+/* Stand for dlopen and dlerror of Lua's loader (ld --wrap). */
+void *__wrap_dlopen(const char *path, int flags);
+char *__wrap_dlerror(void);
+
+void *__wrap_dlopen(const char *path, int flags)
+{
+    (void)path;
+    (void)flags;
+    return NULL;
+}
+
+char *__wrap_dlerror(void)
+{
+    return "this program loads no module in C; ctrexec.lua does";
+}
+
+static bool is_about_policies(const char *word)
+{
+    return strncmp(word + strspn(word, "-"), "policy", strlen("policy")) == 0;
+}
+
+static bool may_load_foreign_modules(char **argv)
+{
+    for (; *argv != NULL; argv++) {
+        if (is_about_policies(*argv)) {
+            return true;
+        }
+    }
+    return access(SITE, F_OK) == 0 || errno != ENOENT;
+}
+
+static int fail(const char *message)
+{
+    fprintf(stderr, "ctrexec: %s\n", message != NULL ? message : "unknown error");
+    return FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 1 || may_load_foreign_modules(argv + 1)) {
+        execv(CTX_SCRIPT, argv);
+        return fail(CTX_SCRIPT ": cannot be run");
+    }
+    struct arena arena = make_arena();
+    lua_State *L = lua_newstate(allocate, &arena);
+    if (L == NULL) {
+        return fail("out of memory");
+    }
+    lua_pushcfunction(L, run);
+    lua_pushlightuserdata(L, argv);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        return fail(lua_tostring(L, -1));
+    }
+    return (int)lua_tointeger(L, -1);
+}

@@ -1,40 +1,23 @@
 -- Every policy of the gallery on a real container: an exec that it lets through, one that it denies or changes, what
 -- explain says, and the lines of the audit trail. Then the four uses that people wrap runtimes for.
 
-local missing = require "tests.lib.site".missing()
-if missing then
-  describe("the policy gallery", function()
-    it("works on real containers", function() pending(missing) end)
-  end)
-  return
-end
-
+local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"
 local tool = require "tests.lib.tool"
 
 local site, ct
 local ANNOTATIONS = { ["ctrexec.commands"] = "id cat env sleep sh grep", ["ctrexec.timeout"] = "1" }
 
-setup(function()
-  site = site_of.new()
+local at = policies.suite(_ENV, function (made)
+  site = made
   ct = site_of.container { config = function(config)
     config.annotations = ANNOTATIONS
     table.insert(config.process.env, "DB_PASSWORD=secret")
     table.insert(config.process.env, "DB_HOST=db")
   end }
-end)
-
-teardown(function()
-  assert(ct:remove())
-  site:remove()
-end)
-
-before_each(function()
-  site:clear()
-  site:record_events()
-end)
-
-local function run(words, options) return site:run(ct, words, options) end
+  return ct
+end, function () site:record_events() end)
+local check, run, assert_denied = at.check, at.run, at.assert_denied
 
 local function explained(words, name)
   local report = site:explain(ct, words)
@@ -42,19 +25,6 @@ local function explained(words, name)
     if entry.name == name then return entry, report end
   end
   error("explain does not name " .. name)
-end
-
--- The events recorded: their kinds in order.
-local function trail()
-  local kinds = {}
-  for index, event in ipairs(site:events()) do kinds[index] = event.kind end
-  return kinds
-end
-
-local function assert_denied(result, message)
-  assert.equal(255, result.code, result.stderr)
-  assert.equal("", result.stdout)
-  assert.is_truthy(result.stderr:find("exec failed: denied by policy " .. message, 1, true), result.stderr)
 end
 
 local function as_login(uid)
@@ -66,13 +36,13 @@ local function can_log_in()
     .. "sh -c 'echo 1 >/proc/self/loginuid' 2>/dev/null") == true
 end
 
-it("no-root", function()
+check("no-root", function()
   site:gallery "no-root"
   local allowed = run { "exec", "-u", "1000:1000", "ct", "id", "-u" }
   assert.equal("1000\n", allowed.stdout, allowed.stderr)
   assert_denied(run { "exec", "ct", "id" }, "no-root: commands must not run as root here")
   assert.equal("denied", explained({ "ct", "id" }, "no-root").result)
-  assert.same({ "accept", "exit", "reject" }, trail())
+  assert.same({ "accept", "exit", "reject" }, site:kinds())
   local event = site:events "reject"[1]
   assert.equal("no-root", event.policy)
   assert.same({ "id" }, event.what.args)
@@ -80,15 +50,15 @@ it("no-root", function()
   assert.equal(0, event.who.uid)
 end)
 
-it("allow-commands", function()
+check("allow-commands", function()
   site:gallery "allow-commands"
   assert.equal(0, run({ "exec", "ct", "id" }).code)
   assert_denied(run { "exec", "ct", "ls" }, "allow-commands: ls is not among the commands of this container")
   assert.equal("denied", explained({ "ct", "ls" }, "allow-commands").result)
-  assert.same({ "accept", "exit", "reject" }, trail())
+  assert.same({ "accept", "exit", "reject" }, site:kinds())
 end)
 
-it("drop-capabilities", function()
+check("drop-capabilities", function()
   local status = { "exec", "ct", "grep", "-E", "CapBnd|NoNewPrivs", "/proc/self/status" }
   local before = run(status).stdout
   site:gallery "drop-capabilities"
@@ -107,7 +77,7 @@ it("drop-capabilities", function()
   assert.same({ "drop-capabilities" }, accepts[#accepts].changed_by)
 end)
 
-it("read-only-env", function()
+check("read-only-env", function()
   assert.matches("DB_PASSWORD=secret", run({ "exec", "ct", "env" }).stdout)
   site:gallery "read-only-env"
   local result = run { "exec", "-e", "API_TOKEN=1", "ct", "env" }
@@ -118,10 +88,10 @@ it("read-only-env", function()
   local entry = explained({ "ct", "env" }, "read-only-env")
   assert.equal("process.env.DB_PASSWORD", entry.changes[1].path)
   assert.equal("secret", entry.changes[1].before)
-  assert.same({ "accept", "exit", "accept", "exit" }, trail())
+  assert.same({ "accept", "exit", "accept", "exit" }, site:kinds())
 end)
 
-it("prompt", function()
+check("prompt", function()
   site:write("cluster", "production\n")
   site:gallery "prompt"
   local plain = run { "exec", "ct", "env" }
@@ -131,11 +101,11 @@ it("prompt", function()
   assert.matches("CLUSTER=production", seen.stdout)
   local entry = explained({ "--tty", "ct", "env" }, "prompt")
   assert.equal("changed", entry.result)
-  assert.same({ "accept", "exit", "accept", "exit" }, trail())
+  assert.same({ "accept", "exit", "accept", "exit" }, site:kinds())
   assert.is_true(site:events "accept"[2].what.terminal)
 end)
 
-it("directives", function()
+check("directives", function()
   site:gallery "directives"
   local words = { "exec", "-u", "1000", "ct", "EXEC_USER=root", "EXEC_PRIVILEGED=true", "EXEC_REASON=ticket 42", "sh",
     "-c", "id -u; grep CapEff /proc/self/status" }
@@ -148,12 +118,12 @@ it("directives", function()
   assert.equal("changed", entry.result)
   assert.equal("sh", report.after.process.args[1])
   assert.equal("EXEC_USER=root", report.before.process.args[1])
-  assert.same({ "accept", "exit", "reject" }, trail())
+  assert.same({ "accept", "exit", "reject" }, site:kinds())
   assert.equal("ticket 42", site:events "accept"[1].fields.reason)
   assert.equal("ticket 42", site:events "exit"[1].fields.reason)
 end)
 
-it("directives, for somebody who is logged in and not listed", function()
+check("directives, for somebody who is logged in and not listed", function()
   if not can_log_in() then return pending "the login uid cannot be set here" end
   site:gallery "directives"
   assert_denied(run({ "exec", "ct", "EXEC_USER=root", "id" }, { before = as_login(1) }),
@@ -161,7 +131,7 @@ it("directives, for somebody who is logged in and not listed", function()
   assert.equal(1, site:events "reject"[1].who.login_uid)
 end)
 
-it("require-reason", function()
+check("require-reason", function()
   site:gallery "require-reason"
   local denied = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
   assert.matches("denied by policy require%-reason: interactive root needs a reason", denied.stdout)
@@ -170,11 +140,11 @@ it("require-reason", function()
   assert.matches("uid=0", allowed.stdout)
   assert.equal(0, run({ "exec", "ct", "id" }).code)
   assert.equal("denied", explained({ "-t", "ct", "id" }, "require-reason").result)
-  assert.same({ "reject", "accept", "exit", "accept", "exit" }, trail())
+  assert.same({ "reject", "accept", "exit", "accept", "exit" }, site:kinds())
   assert.equal("look at it", site:events "accept"[1].fields.reason)
 end)
 
-it("login-uid", function()
+check("login-uid", function()
   if not can_log_in() then return pending "the login uid cannot be set here" end
   site:gallery "login-uid"
   local result = run({ "exec", "ct", "cat", "/proc/self/loginuid" }, { before = as_login(1) })
@@ -184,11 +154,11 @@ it("login-uid", function()
   local alone = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
   assert.matches("denied by policy login%-uid: there is no login behind this terminal", alone.stdout)
   assert.equal("unchanged", explained({ "ct", "id" }, "login-uid").result)
-  assert.same({ "accept", "exit", "accept", "exit", "reject" }, trail())
+  assert.same({ "accept", "exit", "accept", "exit", "reject" }, site:kinds())
   assert.equal(1, site:events "accept"[1].who.login_uid)
 end)
 
-it("business-hours", function()
+check("business-hours", function()
   site:gallery("business-hours", { ['os.date "*t"'] = "{ wday = 3, hour = 19 }" })
   assert.equal(0, run({ "exec", "ct", "id" }).code)
   local late = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
@@ -196,10 +166,10 @@ it("business-hours", function()
   assert.equal("denied", explained({ "-t", "ct", "id" }, "business-hours").result)
   site:gallery("business-hours", { ['os.date "*t"'] = "{ wday = 3, hour = 9 }" })
   assert.matches("uid=0", site:run_on_terminal(ct, { "exec", "-t", "ct", "id" }).stdout)
-  assert.same({ "accept", "exit", "reject", "accept", "exit" }, trail())
+  assert.same({ "accept", "exit", "reject", "accept", "exit" }, site:kinds())
 end)
 
-it("time-limit", function()
+check("time-limit", function()
   site:gallery "time-limit"
   assert.equal(0, run({ "exec", "ct", "id" }).code)
   assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)
@@ -211,7 +181,7 @@ it("time-limit", function()
   assert.equal(15, exits[2].outcome.signal)
 end)
 
-it("audit-json", function()
+check("audit-json", function()
   site:gallery("audit-json", { ["/var/log/ctrexec-exec.jsonl"] = site.dir .. "/hook" })
   assert.equal(0, run({ "exec", "ct", "id" }).code)
   assert.equal(255, run({ "exec", "ct", "nothing" }).code)
@@ -219,7 +189,7 @@ it("audit-json", function()
   local kinds, cjson = {}, require "cjson"
   for line in io.lines(site.dir .. "/hook") do kinds[#kinds + 1] = cjson.decode(line).kind end
   assert.same({ "accept", "exit", "accept", "error" }, kinds)
-  assert.same(kinds, trail())
+  assert.same(kinds, site:kinds())
   site:gallery("audit-json", { ["/var/log/ctrexec-exec.jsonl"] = "/nowhere/x" })
   assert_denied(run { "exec", "ct", "id" }, "audit: audit of policy audit-json")
 end)
@@ -234,7 +204,7 @@ local function shell_less()
   }
 end
 
-it("lend-shell", function()
+check("lend-shell", function()
   local bare <close> = shell_less()
   local busybox = tool.output "command -v busybox"
   assert.equal(255, site:run(bare, { "exec", "ct", "sh", "-c", "echo hello" }).code)
@@ -248,7 +218,7 @@ it("lend-shell", function()
   assert.equal("changed", report.policies[1].result)
   assert.same({ busybox }, report.after.options.tools)
   assert.same({ "error", "accept", "exit", "error" }, (function()
-    local kinds = trail()
+    local kinds = site:kinds()
     return { kinds[2], kinds[3], kinds[4], kinds[6] }
   end)())
   assert.equal(busybox, site:events "accept"[2].fields.lent)
@@ -257,7 +227,7 @@ it("lend-shell", function()
 end)
 
 describe("what people wrap runtimes for:", function()
-  it("variables and a prompt for every shell", function()
+  check("variables and a prompt for every shell", function()
     site:write("cluster", "blue\n")
     site:gallery "prompt"
     site:write("policy.d/region.lua", [[return { check = function(request) request.env.REGION = "eu" end }]])
@@ -266,7 +236,7 @@ describe("what people wrap runtimes for:", function()
     assert.matches("%[blue/ct%] # ", shell.stdout)
   end)
 
-  it("EXEC_USER=root and EXEC_PRIVILEGED=true in front of the command, with a reason", function()
+  check("EXEC_USER=root and EXEC_PRIVILEGED=true in front of the command, with a reason", function()
     site:gallery "directives"
     site:gallery "require-reason"
     local function as_root(...)
@@ -278,7 +248,7 @@ describe("what people wrap runtimes for:", function()
     assert.equal("ticket forty two", site:events "accept"[1].fields.reason)
   end)
 
-  it("a message of the day, and the login uid for auditd", function()
+  check("a message of the day, and the login uid for auditd", function()
     if not can_log_in() then return pending "the login uid cannot be set here" end
     site:gallery "login-uid"
     site:write("policy.d/motd.lua", [[
@@ -295,7 +265,7 @@ describe("what people wrap runtimes for:", function()
     assert.matches("You are in ct: be careful\nuid=0", result.stdout)
   end)
 
-  it("a shell for an image that has none", function()
+  check("a shell for an image that has none", function()
     local bare <close> = shell_less()
     site:gallery("lend-shell", { ["/usr/bin/busybox"] = tool.output "command -v busybox" })
     local result = site:run(bare, { "exec", "ct", "sh" }, { input = "echo $((6 * 7)); id -u\n" })

@@ -1,35 +1,18 @@
 -- The site's modules instead of ctrexec's own: the example of docs/policy.md, as it stands there.
 
-local missing = require "tests.lib.site".missing()
-if missing then
-  describe("replaced modules", function()
-    it("work on real containers", function() pending(missing) end)
-  end)
-  return
-end
-
-local cjson = require "cjson"
+local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"
 local tool = require "tests.lib.tool"
 
 local site, ct
 
-setup(function()
-  site = site_of.new()
-  ct = site_of.container()
-end)
-
-teardown(function()
-  assert(ct:remove())
-  site:remove()
-end)
-
-before_each(function()
-  site:clear()
+local at = policies.suite(_ENV, function (made)
+  site, ct = made, site_of.container()
+  return ct
+end, function ()
   site:write("config.lua", [[return { module_directory = "/etc/ctrexec/modules" }]])
 end)
-
-local function run(words, options) return site:run(ct, words, options) end
+local check, run, assert_denied = at.check, at.run, at.assert_denied
 
 -- Writes the block of the guide that begins with the name of the file.
 local function from_docs(path)
@@ -39,7 +22,7 @@ local function from_docs(path)
 end
 
 describe("the example of the guide", function()
-  it("replaces the option parser", function()
+  check("replaces the option parser", function()
     from_docs "modules/ctrexec/options.lua"
     site:write("config.lua", ([[return { module_directory = "/etc/ctrexec/modules", roots = { %q } }]]):format(ct.root))
     local inner = ("mount --bind %s/etc /etc && exec %s shell ct -c 'id -u; id -g'"):format(site.dir, tool.ctrexec())
@@ -49,7 +32,7 @@ describe("the example of the guide", function()
     assert.equal("0\n", run({ "exec", "ct", "id", "-u" }).stdout)
   end)
 
-  it("replaces the flow of exec, under the same policies", function()
+  check("replaces the flow of exec, under the same policies", function()
     from_docs "modules/ctrexec/command/exec.lua"
     local result = run { "exec", "ct", "sh", "-c", "echo one; echo two; echo three >&2; exit 4" }
     assert.equal("ct: one\nct: two\n", result.stdout)
@@ -59,29 +42,21 @@ describe("the example of the guide", function()
     assert.equal(255, run({ "exec", "ct", "/no/such" }).code)
     assert.equal(0, run({ "explain", "exec", "ct", "true" }).code)
     site:write("policy.d/no.lua", [[return { check = function() return deny "no" end }]])
-    result = run { "exec", "ct", "touch", "/ran" }
-    assert.equal(255, result.code)
-    assert.matches("exec failed: denied by policy no: no", result.stderr)
-    assert.is_nil(io.open(ct.rootfs .. "/ran"))
+    assert_denied(run(at.TOUCH), "no: no")
   end)
 end)
 
 describe("a module of the site", function()
   local function assert_fails(message)
-    local log = site.dir .. "/log"
-    local inner = ("mount --bind %s/etc /etc && exec %s --root %s --log %s --log-format json exec ct touch /ran")
-      :format(site.dir, tool.ctrexec(), ct.root, log)
-    local _, _, status = os.execute(
-      ("timeout -k 1 20 unshare --mount --propagation private sh -c %s 2>/dev/null"):format(tool.quote(inner)))
-    assert.equal(255, status)
-    local entry = cjson.decode(tool.read(log):match "[^\n]*")
-    os.remove(log)
+    local result = site:run(ct, at.TOUCH, { logged = true })
+    assert.equal(255, result.code)
+    local entry = result.log[1]
     assert.equal("error", entry.level)
     assert.is_truthy(entry.msg:find(message, 1, true), entry.msg)
-    assert.is_nil(io.open(ct.rootfs .. "/ran"))
+    assert.is_false(at.ran())
   end
 
-  it("wins over the compiled form", function()
+  check("wins over the compiled form", function()
     site:write("modules/ctrexec/process.lua", [[
       local process = require "original.ctrexec.process"
       local build = process.build
@@ -94,19 +69,19 @@ describe("a module of the site", function()
     assert.equal("hello\n", run({ "exec", "ct", "cat", "hello" }).stdout)
   end)
 
-  it("that others may write fails the exec", function()
+  check("that others may write fails the exec", function()
     site:write("modules/ctrexec/plan.lua", "return {}")
     os.execute("chmod 666 " .. site.folder .. "/modules/ctrexec/plan.lua")
     assert_fails "/etc/ctrexec/modules/ctrexec/plan.lua is writable by group or others (mode 0666)"
   end)
 
-  it("that is another user's fails the exec", function()
+  check("that is another user's fails the exec", function()
     site:write("modules/ctrexec/options.lua", [[return require "original.ctrexec.options"]])
     os.execute("chown 1 " .. site.folder .. "/modules/ctrexec/options.lua")
     assert_fails "/etc/ctrexec/modules/ctrexec/options.lua is owned by uid 1"
   end)
 
-  it("that does not compile, raises or is no module fails the exec", function()
+  check("that does not compile, raises or is no module fails the exec", function()
     site:write("modules/ctrexec/options.lua", "return {")
     assert_fails "/etc/ctrexec/modules/ctrexec/options.lua:1: unexpected symbol near <eof>"
     site:write("modules/ctrexec/options.lua", "error 'boom'")
@@ -117,7 +92,7 @@ describe("a module of the site", function()
     assert_fails "attempt to index a number value"
   end)
 
-  it("is also what the policies' process and the watcher run", function()
+  check("is also what the policies' process and the watcher run", function()
     site:write("config.lua", ([[return { module_directory = "/etc/ctrexec/modules", audit = { file = %q } }]])
       :format(site.dir .. "/events"))
     site:write("modules/ctrexec/audit.lua", [[

@@ -1,17 +1,10 @@
 -- Policies in front of real execs: nothing that is denied runs, whoever calls; events; limits; what the site may set.
 
-local missing = require "tests.lib.site".missing()
-if missing then
-  describe("policies", function()
-    it("act on real containers", function() pending(missing) end)
-  end)
-  return
-end
-
 local cjson = require "cjson"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
 local policy = require "ctrexec.policy"
+local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"
 local tool = require "tests.lib.tool"
 local BROKEN = require "spec.fixtures.broken_policies"
@@ -20,45 +13,14 @@ local MIB = 1024 * 1024
 
 local site, ct
 
-setup(function()
-  site = site_of.new()
-  ct = site_of.container()
+local at = policies.suite(_ENV, function (made)
+  site, ct = made, site_of.container()
+  return ct
 end)
-
-teardown(function()
-  assert(ct:remove())
-  site:remove()
-end)
-
-before_each(function()
-  site:clear()
-  os.remove(ct.rootfs .. "/ran")
-end)
-
-local function exists(path)
-  local file = io.open(path)
-  if file then file:close() end
-  return file ~= nil
-end
-
-local function run(words, options) return site:run(ct, words, options) end
+local check, run, assert_denied, TOUCH = at.check, at.run, at.assert_denied, at.TOUCH
 
 local function body(code)
   return "return { check = function(request) " .. code .. " end }"
-end
-
-local TOUCH = { "exec", "ct", "touch", "/ran" }
-
-local function assert_denied(result, message)
-  assert.equal(255, result.code, result.stderr)
-  assert.is_truthy(result.stderr:find("exec failed: denied by policy " .. message, 1, true), result.stderr)
-  assert.is_false(exists(ct.rootfs .. "/ran"))
-end
-
-local function kinds_of(events)
-  local kinds = {}
-  for index, event in ipairs(events) do kinds[index] = event.kind end
-  return kinds
 end
 
 describe("on a real container, nothing runs when a policy", function()
@@ -67,7 +29,7 @@ describe("on a real container, nothing runs when a policy", function()
   teardown(function() os.execute("rm -r " .. folder) end)
 
   for _, case in ipairs(BROKEN) do
-    it(case[1], function()
+    check(case[1], function()
       local settings = { policy_directories = {}, audit = { file = site.dir .. "/events" },
         limits = { policy_time = case.time or 5, policy_memory = (case.memory or 8) * MIB } }
       tool.write(folder .. "/p1.lua", case[2])
@@ -78,9 +40,9 @@ describe("on a real container, nothing runs when a policy", function()
       assert.equal("denied", code)
       assert.is_truthy(message:find("denied by policy p1: ", 1, true), message)
       assert.is_truthy(message:find(case[3], 1, true), message)
-      assert.same({ "reject" }, kinds_of(site:events()))
+      assert.same({ "reject" }, site:kinds())
       assert.equal("p1", site:events()[1].policy)
-      assert.is_false(exists(ct.rootfs .. "/ran"))
+      assert.is_false(at.ran())
     end)
   end
 end)
@@ -123,41 +85,36 @@ describe("a site that cannot be read or trusted denies everything:", function()
   after_each(function() os.execute("chmod 755 " .. site.folder) end)
 
   for _, case in ipairs(cases) do
-    it(case[1], function()
+    check(case[1], function()
       case[2]()
       assert_denied(run(TOUCH), case[3])
     end)
   end
 
-  it("a --policy file that is not there", function()
+  check("a --policy file that is not there", function()
     assert_denied(run { "exec", "--policy", "/nowhere/mine.lua", "ct", "touch", "/ran" }, "mine: ")
   end)
 end)
 
 describe("the command", function()
-  it("says so in the JSON log that engines read", function()
+  check("says so in the JSON log that engines read", function()
     site:write("policy.d/no.lua", body [[return deny "no\nnever"]])
-    local log = site.dir .. "/log"
-    local line = ("timeout -k 1 20 unshare --mount --propagation private sh -c "
-      .. "'mount --bind %s/etc /etc && exec %s --root %s --log %s --log-format json exec -d ct touch /ran' 2>/dev/null")
-      :format(site.dir, tool.ctrexec(), ct.root, log)
-    local _, _, status = os.execute(line)
-    assert.equal(255, status)
-    local entry = cjson.decode(tool.read(log))
-    os.remove(log)
+    local result = site:run(ct, { "exec", "-d", "ct", "touch", "/ran" }, { logged = true })
+    assert.equal(255, result.code)
+    local entry = result.log[#result.log]
     assert.equal("error", entry.level)
     assert.equal("exec failed: denied by policy no: no\\x0anever", entry.msg)
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(at.ran())
   end)
 
-  it("looks for the container first", function()
+  check("looks for the container first", function()
     site:record_events()
     site:write("policy.d/no.lua", body "deny 'no'")
     assert.matches("container does not exist", run({ "exec", "other", "id" }).stderr)
     assert.same({}, site:events())
   end)
 
-  it("lets no variable of the environment lift a policy", function()
+  check("lets no variable of the environment lift a policy", function()
     site:write("policy.d/no.lua", body "return deny 'no'")
     tool.write(site.dir .. "/evil.lua", "return setmetatable({}, { __index = function() return print end })")
     os.execute(("mkdir -p %s/ctrexec && cp %s/evil.lua %s/ctrexec/policy.lua"):format(site.dir, site.dir, site.dir))
@@ -167,10 +124,10 @@ describe("the command", function()
       site.dir, before, tool.repository, ct.root)
     local pipe <close> = io.popen(("unshare --mount --propagation private sh -c %s 2>&1"):format(tool.quote(inner)))
     assert.matches("denied by policy no: no", pipe:read "a")
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(at.ran())
   end)
 
-  it("runs the folder's policies by name and then those it is given", function()
+  check("runs the folder's policies by name and then those it is given", function()
     site:write("policy.d/20-b.lua", body "request.env.ORDER = (request.env.ORDER or '') .. 'b'")
     site:write("policy.d/10-a.lua", body "request.env.ORDER = (request.env.ORDER or '') .. 'a'")
     site:write("mine.lua", body "request.env.ORDER = (request.env.ORDER or '') .. 'c'")
@@ -178,21 +135,21 @@ describe("the command", function()
     assert.equal("abc\n", result.stdout, result.stderr)
   end)
 
-  it("warns as a policy tells it to", function()
+  check("warns as a policy tells it to", function()
     site:write("policy.d/w.lua", body "warn 'careful'")
     local result = run { "exec", "ct", "true" }
     assert.equal(0, result.code)
     assert.matches("level=warning msg=\"policy w: careful\"", result.stderr)
   end)
 
-  it("checks what a policy made as it checks a user's input", function()
+  check("checks what a policy made as it checks a user's input", function()
     site:write("policy.d/p.lua", body "request.process.user.uid = 3000000000")
     assert_denied(run(TOUCH), "p: unable to start container process: unable to setup user: uids and gids must be in")
     site:write("policy.d/p.lua", body "request.process.args[1] = '/no/such'")
     assert.matches("/no/such: no such file", run(TOUCH).stderr)
   end)
 
-  it("lets a policy take the terminal away, or give one", function()
+  check("lets a policy take the terminal away, or give one", function()
     site:write("policy.d/p.lua", body "request.process.terminal = not request.process.terminal")
     local without = site:run_on_terminal(ct, { "exec", "-t", "ct", "sh", "-c", "test -t 1 && echo tty || echo none" })
     assert.matches("none\n$", without.stdout)
@@ -211,7 +168,7 @@ describe("the module", function()
     return assert(ctrexec.open(ct.id, { root = ct.root, policy = { folder .. "/p.lua" } }))
   end
 
-  it("obeys in exec, spawn and prepare", function()
+  check("obeys in exec, spawn and prepare", function()
     local container <close> = open(body "return deny 'not today'")
     for _, name in ipairs { "exec", "spawn", "prepare" } do
       local result, message, code = container[name](container, { "touch", "/ran" })
@@ -219,22 +176,22 @@ describe("the module", function()
       assert.equal("denied by policy p: not today", message)
       assert.equal("denied", code)
     end
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(at.ran())
   end)
 
-  it("has no policy unless it is given one", function()
+  check("has no policy unless it is given one", function()
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
     assert.equal(0, container:exec({ "true" }).code)
   end)
 
-  it("does not change the caller's spec", function()
+  check("does not change the caller's spec", function()
     local container <close> = open(body "request.process.args[2] = 'b' request.options.timeout = 5")
     local spec = { "echo", "a" }
     assert.equal("b\n", container:exec(spec).stdout)
     assert.same({ "echo", "a" }, spec)
   end)
 
-  it("keeps a policy's time limit", function()
+  check("keeps a policy's time limit", function()
     local container <close> = open(body "request.options.timeout = 0.2 request.options.kill_after = 0.1")
     local result = assert(container:exec { "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done" })
     assert.is_true(result.timed_out)
@@ -244,21 +201,21 @@ describe("the module", function()
     handle:wait()
   end)
 
-  it("lets a policy take the caller's option away", function()
+  check("lets a policy take the caller's option away", function()
     local container <close> = open(body "request.options.timeout = nil")
     local handle <close> = assert(container:spawn { "true", timeout = 1 })
     assert.is_nil(handle.timeout)
     handle:wait()
   end)
 
-  it("refuses wrong options of the caller as his, not as a policy's", function()
+  check("refuses wrong options of the caller as his, not as a policy's", function()
     local container <close> = open(body "request.env.X = '1'")
     local _, message, code = container:spawn { "true", host_env = { 5 } }
     assert.equal("host_env: expected an array of names", message)
     assert.equal("invalid", code)
   end)
 
-  it("leaves no process of the policies behind a closed container", function()
+  check("leaves no process of the policies behind a closed container", function()
     local container = open(body "")
     assert.equal(0, container:exec({ "true" }).code)
     container:close()
@@ -267,18 +224,18 @@ describe("the module", function()
 end)
 
 describe("limits and powers:", function()
-  it("a time limit for a detached command is refused, by the policy's name", function()
+  check("a time limit for a detached command is refused, by the policy's name", function()
     site:write("policy.d/t.lua", body "request.options.timeout = 5")
     assert_denied(run { "exec", "-d", "ct", "touch", "/ran" },
       "t: options.timeout: nobody would be there to end a detached command")
   end)
 
-  it("recording is refused by name", function()
+  check("recording is refused by name", function()
     site:write("policy.d/r.lua", body "request.options.record = '/var/log/session'")
     assert_denied(run(TOUCH), "r: options.record: sessions cannot be recorded yet")
   end)
 
-  it("the site's exec_timeout stands above all", function()
+  check("the site's exec_timeout stands above all", function()
     site:write("config.lua", "return { limits = { exec_timeout = 0.3 } }")
     assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)
     assert.equal(124, run({ "exec", "--timeout", "50", "ct", "sleep", "1000" }).code)
@@ -286,7 +243,7 @@ describe("limits and powers:", function()
     assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)
   end)
 
-  it("variables of the caller, by name, from the command line and from a policy", function()
+  check("variables of the caller, by name, from the command line and from a policy", function()
     local before = "env SITE_A=one SITE_B=two"
     local words = { "ct", "sh", "-c", "echo $SITE_A $SITE_B" }
     assert.equal("one\n", run({ "exec", "--host-env", "SITE_A", "--host-env", "NOT_THERE", table.unpack(words) },
@@ -296,7 +253,7 @@ describe("limits and powers:", function()
     assert.equal("\n", run({ "exec", table.unpack(words) }).stdout)
   end)
 
-  it("a login uid", function()
+  check("a login uid", function()
     site:write("policy.d/l.lua", body "request.options.login_uid = 4242")
     local result = run { "exec", "ct", "cat", "/proc/self/loginuid" }
     if result.code ~= 0 and result.stderr:find "login" then return pending(result.stderr) end
@@ -307,7 +264,7 @@ end)
 describe("events", function()
   before_each(function() site:record_events() end)
 
-  it("tell how a command ended", function()
+  check("tell how a command ended", function()
     assert.equal(3, run({ "exec", "ct", "sh", "-c", "head -c 30000000 /dev/zero | md5sum >/dev/null; exit 3" }).code)
     assert.equal(137, run({ "exec", "ct", "sh", "-c", "kill -9 $$" }).code)
     local accept, ended, _, killed = table.unpack(site:events())
@@ -323,10 +280,10 @@ describe("events", function()
     assert.are_not_equal(ended.id, killed.id)
   end)
 
-  it("tell that a command could not be started", function()
+  check("tell that a command could not be started", function()
     assert.equal(255, run({ "exec", "ct", "/no/such/program" }).code)
     local events = site:events()
-    assert.same({ "accept", "error" }, kinds_of(events))
+    assert.same({ "accept", "error" }, site:kinds())
     assert.matches("/no/such/program", events[2].message)
     assert.equal(events[1].id, events[2].id)
   end)
@@ -339,11 +296,11 @@ describe("events", function()
     return found
   end
 
-  it("tell the end of a detached command, from a process that holds nothing of the caller", function()
+  check("tell the end of a detached command, from a process that holds nothing of the caller", function()
     local others = {}
     for _, pid in ipairs(processes "ctrexec-watch") do others[pid] = true end
     assert.equal(0, run({ "exec", "-d", "ct", "sh", "-c", "while ! test -e /go; do sleep 0.02; done; exit 7" }).code)
-    assert.same({ "accept" }, kinds_of(site:events()))
+    assert.same({ "accept" }, site:kinds())
     local watcher
     for _, pid in ipairs(processes "ctrexec-watch") do watcher = not others[pid] and pid or watcher end
     assert.is_string(watcher)
@@ -365,7 +322,7 @@ describe("events", function()
     assert.equal(site:events "accept"[1].id, event.id)
   end)
 
-  it("go to the policies' audit functions as well, also after a detached command", function()
+  check("go to the policies' audit functions as well, also after a detached command", function()
     site:write("policy.d/a.lua", ([[return { audit = function(event)
       local file = assert(io.open(%q, "a"))
       file:write(event.kind, " ", tostring((event.outcome or {}).status), "\n")
@@ -381,17 +338,17 @@ describe("events", function()
     assert.matches("accept nil\nexit %w+\n$", tool.read(site.dir .. "/hook"))
   end)
 
-  it("do not take the exit status from who waits for a detached command", function()
+  check("do not take the exit status from who waits for a detached command", function()
     local chain <close> = policy.load({ policy_directories = {}, audit = { file = site.dir .. "/events" },
       limits = { policy_time = 1, policy_memory = MIB } })
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = chain }))
     local handle <close> = assert(container:spawn { "sh", "-c", "exit 5", detach = true })
     assert.equal(5, handle:wait(10).code)
     site:wait_for_event "exit"
-    assert.same({ "accept", "exit" }, kinds_of(site:events()))
+    assert.same({ "accept", "exit" }, site:kinds())
   end)
 
-  it("come from a handle that is closed early, and from one that is never started", function()
+  check("come from a handle that is closed early, and from one that is never started", function()
     local chain <close> = policy.load({ policy_directories = {}, audit = { file = site.dir .. "/events" },
       limits = { policy_time = 1, policy_memory = MIB } })
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = chain }))
@@ -405,25 +362,25 @@ describe("events", function()
     local prepared <close> = assert(container:prepare { "true" })
     assert(prepared:start())
     assert.equal(0, prepared:wait(10).code)
-    assert.same({ "accept", "exit", "accept", "error", "accept", "exit" }, kinds_of(site:events()))
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.same({ "accept", "exit", "accept", "error", "accept", "exit" }, site:kinds())
+    assert.is_false(at.ran())
   end)
 
-  it("deny when they cannot be written, unless the site says otherwise", function()
+  check("deny when they cannot be written, unless the site says otherwise", function()
     site:write("config.lua", [[return { audit = { file = "/nowhere/events" } }]])
     assert_denied(run(TOUCH), "audit: audit: ")
     site:write("config.lua", [[return { audit = { file = "/nowhere/events", required = false } }]])
     assert.equal(0, run(TOUCH).code)
-    assert.is_true(exists(ct.rootfs .. "/ran"))
+    assert.is_true(at.ran())
   end)
 
-  it("deny when a policy's audit function fails", function()
+  check("deny when a policy's audit function fails", function()
     site:write("policy.d/a.lua", "return { audit = function() error 'disk full' end }")
     assert_denied(run(TOUCH), "audit: audit of policy a: a:1: disk full")
-    assert.same({ "accept", "reject" }, kinds_of(site:events()))
+    assert.same({ "accept", "reject" }, site:kinds())
   end)
 
-  it("hide what the site wants hidden", function()
+  check("hide what the site wants hidden", function()
     site:record_events [[redact = { "password=(%S+)", "^hunter2$" } ]]
     assert.equal(0, run({ "exec", "ct", "echo", "--password=abc", "hunter2", "plain" }).code)
     assert.same({ "echo", "--password=[redacted]", "[redacted]", "plain" }, site:events "accept"[1].what.args)
@@ -434,7 +391,7 @@ describe("events", function()
     assert.is_nil(tool.read(site.dir .. "/events"):find("abc", 1, true))
   end)
 
-  it("of 32 execs at once are whole lines, one accept for each", function()
+  check("of 32 execs at once are whole lines, one accept for each", function()
     site:write("policy.d/p.lua", body "request.options.audit = { note = ('x'):rep(3000) }")
     local inner = ("mount --bind %s/etc /etc; for i in $(seq 32); do %s --root %s exec ct echo number-$i & done; wait")
       :format(site.dir, tool.ctrexec(), ct.root)
@@ -460,7 +417,7 @@ describe("events", function()
 end)
 
 describe("explain", function()
-  it("starts nothing and records nothing", function()
+  check("starts nothing and records nothing", function()
     site:record_events()
     site:write("policy.d/a.lua", body "request.env.A = '1'")
     site:write("policy.d/b.lua", body "if request.env.A == '1' then request.options.timeout = 9 end")
@@ -468,7 +425,7 @@ describe("explain", function()
     local report = site:explain(ct, { "ct", "touch", "/ran" })
     assert.equal(0, report.code)
     assert.equal("accept", report.decision)
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(at.ran())
     assert.same({}, site:events())
     local a, b, c = table.unpack(report.policies)
     assert.same({ "a", "b", "c" }, { a.name, b.name, c.name })
@@ -484,7 +441,7 @@ describe("explain", function()
     assert.matches("joins mnt pid .* of process " .. ct.pid, words.namespaces)
   end)
 
-  it("says who would deny it, and in text", function()
+  check("says who would deny it, and in text", function()
     site:write("policy.d/a.lua", body "request.env.A = '1'")
     site:write("policy.d/b.lua", body "return deny 'because'")
     site:write("policy.d/c.lua", body "")
@@ -492,10 +449,10 @@ describe("explain", function()
     assert.equal(255, result.code)
     assert.matches('policy a: changed\n  process.env.A: %(none%) %-> "1"\npolicy b: denied: because\n'
       .. "policy c: not asked\nwould fail: denied by policy b: because\n", result.stdout)
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(at.ran())
   end)
 
-  it("works without any policy, and says what would fail", function()
+  check("works without any policy, and says what would fail", function()
     local result = run { "explain", "exec", "-u", "33:44", "--cwd", "/tmp", "ct", "echo", "a b" }
     assert.equal(0, result.code, result.stderr)
     assert.matches("command +echo 'a b'\n", result.stdout)
@@ -508,7 +465,7 @@ describe("explain", function()
 end)
 
 describe("the policy command", function()
-  it("checks files as an exec would", function()
+  check("checks files as an exec would", function()
     site:write("policy.d/good.lua", body "")
     site:write("policy.d/bad.lua", "return {")
     local result = run { "policy", "check", "/etc/ctrexec/policy.d/good.lua", "/etc/ctrexec/policy.d/bad.lua" }
@@ -518,7 +475,7 @@ describe("the policy command", function()
     assert.equal(0, run({ "policy", "check", "/etc/ctrexec/policy.d/good.lua" }).code)
   end)
 
-  it("runs specs", function()
+  check("runs specs", function()
     if not tool.has "busted" then return pending "needs busted" end
     site:write("policy.d/no.lua", body "return deny 'no'")
     site:write("policy.d/no_spec.lua", [[

@@ -1,5 +1,5 @@
 /***
-A process that goes on when its starter has ended, with one descriptor and nothing else of it.
+A process that goes on when its starter has ended, with a few descriptors and nothing else of it.
 
 It is forked twice, so that it is nobody's child but the nearest reaper's: the program that starts it has
 nothing to wait for. It has a session of its own, /dev/null for stdio, default signal actions, / as working
@@ -26,6 +26,8 @@ struct work {
     size_t chunk_length;
     const char *argument;
     size_t argument_length;
+    int fds[CTX_KEPT_MAX];
+    size_t fd_count;
 };
 
 /* Runs protected: chunk(argument), with the standard libraries and the core module at hand. */
@@ -43,7 +45,7 @@ static int run_chunk(lua_State *L)
     return 0;
 }
 
-_Noreturn static void run_background(struct work *work, int fd)
+_Noreturn static void run_background(struct work *work)
 {
     lua_State *state;
 
@@ -51,7 +53,7 @@ _Noreturn static void run_background(struct work *work, int fd)
     (void)prctl(PR_SET_DUMPABLE, 0);
     (void)prctl(PR_SET_NAME, "ctrexec-watch");
     (void)umask(BACKGROUND_UMASK);
-    if (!ctx_keep_only(fd) || chdir("/") != 0) {
+    if (!ctx_keep_only(work->fds, work->fd_count) || chdir("/") != 0) {
         _exit(EXIT_FAILURE);
     }
     state = luaL_newstate();
@@ -64,20 +66,20 @@ _Noreturn static void run_background(struct work *work, int fd)
 }
 
 /* The first child: its exit status is the errno of the second fork. */
-_Noreturn static void fork_again(struct work *work, int fd)
+_Noreturn static void fork_again(struct work *work)
 {
     pid_t pid;
 
     (void)setsid();
     pid = fork();
     if (pid == 0) {
-        run_background(work, fd);
+        run_background(work);
     }
     _exit(pid < 0 ? errno : 0);
 }
 
 /* Returns 0 or an errno. All signals are blocked until the child has put the parent's handlers aside. */
-static int start_background(struct work *work, int fd)
+static int start_background(struct work *work)
 {
     sigset_t all;
     sigset_t before;
@@ -90,7 +92,7 @@ static int start_background(struct work *work, int fd)
     pid = fork();
     error = errno;
     if (pid == 0) {
-        fork_again(work, fd);
+        fork_again(work);
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid < 0) {
@@ -110,7 +112,7 @@ Starts a process in the background and returns.
 @function start
 @tparam string chunk Lua source or binary chunk, called with the argument; `require "ctrexec.core"` is at hand
 @param argument a plain value (`ctrexec.core.sandbox.pack`)
-@tparam int|fd fd what the process keeps, as descriptor 3
+@tparam int|fd ... what the process keeps, as descriptors 3, 4 and 5: three at most
 @treturn[1] bool true
 @return[2] nil
 @treturn[2] string message
@@ -119,17 +121,20 @@ Starts a process in the background and returns.
 */
 static int background_start(lua_State *L)
 {
-    struct work work;
-    int fd = ctx_check_fd(L, 3);
+    struct work work = {.fd_count = 0};
+    int top = lua_gettop(L);
     int error;
 
-    lua_settop(L, 3);
+    luaL_argcheck(L, top <= 2 + CTX_KEPT_MAX, top, "too many descriptors");
+    for (int arg = 3; arg <= top; arg++) {
+        work.fds[work.fd_count++] = ctx_check_fd(L, arg);
+    }
     work.chunk = luaL_checklstring(L, 1, &work.chunk_length);
     if (ctx_pack(L, 2) != 1) {
         return 2;
     }
     work.argument = lua_tolstring(L, -1, &work.argument_length);
-    error = start_background(&work, fd);
+    error = start_background(&work);
     return error == 0 ? ctx_ok(L) : ctx_error(L, error, "start a process in the background");
 }
 

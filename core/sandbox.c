@@ -381,18 +381,26 @@ static int child_main(lua_State *L)
 }
 
 /* No pipe of the parent's user is held, and a program started by a policy gets no channel. */
-bool ctx_keep_only(int fd)
+bool ctx_keep_only(const int *fds, size_t count)
 {
-    int scratch = fcntl(fd, F_DUPFD_CLOEXEC, SCRATCH_FD);
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int scratch[CTX_KEPT_MAX];
+    int null;
 
+    for (size_t i = 0; i < count; i++) {
+        scratch[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, SCRATCH_FD);
+    }
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
         if (null < 0 || (null == stream ? fcntl(stream, F_SETFD, 0) : dup2(null, stream)) < 0) {
             return false;
         }
     }
-    return dup3(scratch, CTX_KEPT_FD, O_CLOEXEC) == CTX_KEPT_FD &&
-           syscall(SYS_close_range, (unsigned)CTX_KEPT_FD + 1, ~0U, 0U) == 0;
+    for (size_t i = 0; i < count; i++) {
+        if (dup3(scratch[i], CTX_KEPT_FD + (int)i, O_CLOEXEC) < 0) {
+            return false;
+        }
+    }
+    return syscall(SYS_close_range, CTX_KEPT_FD + (unsigned)count, ~0U, 0U) == 0;
 }
 
 /* The parent's handlers are code for the parent's state. */
@@ -417,7 +425,7 @@ _Noreturn static void run_child(struct job *job, int channel)
     (void)prctl(PR_SET_DUMPABLE, 0);
     (void)prctl(PR_SET_NAME, "ctrexec-policy");
     (void)umask(POLICY_UMASK);
-    if (!ctx_keep_only(channel) || chdir("/") != 0) {
+    if (!ctx_keep_only(&channel, 1) || chdir("/") != 0) {
         _exit(EXIT_FAILURE);
     }
     state = lua_newstate(limited_alloc, job->budget);

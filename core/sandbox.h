@@ -6,12 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Where a forked process of ours keeps the one descriptor that it is given. */
-enum { CTX_KEPT_FD = 3 };
+/* Where a forked process of ours keeps the first of the descriptors that it is given; the others follow. */
+enum { CTX_KEPT_FD = 3, CTX_KEPT_MAX = 3 };
 
-/* In a process just forked: stdio becomes /dev/null, `fd` becomes CTX_KEPT_FD, and nothing else of the
- * parent's descriptors stays open. */
-bool ctx_keep_only(int fd);
+/* In a process just forked: stdio becomes /dev/null, the descriptors, CTX_KEPT_MAX at most, become
+ * CTX_KEPT_FD and the next numbers, and nothing else of the parent's stays open. */
+bool ctx_keep_only(const int *fds, size_t count);
 
 /* In a process just forked with all signals blocked: puts the parent's handlers aside and unblocks. */
 void ctx_reset_signals(void);

@@ -6,6 +6,7 @@ local ctrexec = require "ctrexec"
 local policy = require "ctrexec.policy"
 local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"
+local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 local BROKEN = require "spec.fixtures.broken_policies"
 
@@ -224,10 +225,77 @@ describe("the module", function()
 end)
 
 describe("limits and powers:", function()
-  check("a time limit for a detached command is refused, by the policy's name", function()
-    site:write("policy.d/t.lua", body "request.options.timeout = 5")
-    assert_denied(run { "exec", "-d", "ct", "touch", "/ran" },
-      "t: options.timeout: nobody would be there to end a detached command")
+  -- Has a daemon that left its parent and its session.
+  local LASTING = { "sh", "-c",
+    "setsid sh -c 'sleep 1000 & setsid sleep 1000 &' & trap '' TERM; while :; do sleep 1; done" }
+
+  -- Not only by whoever looks: nothing runs in the container but its init, and its cgroups are as before.
+  local function wait_until_empty(container)
+    support.eventually(function ()
+      return #support.others(container) == 0 and #support.leaves(container) == 0
+    end, "an empty container")
+    assert.equal("running", container:status())
+  end
+
+  check("a time limit is kept for a detached command", function()
+    site:record_events()
+    site:write("policy.d/t.lua", body "request.options.timeout = 0.5")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
+    assert.equal(0, run({ "exec", "-d", "ct", table.unpack(LASTING) }).code)
+    local outcome = site:wait_for_event "exit".outcome
+    assert.is_true(outcome.signal == 9 or outcome.status_unknown)
+    assert.is_true(outcome.duration >= 0.5)
+    wait_until_empty(container)
+    -- one that ends before is not waited for, and what it leaves behind stays, as without a limit
+    site:write("policy.d/t.lua", body "request.options.timeout = 60")
+    assert.equal(0, run({ "exec", "-d", "ct", "sh", "-c", "sleep 1000 &" }).code)
+    support.eventually(function () return #site:events "exit" == 2 end, "the second end")
+    support.eventually(function () return #support.leaves(container) == 0 end, "no cgroup")
+    assert.equal(1, #support.others(container))
+    support.kill_others(container)
+  end)
+
+  check("a time limit is kept for a command that a program started, whatever that does", function()
+    tool.write(ct.dir .. "/t.lua", body "request.options.timeout, request.options.kill_after = 0.3, 0.3")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    local function each_ends(keep)
+      for _, name in ipairs { "spawn", "prepare" } do
+        local handle = assert(container[name](container, LASTING))
+        if name == "prepare" then assert(handle:start()) end
+        local pidfd <close> = assert(core.pidfd.open(handle.pid))
+        keep(handle)
+        wait_until_empty(container)
+        core.pidfd.wait(pidfd, { nohang = true })
+      end
+    end
+    each_ends(function (handle) assert.equal(9, handle:wait(10).signal) end)
+    each_ends(function (handle) handle:close() end)
+  end)
+
+  check("the caller's own time limit is his to keep, and a policy's where it takes its place", function()
+    tool.write(ct.dir .. "/t.lua", body "if request.command == 'sleep' then request.options.timeout = 0.3 end")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    local own <close> = assert(container:spawn { "sh", "-c", "sleep 0.8; exit 3", timeout = 0.1 })
+    local limited <close> = assert(container:spawn { "sleep", "1000", timeout = 500 })
+    assert.equal(9, limited:wait(10).signal)
+    assert.equal(3, own:wait(10).code)
+  end)
+
+  check("a command whose time limit cannot be kept does not stay", function()
+    site:record_events()
+    tool.write(ct.dir .. "/t.lua", body "request.options.timeout = 5")
+    local chain <close> = policy.load({ policy_directories = {}, audit = { file = site.dir .. "/events" },
+      limits = { policy_time = 1, policy_memory = 8 * MIB } }, { ct.dir .. "/t.lua" })
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = chain }))
+    local start <const> = core.background.start
+    core.background.start = function () return nil, "no process to spare" end
+    local handle, message, code = container:spawn { "sleep", "1000" }
+    core.background.start = start
+    assert.is_nil(handle)
+    assert.equal("the time limit cannot be kept: no process to spare", message)
+    assert.equal("system", code)
+    assert.same({ "accept", "error" }, site:kinds())
+    wait_until_empty(container)
   end)
 
   check("recording is refused by name", function()

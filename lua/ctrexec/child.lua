@@ -49,7 +49,7 @@ function methods:start()
     return nil, message, code
   end
   self.state = nil
-  if self.gate then self.gate:started(self) end
+  if self.gate then return self.gate:started(self) end
   return true
 end
 

@@ -14,6 +14,9 @@ Gate.__index = Gate
 local SHOWN = { "detach", "terminal", "pid_file", "console_socket", "pidfd_socket", "preserve_fds", "cgroup",
   "ignore_paused" }
 
+-- How long a killed command may take to be gone.
+local KILLED_SECONDS = 10
+
 local EDITABLE = {}
 for _, name in ipairs(policy.options) do EDITABLE[name] = true end
 
@@ -107,10 +110,9 @@ local function author_of(result, name)
   end
 end
 
--- What this version cannot do for this exec. The same words whether a policy or the caller wants it.
-local function impossible(options, detached)
+-- What this version cannot do. The same words whether a policy or the caller wants it.
+local function impossible(options)
   if options.record then return "record", "sessions cannot be recorded yet" end
-  if options.timeout and detached then return "timeout", "nobody would be there to end a detached command" end
 end
 
 local function reject(self, name, reason)
@@ -127,6 +129,14 @@ local function limit_time(self)
   for name, value in pairs(self.options) do options[name] = value end
   options.timeout = limit
   self.options = options
+end
+
+-- Whether nobody but a process of our own would keep the time limit. One that the caller himself has asked for is his
+-- to keep, as long as he waits.
+local function is_unattended(self, spec)
+  local options = self.options
+  if not options.timeout or spec.keeps_limits then return false end
+  return self.detached or options.timeout ~= spec.timeout or options.kill_after ~= spec.kill_after
 end
 
 -- Whether the status of a process that is not our child can be had for certain once it has ended: Linux 6.15.
@@ -146,8 +156,8 @@ end
 local function decide(self)
   local result = self.result
   if result.decision == "accept" then
-    local name, reason = impossible(result.options, self.detached)
-    if name then reject(self, author_of(result, name), ("options.%s: %s"):format(name, reason)) end
+    local name, reason = impossible(result.options)
+    if name then reject(self, author_of(result, name) or "ctrexec", ("options.%s: %s"):format(name, reason)) end
   end
   if result.decision == "accept" then
     local told, message = tell(self, "accept", accept_details(self))
@@ -197,19 +207,45 @@ function Gate:pass(process, spec, warnings)
   -- Nobody has a question any more, and ending a process takes its time.
   if self.last and not self.chain.hooks then self.chain:stop() end
   limit_time(self)
+  self.unattended = is_unattended(self, spec)
   self.began = require "ctrexec.core".pidfd.clock()
   return self.process, with_options(spec, self.options)
 end
 
 -- What follows.
 
+local function watch(self, pidfd, job)
+  job.began = self.began
+  return require "ctrexec.watch".start(self.chain, pidfd, job)
+end
+
 -- Tells the end of a command that nobody here will see.
 local function leave(self, pidfd)
   if not self.chain:listens() then return end
-  local event = event_of(self, "exit", { pid = self.pid })
-  local ok, message = require "ctrexec.watch".start(self.chain, pidfd, event, self.began)
+  local ok, message = watch(self, pidfd, { event = event_of(self, "exit", { pid = self.pid }) })
   if ok then return end
   tell_late(self, "error", { message = "the end of the command will not be recorded: " .. message, pid = self.pid })
+end
+
+-- Has the time limit kept, and the end told if nobody here will see it. A command whose limit cannot be kept does not
+-- stay.
+local function keep_limit(self, handle)
+  local told_there = self.detached and self.chain:listens()
+  local ok, message = watch(self, handle.pidfd, {
+    event = told_there and event_of(self, "exit", { pid = self.pid }) or nil,
+    tree = handle.tree, timeout = self.options.timeout, kill_after = self.options.kill_after,
+  })
+  if ok then
+    self.settled = self.detached
+    handle.tree:leave()
+    return true
+  end
+  self.settled = true
+  handle:kill { tree = true }
+  handle:wait(KILLED_SECONDS)
+  message = "the time limit cannot be kept: " .. message
+  tell_late(self, "error", { message = message, pid = self.pid })
+  return nil, message, "system"
 end
 
 local function outcome_of(self, status)
@@ -235,11 +271,18 @@ end
 
 --- To be called with the handle of the command once it runs, or waits to be started.
 -- @tparam process handle of `ctrexec.child`, whose `gate` is this one from then on
+-- @treturn[1] boolean true
+-- @treturn[2] nil what was decided cannot be kept, and the command was ended
+-- @treturn[2] string message
+-- @treturn[2] string code "system"
 function Gate:started(handle)
   handle.gate, self.pid = self, handle.pid
-  if self.detached and not handle:is_waiting() then self:left(handle.pidfd) end
   -- It was stopped; the command may run for days.
   if self.last and not self.chain.hooks then self.chain:close() end
+  if handle:is_waiting() then return true end
+  if self.unattended then return keep_limit(self, handle) end
+  if self.detached then self:left(handle.pidfd) end
+  return true
 end
 
 --- To be called when the command has ended.

@@ -341,12 +341,13 @@ end
 local function spawn(self, spec, pause)
   local gate = self.policy and require "ctrexec.gate".new(self)
   local handle, message, code, warnings = begin(self, spec, pause, gate)
-  if gate and handle then
-    gate:started(handle)
-  elseif gate then
-    warnings = gate:failed(message)
-  end
-  return handle, message, code, warnings
+  if not gate then return handle, message, code, warnings end
+  if not handle then return nil, message, code, gate:failed(message) end
+  local kept
+  kept, message, code = gate:started(handle)
+  if kept then return handle end
+  handle:close()
+  return nil, message, code, handle.warnings
 end
 
 --- Starts a command and returns as soon as it runs.
@@ -355,7 +356,8 @@ end
 -- is started; it may complete `consoleSize`, and refuses with nil, message, code. `on_terminal(master)` is called with
 -- the command's terminal before the command runs, and may refuse in the same way
 -- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each; `timeout` and
--- `kill_after` are the limits that apply, also those of a policy: `exec` keeps them, who spawns keeps them himself
+-- `kill_after` are the limits that apply. Those that a policy has set are kept by a process of ctrexec's own, unless
+-- the spec says that the caller does (`keeps_limits`); the caller's own are his to keep
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
@@ -472,6 +474,7 @@ function methods:exec(spec)
   local capture = {}
   local own = setmetatable({}, { __index = spec })
   for index, word in ipairs(spec) do own[index] = word end
+  own.keeps_limits = true
   own.stdin = spec.input ~= nil and "pipe" or spec.stdin or "null"
   if spec.terminal then
     capture.terminal = type(spec.stdout) == "function" and spec.stdout or { size = 0 }

@@ -29,6 +29,16 @@ function tree.new(base, controller)
   return self
 end
 
+--- Takes over the cgroup that another process's tree left to this one.
+-- @tparam[opt] fd base the cgroup above it; nil: there is none
+-- @tparam[opt] fd folder the cgroup itself
+-- @tparam[opt] string name of it
+-- @tparam[opt] string controller as for `new`
+-- @treturn table the tree
+function tree.adopt(base, folder, name, controller)
+  return setmetatable({ base = base, folder = folder, name = name, controller = controller }, class)
+end
+
 -- Every process of the cgroup by pidfd. A pid may be recycled between the listing and the opening, so the cgroup is
 -- asked again before the signal.
 local function signal_members(self, signal)
@@ -156,12 +166,17 @@ local function remove(self)
   return cgroup.remove(self.base, self.name)
 end
 
+--- Leaves the cgroup to a process that takes it over: `close` does not remove it from now on.
+function methods:leave()
+  self.left = true
+end
+
 --- Removes the cgroup. Killed processes are waited for until they are gone; what the command left behind otherwise
 -- moves up into the container's own.
 function methods:close()
   if not self.folder then return end
   local deadline, pause = pidfd.clock() + DYING_SECONDS, 0
-  while not remove(self) and pidfd.clock() < deadline do
+  while not self.left and not remove(self) and pidfd.clock() < deadline do
     if not self.killed then
       for _, pid in ipairs(members.pids(self.folder)) do cgroup.write(self.base, "cgroup.procs", tostring(pid)) end
     end

@@ -1,4 +1,5 @@
---- Waits, in a process of its own, for the end of a command that nobody waits for, and records it.
+--- Waits, in a process of its own, for the end of a command: to record it when nobody else will see it, and to end it
+-- when its time is over.
 --
 -- The command is another's child: the watcher must not reap it and cannot. Its status comes from /proc while it is a
 -- zombie, else from the kernel (Linux 6.15 keeps it for those who hold a pidfd); on older kernels it may be lost to a
@@ -8,7 +9,8 @@ local core = require "ctrexec.core"
 
 local watch = {}
 
-local KEPT_FD = 3
+-- What it keeps: the command's pidfd and, if it ends it, the cgroup above the command's own, and that.
+local PIDFD, BASE, FOLDER = 3, 4, 5
 local TICKS = 100 -- USER_HZ, the unit of times in /proc
 -- How long a zombie is waited for to be reaped, where only that makes its status known.
 local REAP_MILLISECONDS = 10000
@@ -51,16 +53,46 @@ local function from_kernel(pidfd)
   return result.reason == "exited" and { status = result.status } or { signal = result.status }
 end
 
-local function wait_for_end(pidfd)
+-- Returns false when the seconds are over before the end.
+local function wait_for_end(pidfd, seconds)
+  local deadline = seconds and core.pidfd.clock() + seconds
+  local ready, _, errno
   repeat
-    local ready, _, errno = core.pidfd.poll { { fd = pidfd, read = true } }
-  until ready or errno ~= 4 -- EINTR
+    local left = deadline and math.max(0, math.ceil((deadline - core.pidfd.clock()) * 1000))
+    ready, _, errno = core.pidfd.poll({ { fd = pidfd, read = true } }, left)
+  until ready ~= nil or errno ~= 4 -- EINTR
+  return ready ~= false
+end
+
+local function owned_tree(about)
+  local wrap = core.fd.wrap
+  if not about.name then return require "ctrexec.tree".adopt() end
+  return require "ctrexec.tree".adopt(wrap(BASE), wrap(FOLDER), about.name, about.controller)
+end
+
+-- Returns when the command has ended; when it had to be ended, the time by which the rest of the tree must be, too.
+local function keep_limit(job, tree)
+  if wait_for_end(PIDFD, job.timeout) then return nil end
+  local kill_at = core.pidfd.clock() + (job.kill_after or 0)
+  if job.kill_after then tree:signal(PIDFD, core.pidfd.signals.TERM) end
+  if not job.kill_after or not wait_for_end(PIDFD, job.kill_after) then tree:kill(PIDFD) end
+  wait_for_end(PIDFD)
+  return kill_at
+end
+
+local function sweep(tree, kill_at)
+  while not tree:is_empty() and core.pidfd.clock() < kill_at do core.pidfd.poll({}, 5) end
+  if not tree:is_empty() then tree:kill(PIDFD) end
 end
 
 -- The life of the watcher.
 local function run(job)
-  wait_for_end(KEPT_FD)
-  local outcome = from_zombie(KEPT_FD) or from_kernel(KEPT_FD) or { status_unknown = true }
+  local tree <close> = job.tree and owned_tree(job.tree)
+  local kill_at = tree and keep_limit(job, tree)
+  wait_for_end(PIDFD)
+  local outcome = from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true }
+  if kill_at then sweep(tree, kill_at) end
+  if not job.event then return end
   local audit = require "ctrexec.audit"
   outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
   job.event.outcome, job.event.time = outcome, audit.timestamp()
@@ -89,20 +121,26 @@ end
 --- Starts a watcher.
 -- @tparam table chain of `ctrexec.policy`, which gets the event
 -- @tparam fd pidfd of the command
--- @tparam table event "exit" of `ctrexec.audit.event`, without its outcome
--- @tparam number began when the command was started, by the monotonic clock
+-- @tparam table job `event`, the "exit" of `ctrexec.audit.event` without its outcome, nil when it is not to be told;
+-- `began`, when the command was started, by the monotonic clock; `tree` (`ctrexec.tree`), `timeout` and `kill_after`
+-- (seconds) when the watcher is to end the command: it is to remove the tree's cgroup then
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message
-function watch.start(chain, pidfd, event, began)
+function watch.start(chain, pidfd, job)
   local policies = {}
   for index, entry in ipairs(chain.policies) do
     policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
   end
-  return core.background.start(CHUNK, {
-    path = absolute(package.path), cpath = absolute(package.cpath), event = event, began = began,
-    config = chain.config, policies = policies, module_directory = chain.config.module_directory,
-  }, pidfd)
+  local tree = job.tree
+  local argument = {
+    path = absolute(package.path), cpath = absolute(package.cpath), config = chain.config, policies = policies,
+    module_directory = chain.config.module_directory, event = job.event, began = job.began,
+    tree = tree and { name = tree.name, controller = tree.controller },
+    timeout = job.timeout, kill_after = job.kill_after,
+  }
+  if not (tree and tree.folder) then return core.background.start(CHUNK, argument, pidfd) end
+  return core.background.start(CHUNK, argument, pidfd, tree.base, tree.folder)
 end
 
 return watch

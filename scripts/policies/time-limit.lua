@@ -7,8 +7,6 @@ return {
   check = function(request)
     local own = tonumber((request.container.annotations or {})["ctrexec.timeout"])
     local limit = own or request.process.terminal and INTERACTIVE or OTHER
-    -- Nobody would be there to end a detached command.
-    if request.options.detach then return end
     if not request.options.timeout or request.options.timeout > limit then request.options.timeout = limit end
     request.options.kill_after = request.options.kill_after or GRACE
   end,

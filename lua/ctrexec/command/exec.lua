@@ -144,6 +144,7 @@ function exec.run(parsed, log, site)
     shield_terminals(spec)
     return true
   end
+  spec.keeps_limits = not spec.detach
   local settings = setmetatable({}, Settings)
   function spec.on_terminal(master)
     if not terminal then return true end

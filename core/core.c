@@ -190,6 +190,7 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
         {"capability", ctx_open_capability},
         {"fdpass", ctx_open_fdpass},
         {"terminal", ctx_open_terminal},
+        {"recorder", ctx_open_recorder},
         {"relay", ctx_open_relay},
         {"background", ctx_open_background},
         {"precompiled", ctx_open_precompiled},

@@ -79,6 +79,7 @@ int ctx_open_cgroup(lua_State *L);
 int ctx_open_capability(lua_State *L);
 int ctx_open_fdpass(lua_State *L);
 int ctx_open_terminal(lua_State *L);
+int ctx_open_recorder(lua_State *L);
 int ctx_open_relay(lua_State *L);
 int ctx_open_precompiled(lua_State *L);
 int ctx_open_sandbox(lua_State *L);

@@ -16,12 +16,14 @@ own, and has O_NONBLOCK set while the loop runs.
   descriptors here for epoll to be the faster one.
 
 A copy holds one buffer and reads only when it is empty, so a slow reader stops the writer and memory stays as
-it is. Between pipes and from a pipe to a file splice(2) moves the data, and the buffer is the pipe.
+it is. Between pipes and from a pipe to a file splice(2) moves the data, and the buffer is the pipe; what is
+recorded (recorder.c) goes through the buffer.
 
 @module ctrexec.core.relay
 */
 #include "core.h"
 #include "protect.h"
+#include "recorder.h"
 #include "terminal.h"
 
 #include <errno.h>
@@ -75,6 +77,7 @@ struct copy {
     bool at_end; /* of `from` */
     bool done;
     bool waits_for_room; /* in `to`; else for data in `from` */
+    enum ctx_stream stream;
     char *buffer;
     size_t start, end;
     size_t quota; /* once the process has ended: bytes that may still be read */
@@ -88,6 +91,7 @@ struct relay {
     int pidfd;
     int terminal;
     struct end *master;
+    struct ctx_recorder *recorder;
     int signalfd;
     bool forwards_signals;
     bool ended;
@@ -250,6 +254,9 @@ static void fill(struct relay *relay, struct copy *copy)
         }
         count = read_end(copy->from, copy->buffer + copy->end, room);
         if (count > 0) {
+            if (relay->recorder != NULL && !copy->input) {
+                ctx_record(relay->recorder, copy->stream, copy->buffer + copy->end, (size_t)count);
+            }
             copy->end += (size_t)count;
             count_bytes(relay, copy, count);
         }
@@ -259,11 +266,24 @@ static void fill(struct relay *relay, struct copy *copy)
     }
 }
 
+/* Asked before the write: a program that reads a password shows its echo again once it has it. */
+static bool is_recorded_input(const struct relay *relay, const struct copy *copy)
+{
+    const struct end *typed_at = copy->to->kind == KIND_MASTER ? copy->to : copy->from;
+
+    return relay->recorder != NULL && copy->input &&
+           ctx_records_input(relay->recorder, isatty(typed_at->fd) ? typed_at->fd : -1);
+}
+
 static void flush(struct relay *relay, struct copy *copy)
 {
+    bool recorded = is_recorded_input(relay, copy);
     ssize_t count = write_end(copy->to, copy->buffer + copy->start, copy->end - copy->start);
 
     if (count > 0) {
+        if (recorded) {
+            ctx_record(relay->recorder, CTX_STREAM_INPUT, copy->buffer + copy->start, (size_t)count);
+        }
         copy->start += (size_t)count;
         if (copy->start == copy->end) {
             copy->start = 0;
@@ -397,6 +417,9 @@ static void follow_window_size(const struct relay *relay)
 {
     if (relay->terminal >= 0 && relay->master != NULL && relay->master->given >= 0) {
         ctx_copy_window_size(relay->terminal, relay->master->given);
+        if (relay->recorder != NULL) {
+            ctx_record_window(relay->recorder, relay->master->given);
+        }
     }
 }
 
@@ -482,12 +505,20 @@ static int loop(struct relay *relay)
     while (!relay->ended || !is_drained(relay)) {
         struct pollfd polled[POLL_COPIES + MAX_COPIES];
         struct timespec left;
+        bool limited = relay->has_deadline;
+        int error = 0;
 
         if (relay->has_deadline && !time_left(relay, &left)) {
             return ETIME;
         }
+        if (relay->recorder != NULL) {
+            error = ctx_recorder_tick(relay->recorder, &left, &limited);
+        }
+        if (error != 0) {
+            return error;
+        }
         list_polled(relay, polled);
-        if (ppoll(polled, POLL_COPIES + relay->copy_count, relay->has_deadline ? &left : NULL, NULL) >= 0) {
+        if (ppoll(polled, POLL_COPIES + relay->copy_count, limited ? &left : NULL, NULL) >= 0) {
             handle_polled(relay, polled);
         } else if (errno != EINTR) {
             return errno;
@@ -662,6 +693,25 @@ static void check_deadline(lua_State *L, struct relay *relay)
     lua_pop(L, 1);
 }
 
+/* What the recorder calls each copy: with two of output, the second is the command's stderr. */
+static void check_recorder(lua_State *L, struct relay *relay)
+{
+    enum ctx_stream output = CTX_STREAM_OUTPUT;
+
+    if (lua_getfield(L, 1, "recorder") != LUA_TNIL) {
+        relay->recorder = ctx_check_recorder(L, -1);
+    }
+    lua_pop(L, 1);
+    for (size_t i = 0; i < relay->copy_count; i++) {
+        if (relay->copies[i].input) {
+            relay->copies[i].stream = CTX_STREAM_INPUT;
+        } else {
+            relay->copies[i].stream = output;
+            output = CTX_STREAM_ERROR;
+        }
+    }
+}
+
 static void check_options(lua_State *L, struct relay *relay)
 {
     int master;
@@ -679,6 +729,7 @@ static void check_options(lua_State *L, struct relay *relay)
     lua_getfield(L, 1, "signals");
     relay->forwards_signals = lua_toboolean(L, -1);
     lua_pop(L, 1);
+    check_recorder(L, relay);
     check_deadline(L, relay);
 }
 
@@ -690,7 +741,7 @@ static void prepare_all(struct relay *relay)
     for (size_t i = 0; i < relay->copy_count; i++) {
         struct copy *copy = &relay->copies[i];
 
-        copy->spliced = copy->end == 0 && can_splice(copy);
+        copy->spliced = relay->recorder == NULL && copy->end == 0 && can_splice(copy);
     }
     relay->has_raw_settings = relay->terminal >= 0 && tcgetattr(relay->terminal, &relay->raw_settings) == 0;
 }
@@ -736,6 +787,7 @@ SIGCONT sets the settings again that the terminal had at the start.
 SIGWINCH are blocked in the calling thread, read by signalfd(2) and sent to the process; a caller that blocks
 them earlier loses none. The thread's mask is restored before the return. Without it no signal is touched but
 SIGPIPE, which a write here never raises.
+- `recorder`: of `core.recorder`, given what the streams carry and the terminal's sizes.
 - `deadline`: seconds from now, a number. Data that was read but not delivered by then is put into
 `copies[i].pending`, where another call with the same table finds it.
 
@@ -745,8 +797,8 @@ SIGPIPE, which a write here never raises.
 @treturn[2] table `{timeout = true}`: the deadline has passed, nothing was done to the process
 @treturn[3] nil
 @treturn[3] string message
-@treturn[3] integer errno: EBADF for a pidfd that is not open. A stream that is not open is one that has
-ended.
+@treturn[3] integer errno: EBADF for a pidfd that is not open; that of a failed write of a recording that is
+required. A stream that is not open is one that has ended.
 */
 static int run(lua_State *L)
 {

@@ -67,7 +67,7 @@ fi
 
 -- What is typed before the TAB, and what is offered (in any order). zsh offers options where there is nothing else.
 local OFFERS = {
-  { "ctrexec ", { "exec", "explain", "list", "policy", "completion", "help" } },
+  { "ctrexec ", { "exec", "explain", "list", "policy", "replay", "completion", "help" } },
   { "ctrexec ex", { "exec", "explain" } },
   { "ctrexec --root / exe", { "exec" } },
   { "ctrexec --debug --log-f", { "--log-format" } },

@@ -42,11 +42,13 @@ describe("config.load", function()
       audit = { file = "/var/log/x", syslog = true, journald = false, required = false, redact = { "a(b)" },
         command = false },
       limits = { policy_time = 0.5, exec_timeout = 60 },
+      record = { folder = "/var/log/x", input = true, passwords = false, required = false },
     }]]
     local settings = assert(config.load(folder))
     assert.same({ "/run/x" }, settings.roots)
     assert.equal("/usr/sbin/runc", settings.runtime)
     assert.equal("a(b)", settings.audit.redact[1])
+    assert.same({ folder = "/var/log/x", input = true, passwords = false, required = false }, settings.record)
     assert.same({ policy_time = 0.5, exec_timeout = 60, policy_memory = 32 << 20 }, settings.limits)
   end)
 
@@ -72,6 +74,9 @@ describe("config.load", function()
     { "return { audit = { file = 'x' } }", "config.audit.file: must be an absolute path" },
     { "return { audit = { syslog = 'yes' } }", "config.audit.syslog: expected a boolean, got a string" },
     { "return { audit = { redact = { '(' } } }", "config.audit.redact[1]: " },
+    { "return { record = { folder = 'x' } }", "config.record.folder: must be an absolute path" },
+    { "return { record = { file = '/x' } }", "config.record.file: unknown field" },
+    { "return { record = true }", "config.record: expected a table, got a boolean" },
     { "return { limits = { policy_time = 0 } }", "config.limits.policy_time: must be greater than 0" },
     { "return { limits = { policy_time = 1/0 } }", "config.limits.policy_time: must be greater than 0" },
     { "return { limits = { policy_memory = '1G' } }", "config.limits.policy_memory: expected a number, got a string" },

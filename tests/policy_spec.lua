@@ -298,11 +298,6 @@ describe("limits and powers:", function()
     wait_until_empty(container)
   end)
 
-  check("recording is refused by name", function()
-    site:write("policy.d/r.lua", body "request.options.record = '/var/log/session'")
-    assert_denied(run(TOUCH), "r: options.record: sessions cannot be recorded yet")
-  end)
-
   check("the site's exec_timeout stands above all", function()
     site:write("config.lua", "return { limits = { exec_timeout = 0.3 } }")
     assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)
@@ -450,13 +445,13 @@ describe("events", function()
 
   check("hide what the site wants hidden", function()
     site:record_events [[redact = { "password=(%S+)", "^hunter2$" } ]]
-    assert.equal(0, run({ "exec", "ct", "echo", "--password=abc", "hunter2", "plain" }).code)
+    assert.equal(0, run({ "exec", "ct", "echo", "--password=xyz", "hunter2", "plain" }).code)
     assert.same({ "echo", "--password=[redacted]", "[redacted]", "plain" }, site:events "accept"[1].what.args)
     site:record_events "command = false"
     assert.equal(0, run({ "exec", "ct", "echo", "secret" }).code)
     local events = site:events()
     assert.is_nil(events[#events].what.args)
-    assert.is_nil(tool.read(site.dir .. "/events"):find("abc", 1, true))
+    assert.is_nil(tool.read(site.dir .. "/events"):find("xyz", 1, true)) -- in no hexadecimal id
   end)
 
   check("of 32 execs at once are whole lines, one accept for each", function()

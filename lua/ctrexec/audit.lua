@@ -65,6 +65,15 @@ local function redacted_list(list, patterns)
   return result
 end
 
+--- The arguments of a command as they may be shown.
+-- @tparam {string,...} args
+-- @tparam table settings `audit` of the configuration: `redact`, `command`
+-- @treturn ?{string,...} redacted; nil when the site wants no record of them
+function audit.arguments(args, settings)
+  if settings.command == false then return nil end
+  return redacted_list(args, settings.redact)
+end
+
 local EVENT_KINDS = { accept = true, reject = true, exit = true, error = true }
 
 local function who(caller)
@@ -91,9 +100,9 @@ end
 -- (record), `process` (OCI process object), `result` (of `chain:check`: policy, reason, who changed something),
 -- `outcome` (of an exit: `status`, `signal`, `duration`, `user_time`, `system_time` in seconds, `max_rss` in KiB,
 -- `status_unknown = true`; of an accepted detached exec whose status nobody may be able to see `exit_unknown = true`),
--- `pid` (of the command), `message` (of an error), `fields` (options.audit of the request), `detached`
+-- `pid` (of the command), `message` (of an error), `fields` (options.audit of the request), `detached`, `recording`
 -- @treturn table event: `kind`, `time` (RFC 3339), `id`, `who`, `where`, `what`, `decision`, `policy`, `reason`,
--- `changed_by`, `outcome`, `pid`, `message`, `fields`, `detached`; absent parts are nil
+-- `changed_by`, `outcome`, `pid`, `message`, `fields`, `detached`, `recording`; absent parts are nil
 function audit.event(kind, details)
   if not EVENT_KINDS[kind] then error("audit.event: unknown kind " .. tostring(kind), 2) end
   local result = details.result or {}
@@ -107,7 +116,7 @@ function audit.event(kind, details)
     decision = result.decision, policy = result.policy, reason = result.reason,
     changed_by = #changed_by > 0 and changed_by or nil,
     outcome = details.outcome, pid = details.pid, message = details.message, fields = details.fields,
-    detached = details.detached,
+    detached = details.detached, recording = details.recording,
   }
 end
 
@@ -118,11 +127,7 @@ local function prepared(event, settings)
   if event.what then
     local command = {}
     for name, value in pairs(event.what) do command[name] = value end
-    if settings.command == false then
-      command.args = nil
-    else
-      command.args = redacted_list(event.what.args, settings.redact)
-    end
+    command.args = audit.arguments(event.what.args, settings)
     copy.what = command
   end
   for _, name in ipairs { "reason", "message" } do

@@ -143,6 +143,7 @@ function methods:resize(rows, columns)
   if not self.terminal then return nil, "the command has no terminal", "invalid" end
   local ok, message = core.terminal.set_size(self.terminal, rows, columns)
   if not ok then return nil, message, "system" end
+  if self.recording then self.recording.core:resize(rows, columns) end
   return true
 end
 
@@ -161,8 +162,10 @@ function methods:close()
   if self:is_waiting() then
     require "ctrexec.start".abort(self.state)
     self.pidfd, self.terminal = nil, nil
+    if self.recording then self.recording:discard() end
     if self.gate then self.gate:failed "the command was prepared and not started" end
   end
+  if self.recording then self.recording:finish(self.warnings) end
   for _, name in ipairs { "stdin", "stdout", "stderr", "terminal" } do
     if self[name] then self[name]:close() end
     self[name] = nil

@@ -44,6 +44,7 @@ local function feed(state)
   end
   local written, _, errno = fd.write(state.handle.stdin, state.piece)
   if written then
+    if state.recorder then state.recorder:record("input", state.piece:sub(1, written)) end
     state.piece = state.piece:sub(written + 1)
   elseif errno == EPIPE then
     close(state, "stdin") -- the command does not want the rest
@@ -62,6 +63,7 @@ local function take(state, name)
     close(state, name)
     return false
   end
+  if state.recorder then state.recorder:record(name == "stderr" and "error" or "output", data) end
   local sink = state.sinks[name]
   if type(sink) == "function" then
     sink(data)
@@ -126,6 +128,16 @@ local function step(state, milliseconds)
   return ended
 end
 
+-- What was recorded must not wait for longer in memory (see core/recorder.c).
+local RECORDER_MILLISECONDS = 1000
+
+-- Writes what has waited. Returns the milliseconds to wait at most, or nil and a message.
+local function record(state, left)
+  local ok, message = state.recorder:tick()
+  if not ok then return nil, message end
+  return math.min(left or RECORDER_MILLISECONDS, RECORDER_MILLISECONDS)
+end
+
 --- Runs the loop.
 -- @tparam table handle from `ctrexec.child`
 -- @tparam table options `input`: string, function or file; `sinks`: by name an array with `size` to collect in, or a
@@ -137,7 +149,8 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function communicate.run(handle, options)
-  local state = { handle = handle, sinks = options.sinks, max_output = options.max_output, truncated = false }
+  local state = { handle = handle, sinks = options.sinks, max_output = options.max_output, truncated = false,
+    recorder = handle.recording and handle.recording.core }
   if handle.stdin then
     state.source = source_of(options.input)
     fd.set_nonblock(handle.stdin, true)
@@ -153,7 +166,12 @@ function communicate.run(handle, options)
         left = 0
       end
     end
-    local ended, message = step(state, left)
+    local ended, message
+    if state.recorder then
+      left, message = record(state, left)
+      if not left then return nil, message, "system" end
+    end
+    ended, message = step(state, left)
     if ended == nil then return nil, message, "system" end
     if ended then
       drain(state)

@@ -82,7 +82,7 @@ local function bash_operands()
   local lines = {}
   for _, name in ipairs(commands()) do
     local command = options.commands[name]
-    local action = command.id and "_ctrexec_containers" or command.actions
+    local action = command.id and "_ctrexec_containers" or command.file and "_ctrexec_files" or command.actions
       and ('_ctrexec_words "%s"'):format(table.concat(command.actions, " ")) or command.wraps
       and ('_ctrexec_words "%s"'):format(command.wraps)
     if action then lines[#lines + 1] = ("    %s:0) %s ;;"):format(name, action) end
@@ -219,6 +219,8 @@ local function zsh_operands(name)
   local command = options.commands[name]
   if command.id then
     return "'1:container:_ctrexec_containers' '*::argument: '"
+  elseif command.file then
+    return "'1:file:_files'"
   elseif command.wraps then
     return ("'1:command:(%s)' '*::argument:->wrapped' && return\n      _ctrexec_command"):format(command.wraps)
   elseif command.actions then

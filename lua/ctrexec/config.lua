@@ -79,6 +79,8 @@ local check = record {
     redact = array(pattern),
     command = is "boolean",
   },
+  record = record { folder = absolute, input = is "boolean", passwords = is "boolean", required = is "boolean",
+    max_size = positive },
   limits = record { policy_time = positive, policy_memory = positive, exec_timeout = positive },
 }
 
@@ -127,8 +129,9 @@ end
 -- (array, default `DIRECTORY/policy.d`), `runtime` (path of the real runtime), `module_directory` (folder whose
 -- modules come before ctrexec's own), `audit` (`file`, `syslog`, `journald`, `required` (default true: an exec whose
 -- accept event cannot be written is denied), `redact` (array of Lua patterns), `command` (default true: record the
--- arguments)), `limits` (`policy_time` in seconds and `policy_memory` in bytes, each policy's; `exec_timeout` in
--- seconds). Relative paths, wrong types and unknown fields are errors.
+-- arguments)), `record` (`folder`, `input`, `passwords`, `required`, `max_size`: see `ctrexec.record`), `limits`
+-- (`policy_time` in seconds and `policy_memory` in bytes, each policy's; `exec_timeout` in seconds). Relative paths,
+-- wrong types and unknown fields are errors.
 -- @tparam[opt] string directory the folder, for tests and embedding programs
 -- @treturn[1] table the settings, complete; without a file the defaults, without the folder no policy folders either
 -- @treturn[2] nil

@@ -36,7 +36,8 @@ end
 
 local WORDS = {}
 local SUBJECTS = { "command", "directory", "user", "umask", "capabilities", "namespaces", "cgroup", "terminal",
-  "seccomp", "label", "limits", "scheduling", "lent", "login uid", "host environment", "time limit", "after the start" }
+  "seccomp", "label", "limits", "scheduling", "lent", "login uid", "host environment", "time limit", "recording",
+  "after the start" }
 
 function WORDS.command(s) return list(s.process.args, quoted) end
 function WORDS.directory(s) return s.process.cwd end
@@ -118,6 +119,15 @@ WORDS["time limit"] = function(s)
   if not timeout then return nil end
   if not kill_after then return ("everything is killed after %s"):format(seconds(timeout)) end
   return ("TERM to everything after %s, KILL %s later"):format(seconds(timeout), seconds(kill_after))
+end
+
+function WORDS.recording(s)
+  local record = s.spec.record
+  if not record then return nil end
+  local what = not record.input and "output" or record.passwords and "output and all input" or "output and echoed input"
+  -- the name has the time of the exec
+  return ("%s, in %s%s"):format(what, record.folder and "a new file in " .. record.folder or record.file,
+    record.required and "" or ", if it can be written")
 end
 
 WORDS["after the start"] = function(s)

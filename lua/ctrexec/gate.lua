@@ -27,7 +27,10 @@ for _, name in ipairs(policy.options) do EDITABLE[name] = true end
 -- @treturn ?table gate; nil when there is nothing to obey and nobody to tell
 function gate.new(container, dry)
   local chain = container.policy
-  if not chain or chain:is_empty() and not chain:listens() and not chain.limits.exec_timeout then return nil end
+  if not chain then return nil end
+  if chain:is_empty() and not chain:listens() and not chain.limits.exec_timeout and not chain.config.record then
+    return nil
+  end
   return setmetatable({ chain = chain, last = container.one_exec, record = container.record, dry = dry }, Gate)
 end
 
@@ -60,6 +63,7 @@ local function event_of(self, kind, details)
   details.id, details.caller, details.container = event_id(self), caller_of(self), self.record
   details.process = self.process
   details.fields, details.detached = self.options and self.options.audit, self.detached or nil
+  if self.recording then details.recording = self.recording:summary() end
   return require "ctrexec.audit".event(kind, details)
 end
 
@@ -104,15 +108,17 @@ end
 
 -- Which policy set an option as it is now.
 local function author_of(result, name)
+  local pack = require "ctrexec.core".sandbox.pack
   for index = #result.changes, 1, -1 do
     local change = result.changes[index]
-    if change.before.options[name] ~= change.after.options[name] then return change.policy end
+    if pack(change.before.options[name]) ~= pack(change.after.options[name]) then return change.policy end
   end
 end
 
--- What this version cannot do. The same words whether a policy or the caller wants it.
-local function impossible(options)
-  if options.record then return "record", "sessions cannot be recorded yet" end
+-- What cannot be done for this exec. The same words whether a policy or the caller wants it.
+local function impossible(options, spec)
+  local why = options.record and require "ctrexec.record".obstacle(spec)
+  if why then return "record", why end
 end
 
 local function reject(self, name, reason)
@@ -121,14 +127,29 @@ local function reject(self, name, reason)
   result.message = ("denied by policy %s: %s"):format(name, reason)
 end
 
+local function set_option(self, name, value)
+  local options = {}
+  for key, current in pairs(self.options) do options[key] = current end
+  options[name] = value
+  self.options = options
+end
+
 -- The site's limit stands above all.
 local function limit_time(self)
   local limit = self.chain.limits.exec_timeout
   if not limit or self.detached or self.options.timeout and self.options.timeout <= limit then return end
-  local options = {}
-  for name, value in pairs(self.options) do options[name] = value end
-  options.timeout = limit
-  self.options = options
+  set_option(self, "timeout", limit)
+end
+
+-- Where the session will be recorded is a part of the accept event.
+local function settle_recording(self)
+  local wanted = self.result.options.record
+  if not wanted then return end
+  local author = author_of(self.result, "record")
+  local settings, message = require "ctrexec.record".settings(wanted, self.chain.config.record, self.record.id,
+    author ~= nil)
+  if not settings then return reject(self, author or "ctrexec", message) end
+  set_option(self, "record", settings)
 end
 
 -- Whether nobody but a process of our own would keep the time limit. One that the caller himself has asked for is his
@@ -147,18 +168,20 @@ local function knows_exits()
 end
 
 local function accept_details(self)
-  local details = { result = self.result }
+  local record = self.options.record
+  local details = { result = self.result, recording = record and { file = record.file } }
   if self.detached and not knows_exits() then details.outcome = { exit_unknown = true } end
   return details
 end
 
 -- The accept event is written before anything is started: what cannot be recorded does not happen.
-local function decide(self)
+local function decide(self, spec)
   local result = self.result
   if result.decision == "accept" then
-    local name, reason = impossible(result.options)
+    local name, reason = impossible(result.options, spec)
     if name then reject(self, author_of(result, name) or "ctrexec", ("options.%s: %s"):format(name, reason)) end
   end
+  if result.decision == "accept" then settle_recording(self) end
   if result.decision == "accept" then
     local told, message = tell(self, "accept", accept_details(self))
     if told then return true end
@@ -202,7 +225,7 @@ function Gate:pass(process, spec, warnings)
   }
   add_warnings(warnings, self.result.warnings)
   self.process, self.options = self.result.process, self.result.options
-  local accepted, message, code = decide(self)
+  local accepted, message, code = decide(self, spec)
   if not accepted then return nil, message, code end
   -- Nobody has a question any more, and ending a process takes its time.
   if self.last and not self.chain.hooks then self.chain:stop() end
@@ -257,6 +280,12 @@ local function outcome_of(self, status)
   }
 end
 
+--- Who asks, and what the exec is called in the audit trail: for the recording.
+-- @treturn table `caller`, `event`, `audit` of the configuration
+function Gate:about()
+  return { caller = caller_of(self), event = event_id(self), audit = self.chain.config.audit }
+end
+
 --- To be called when the exec has failed, for whatever reason; a denial has been told by then.
 -- @tparam string message
 -- @treturn {table,...} warnings
@@ -276,7 +305,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function Gate:started(handle)
-  handle.gate, self.pid = self, handle.pid
+  handle.gate, self.pid, self.recording = self, handle.pid, handle.recording
   -- It was stopped; the command may run for days.
   if self.last and not self.chain.hooks then self.chain:close() end
   if handle:is_waiting() then return true end

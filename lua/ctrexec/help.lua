@@ -11,7 +11,7 @@ local WIDTH = 79
 local TEXT_COLUMN = 31
 
 --- The commands in the order in which they are shown.
-help.order = { "exec", "explain", "list", "policy", "completion", "help" }
+help.order = { "exec", "explain", "list", "policy", "replay", "completion", "help" }
 
 --- The options before the command: long name -> { metavar (false for a switch), text }.
 help.global = {
@@ -54,6 +54,7 @@ local EXEC = {
   policy = { "FILE", "ask this policy too, after those of the configuration; may be repeated" },
   tool = { "PATH[:DEST]", "lend a program of this host to the command, read-only; may be repeated" },
   ["login-uid"] = { "UID", "set the login uid, for the audit trail" },
+  record = { "FILE", "record what the command shows in a new FILE, for replay or asciinema play" },
   ["host-env"] = { "NAME", "take over this environment variable from the caller; may be repeated" },
   help = { false, "print this help" },
 }
@@ -97,6 +98,16 @@ help.commands = {
     about = "check policy files, or run their specs",
     options = { help = { false, "print this help" } },
     examples = { "ctrexec policy check /etc/ctrexec/policy.d/*.lua", "ctrexec policy test ./policies" },
+  },
+  replay = {
+    usage = "[OPTION...] FILE",
+    about = "play a recorded session (asciicast version 2)",
+    options = {
+      speed = { "N", "N times as fast" },
+      help = { false, "print this help" },
+    },
+    examples = { "ctrexec exec --record web.cast --tty web sh", "ctrexec replay --speed 4 web.cast" },
+    notes = "Control-C ends it.",
   },
   completion = {
     usage = "bash | zsh",
@@ -272,6 +283,7 @@ local function bad_value(problem)
   local reason = problem.reason == "range" and "value out of range" or entry.list and "invalid syntax" or "parse error"
   if entry.list then reason = ("strconv.ParseInt: parsing %s: %s"):format(quoted(text), reason) end
   local message = ("invalid value %s for flag -%s: %s"):format(quoted(text), name, reason)
+  if entry.type == "number" then return message, "a number greater than 0" end
   if entry.type == "duration" then return message, "seconds, or a number with a unit: 90s, 5m, 1h" end
   return message, entry.min and "a whole number from " .. entry.min .. " on" or "a whole number"
 end
@@ -302,7 +314,7 @@ local WORDS = {
   end,
   many = function(problem, command)
     local count = problem.entry.max + (problem.entry.actions and 1 or 0)
-    local bound = (count == 0 or problem.entry.actions) and "exactly" or "a maximum of"
+    local bound = (count == 0 or problem.entry.actions or problem.entry.file) and "exactly" or "a maximum of"
     return ('ctrexec: "%s" requires %s %d argument(s)'):format(command, bound, count), help.usage(command)
   end,
   action = function(problem, command)

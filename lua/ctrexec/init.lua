@@ -236,7 +236,8 @@ local function launch(self, spec, object, set, pause, warnings)
   if not sockets then return nil, message, code end
   local options = {
     stdin = set.theirs.stdin, stdout = set.theirs.stdout, stderr = set.theirs.stderr, preserve_fds = spec.preserve_fds,
-    cgroup = spec.cgroup, login_uid = spec.login_uid, tree = spec.tree or spec.timeout ~= nil, warnings = warnings,
+    cgroup = spec.cgroup, login_uid = spec.login_uid, warnings = warnings,
+    tree = spec.tree or spec.timeout ~= nil or spec.record ~= nil,
   }
   if spec.tools then
     options.mounts, message, code = require "ctrexec.tools".open(spec.tools, object)
@@ -294,10 +295,19 @@ local function lookup_in(record)
   end
 end
 
+-- The spec with its recording settled, where no gate does that.
+local function with_recording(self, spec)
+  local settings, message, code = require "ctrexec.record".settings(spec.record, nil, self.record.id)
+  if not settings then return nil, message, code end
+  return setmetatable({ record = settings }, { __index = spec })
+end
+
 -- What is to be run, once everybody has been asked: the process object, the spec and the warnings.
 local function resolve(self, spec, gate)
   local ok, message, code = check_status(self.record, spec)
   if not ok then return nil, message, code end
+  message = spec.record and require "ctrexec.record".obstacle(spec)
+  if message then return nil, "record: " .. message, "invalid" end
   if not spec.lookup then
     spec = setmetatable({ lookup = lookup_in(self.record), table.unpack(spec) }, { __index = spec })
   end
@@ -309,6 +319,9 @@ local function resolve(self, spec, gate)
     final, message, code = gate:pass(object, spec, warnings)
     if not final then return nil, message, code, warnings end
     spec = message
+  elseif spec.record then
+    spec, message, code = with_recording(self, spec)
+    if not spec then return nil, message, code, warnings end
   end
   ok, message, code = check_terminal(final.terminal, spec)
   if ok and spec.host_env then ok, message, code = require "ctrexec.hostenv".add(final.env, spec.host_env) end
@@ -316,25 +329,46 @@ local function resolve(self, spec, gate)
   return final, spec, warnings
 end
 
+local function open_recording(self, settings, object, gate, warnings)
+  local about = gate and gate:about() or { caller = require "ctrexec.policy.caller".describe() }
+  about.container, about.process = self.record, object
+  return require "ctrexec.record".open(settings, about, warnings)
+end
+
+-- The command with its streams.
+local function run(self, spec, object, pause, warnings)
+  local streams = require "ctrexec.streams"
+  local set, message, code = streams.open(spec)
+  if not set then return nil, message, code end
+  local started
+  started, message, code = launch(self, spec, object, set, pause, warnings)
+  if not started then
+    streams.close(set)
+    return nil, message, code
+  end
+  streams.close_theirs(set)
+  return require "ctrexec.child".new(started, set.ours)
+end
+
 local function begin(self, spec, pause, gate)
   local object, resolved, warnings, given = resolve(self, spec, gate)
   if not object then return nil, resolved, warnings, given end
   if resolved.on_process then
-    local ok, message, code = resolved.on_process(object)
+    local ok, message, code = resolved.on_process(object, resolved.record)
     if not ok then return nil, message, code, warnings end
   end
-  local streams = require "ctrexec.streams"
-  local set, message, code = streams.open(resolved)
-  if not set then return nil, message, code, warnings end
-  local started
-  started, message, code = launch(self, resolved, object, set, pause, warnings)
-  if not started then
-    streams.close(set)
+  local recording, handle, message, code
+  if resolved.record then
+    recording, message, code = open_recording(self, resolved.record, object, gate, warnings)
+    if message then return nil, message, code, warnings end
+  end
+  handle, message, code = run(self, resolved, object, pause, warnings)
+  if not handle then
+    if recording then recording:discard() end
     return nil, message, code, warnings
   end
-  streams.close_theirs(set)
-  local handle = require "ctrexec.child".new(started, set.ours)
   handle.warnings, handle.timeout, handle.kill_after = warnings, resolved.timeout, resolved.kill_after
+  handle.recording = recording
   return handle
 end
 
@@ -352,12 +386,15 @@ end
 
 --- Starts a command and returns as soon as it runs.
 -- @tparam table spec what to run: positional strings for the command, the fields of an OCI process object, or the
--- short forms; see docs/embedding.md. `on_process(process)` is called with the checked process object before anything
--- is started; it may complete `consoleSize`, and refuses with nil, message, code. `on_terminal(master)` is called with
--- the command's terminal before the command runs, and may refuse in the same way
+-- short forms; see docs/embedding.md. `on_process(process, record)` is called with the checked process object and, if
+-- the session is recorded, the settings of `ctrexec.record`, before anything is started; it may complete `consoleSize`,
+-- and refuses with nil, message, code. `on_terminal(master)` is called with the command's terminal before the command
+-- runs, and may refuse in the same way. `records = true` promises that all output of the command is copied by the
+-- program itself, and given to `process.recording`; without it no session can be recorded here
 -- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each; `timeout` and
 -- `kill_after` are the limits that apply. Those that a policy has set are kept by a process of ctrexec's own, unless
--- the spec says that the caller does (`keeps_limits`); the caller's own are his to keep
+-- the spec says that the caller does (`keeps_limits`); the caller's own are his to keep;
+-- `recording`, of `ctrexec.record`, is to be fed and finished
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
@@ -414,6 +451,42 @@ local function sink_of(spec, name, capture)
   return wanted
 end
 
+local function drop() end
+
+-- To be recorded, a stream has to come by here.
+local function is_recordable(wanted)
+  return wanted == nil or wanted == "null" or type(wanted) == "function"
+end
+
+-- Where the streams of `exec` go. It is decided last, because a policy may have given or taken away the terminal, or
+-- want a recording: then what would be dropped by the kernel is dropped here.
+local function direct_streams(own, spec, capture, terminal, record)
+  if terminal then
+    capture.terminal = type(spec.stdout) == "function" and spec.stdout or { size = 0 }
+    own.stdin, own.stdout, own.stderr = "inherit", "inherit", "inherit" -- the pty takes their place
+    return
+  end
+  own.stdin = spec.input ~= nil and "pipe" or spec.stdin or "null"
+  own.stdout, own.stderr = sink_of(spec, "stdout", capture), sink_of(spec, "stderr", capture)
+  for _, name in ipairs(record and { "stdout", "stderr" } or {}) do
+    if own[name] == "null" then own[name], capture[name] = "pipe", drop end
+  end
+end
+
+-- The spec of `exec` for `spawn`, and where its output will be.
+local function capturing(spec)
+  local own, capture = setmetatable({}, { __index = spec }), {}
+  for index, word in ipairs(spec) do own[index] = word end
+  own.keeps_limits = true
+  own.records = is_recordable(spec.stdout) and (is_recordable(spec.stderr) or spec.stderr == "stdout")
+  function own.on_process(object, record)
+    direct_streams(own, spec, capture, object.terminal, record)
+    if spec.on_process then return spec.on_process(object, record) end
+    return true
+  end
+  return own, capture
+end
+
 local function captured(sink)
   return type(sink) == "table" and table.concat(sink) or nil
 end
@@ -458,7 +531,8 @@ end
 -- or a file (default: nothing); `stdout` and `stderr`: a function that is given each piece, or what `spawn` takes
 -- (default: collected); `timeout`: seconds after which the command and everything that it started are ended;
 -- `kill_after`: with `timeout`, TERM is sent first and KILL that many seconds later; `max_output`: how many bytes of
--- each stream are kept, the rest being read and dropped.
+-- each stream are kept, the rest being read and dropped. With `record` (see `ctrexec.record`) no output may be
+-- inherited or go to a descriptor.
 -- @tparam table spec
 -- @treturn[1] table `code` (128 + signal when killed), `signal`, `stdout`, `stderr` (strings, where collected),
 -- `truncated`, `timed_out`, `utime`, `stime` (seconds), `maxrss` (KiB)
@@ -471,17 +545,7 @@ function methods:exec(spec)
   check_number(spec, "kill_after", "seconds", 2)
   check_number(spec, "max_output", "bytes", 2)
   check_input(spec.input, 2)
-  local capture = {}
-  local own = setmetatable({}, { __index = spec })
-  for index, word in ipairs(spec) do own[index] = word end
-  own.keeps_limits = true
-  own.stdin = spec.input ~= nil and "pipe" or spec.stdin or "null"
-  if spec.terminal then
-    capture.terminal = type(spec.stdout) == "function" and spec.stdout or { size = 0 }
-    own.stdin, own.stdout, own.stderr = nil, nil, nil
-  else
-    own.stdout, own.stderr = sink_of(spec, "stdout", capture), sink_of(spec, "stderr", capture)
-  end
+  local own, capture = capturing(spec)
   local handle <close>, message, code = spawn(self, own)
   if not handle then return nil, message, code end
   local _ <close> = setmetatable({ handle = handle }, Abandoned)
@@ -490,6 +554,11 @@ function methods:exec(spec)
   ended, truncated, code = require "ctrexec.communicate".run(handle, {
     input = spec.input, sinks = capture, max_output = spec.max_output, deadlines = deadlines_of(handle, expiry),
   })
+  local recording = handle.recording
+  if recording then
+    local complete, why = recording:finish(handle.warnings)
+    if not complete then return nil, why, "system" end
+  end
   if not ended then return nil, truncated, code end
   local status
   status, message, code = handle:wait()

@@ -10,9 +10,9 @@ local options = {}
 local HELP = { name = "help", short = "h?", type = "bool" }
 
 --- The options before the command. An entry: `name` (the long one; the key of the result, with `_` for `-`), `short`
--- (its letters), `type` ("string" when absent, "bool", "int", "duration": a number of seconds), `list` (may be
--- repeated, the result is an array), `choices` (the only values), `min` (the least integer), `unsupported` (why it is
--- refused by name). Metavar and help text are in `ctrexec.help`, under the same name.
+-- (its letters), `type` ("string" when absent, "bool", "int", "number": greater than 0, "duration": a number of
+-- seconds), `list` (may be repeated, the result is an array), `choices` (the only values), `min` (the least integer),
+-- `unsupported` (why it is refused by name). Metavar and help text are in `ctrexec.help`, under the same name.
 options.global = {
   { name = "root" },
   { name = "log" },
@@ -28,7 +28,8 @@ options.global = {
 }
 
 --- The commands. The array part holds the options; `id` says that a container is named first, `actions` which first
--- words there are, `max` how many other words there may be, `wraps` which command must follow.
+-- words there are, `file` that a file is named first, `max` how many words there may be besides an action, `wraps`
+-- which command must follow.
 options.commands = {
   exec = {
     id = true,
@@ -58,6 +59,7 @@ options.commands = {
     { name = "tool", list = true },
     { name = "login-uid", type = "int", min = 0 },
     { name = "host-env", list = true },
+    { name = "record" },
     HELP,
   },
   explain = {
@@ -69,6 +71,11 @@ options.commands = {
     max = 0,
     { name = "format", short = "f", choices = { "table", "json" } },
     { name = "quiet", short = "q", type = "bool" },
+    HELP,
+  },
+  replay = {
+    file = true, max = 1,
+    { name = "speed", short = "s", type = "number" },
     HELP,
   },
   policy = { actions = { "check", "test" }, HELP },
@@ -123,6 +130,11 @@ local function duration(text)
   return number and number * UNIT[unit]
 end
 
+local function number(text)
+  local value = text:find "^%d*%.?%d*$" and tonumber(text)
+  return value and value > 0 and value or nil
+end
+
 local function bool(text) return BOOL[text] end
 
 local function string(text, entry)
@@ -132,7 +144,7 @@ local function string(text, entry)
   end
 end
 
-local CONVERT = { int = integer, duration = duration, bool = bool }
+local CONVERT = { int = integer, duration = duration, number = number, bool = bool }
 
 -- Puts one option into `values`. `name` is as typed: runc's messages show that.
 local function store(entry, name, text, values)
@@ -206,10 +218,9 @@ end
 -- What follows the options: the container's id or an action, then the other words.
 local function operands(command, argv, i, result)
   local first = argv[i]
-  if command.actions or (command.id and not result.options.pid) then
-    if not first then return fault("few", nil, command) end
-    i = i + 1
-  end
+  local takes_first = command.actions or command.id and not result.options.pid
+  if not first and (takes_first or command.file) then return fault("few", nil, command) end
+  if takes_first then i = i + 1 end
   if command.actions then
     result.action = string(first, { choices = command.actions })
     if not result.action then return fault("action", first, command) end

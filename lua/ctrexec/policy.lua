@@ -31,6 +31,25 @@ local function is_list_of(matches)
   end
 end
 
+local function is_absolute(value)
+  return is_string(value) and value:sub(1, 1) == "/"
+end
+
+local function is_boolean(value)
+  return type(value) == "boolean"
+end
+
+local RECORD = { file = is_absolute, folder = is_absolute, input = is_boolean, passwords = is_boolean,
+  required = is_boolean, max_size = function(value) return math.type(value) == "integer" and value > 0 end }
+
+local function is_record(value)
+  if type(value) ~= "table" then return value == true or is_absolute(value) end
+  for name, field in pairs(value) do
+    if not RECORD[name] or not RECORD[name](field) then return false end
+  end
+  return true
+end
+
 local function is_seconds(value)
   return type(value) == "number" and value >= 0 and value < 1e9
 end
@@ -48,7 +67,8 @@ local EDITABLE = {
   host_env = { "an array of names", is_list_of(function(value)
     return is_string(value) and value ~= "" and not value:find("=", 1, true)
   end) },
-  record = { "an absolute path", function(value) return is_string(value) and value:sub(1, 1) == "/" end },
+  record = { 'true, an absolute path, or a table of "folder" or "file" (absolute paths), "input", "passwords", '
+    .. '"required" (booleans) and "max_size" (bytes)', is_record },
   audit = { "a map of strings to strings, numbers or booleans", function(value)
     if type(value) ~= "table" then return false end
     for name, field in pairs(value) do
@@ -80,7 +100,15 @@ function policy.option_fault(options)
   end
 end
 
-local function option_fault(before, after)
+-- A recording that the caller or a policy wants is not for another policy to take away or to lay elsewhere. The site
+-- may take the place of the caller.
+local function record_fault(asked, before, after)
+  if before == nil or same(before, after) then return nil end
+  if after == nil then return "options.record cannot be removed" end
+  if not same(asked, before) then return "options.record was set by an earlier policy" end
+end
+
+local function option_fault(asked, before, after)
   if type(after) ~= "table" then return "options: expected an object, got a " .. type(after) end
   for name in pairs(before) do
     if after[name] == nil and not EDITABLE[name] then return ("options.%s cannot be removed"):format(name) end
@@ -91,7 +119,7 @@ local function option_fault(before, after)
     end
   end
   local fault = policy.option_fault(after)
-  return fault and "options." .. fault
+  return fault and "options." .. fault or record_fault(asked.record, before.record, after.record)
 end
 
 -- Loading.
@@ -312,7 +340,7 @@ local function follow(request, reply, changes)
   for _, snapshot in ipairs(reply.snapshots or {}) do
     local state = unpacked(snapshot.state)
     local ok, result, problems = process.validate(state.process, request.container)
-    local fault = not ok and result or option_fault(current.options, state.options)
+    local fault = not ok and result or option_fault(request.options, current.options, state.options)
     if fault then return current, snapshot.name, fault end
     local after = { process = result, options = state.options }
     changes[#changes + 1] = { policy = snapshot.name, index = snapshot.index, before = current, after = after }

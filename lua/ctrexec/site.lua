@@ -22,7 +22,8 @@ end
 local function chain_of(self, files)
   local settings = self.settings
   if self.fault then return require "ctrexec.policy".refusal(self.fault) end
-  if #settings.policy_directories == 0 and not files and not settings.audit and not settings.limits.exec_timeout then
+  if #settings.policy_directories == 0 and not files and not settings.audit and not settings.record
+    and not settings.limits.exec_timeout then
     return nil
   end
   return require "ctrexec.policy".load(settings, files)

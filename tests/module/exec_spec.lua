@@ -121,6 +121,9 @@ describe("container:exec", function ()
       terminal = true, consoleSize = { height = 33, width = 99 } })
     assert.equal(0, result.code)
     assert.equal("33 99\r\n", result.stdout)
+    local pieces = {}
+    result = assert(container:exec { "tty", terminal = true, stdout = function (data) pieces[#pieces + 1] = data end })
+    assert.same({ 0, nil, "/dev/pts/0\r\n" }, { result.code, result.stdout, table.concat(pieces) })
   end)
 
   check("takes the short forms of an OCI process object", function ()

@@ -17,6 +17,19 @@ local function shield_terminals(spec)
   end
 end
 
+local function is_same_file(one, other)
+  local first, second = core.file.stat(one), core.file.stat(other)
+  return first and second and first.dev == second.dev and first.ino == second.ino
+end
+
+-- What is recorded has to come by here. Outputs that are one file stay one stream: what was written there keeps its
+-- order.
+local function divert(spec, record)
+  if core.fd.is_open(1) then spec.stdout = "pipe" end
+  if core.fd.is_open(2) then spec.stderr = is_same_file(1, 2) and "stdout" or "pipe" end
+  if record.input and core.fd.is_open(0) then spec.stdin = "pipe" end
+end
+
 local function copies_of(handle)
   if handle.terminal then
     return { { from = 0, to = handle.terminal, input = true }, { from = handle.terminal, to = 1 } }
@@ -78,24 +91,43 @@ function Settings:restore()
   if self.saved then core.terminal.restore(self.saved) end
 end
 
+-- What a command that has to be killed, because the session cannot go on, may take to die. One that is frozen
+-- (version 1) is not waited for.
+local KILLED_SECONDS = 10
+
+-- The recording goes first: the event of the command's end tells its size.
+local function finish_recording(handle, ended)
+  if not handle.recording then return true end
+  local complete, message = handle.recording:finish(handle.warnings)
+  if complete and ended ~= nil then return true end
+  handle:kill { tree = true }
+  handle:wait(KILLED_SECONDS)
+  handle:close()
+  return nil, message
+end
+
 -- Copies, forwards signals and waits. `terminal`: of the caller, when the command has one.
 local function foreground(handle, terminal)
   local relay = {
     pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
+    recorder = handle.recording and handle.recording.core,
   }
   local stages, stage = stages_of(handle), 0
   local ended, message, kill_at
   repeat
     relay.deadline = stages[stage + 1] and stages[stage + 1][1]
     ended, message = core.relay.run(relay)
-    if ended == nil then return nil, message end
+    if ended == nil then break end
     if ended ~= true then
       stage = stage + 1
       kill_at = kill_at or core.pidfd.clock() + (handle.kill_after or 0)
       handle:kill { tree = true, signal = stages[stage][2] }
     end
   until ended == true
-  local status, why = handle:wait()
+  local recorded, why = finish_recording(handle, ended)
+  if not (ended and recorded) then return nil, why or message end
+  local status
+  status, why = handle:wait()
   if not status then return nil, why end
   if kill_at then handle:sweep(math.max(0, kill_at - core.pidfd.clock())) end
   handle:close()
@@ -133,7 +165,8 @@ function exec.run(parsed, log, site)
   if ready then spec, message = specs.of(parsed) end
   if not spec then return failed(message) end
   local terminal
-  function spec.on_process(process)
+  spec.records = true -- below
+  function spec.on_process(process, recording)
     if spec.detach then return true end
     -- What comes from here on is for the command; while that waits for the container to be resumed, for ctrexec.
     if record.status ~= "paused" then core.relay.block_signals() end
@@ -142,6 +175,7 @@ function exec.run(parsed, log, site)
       return terminal, message, code
     end
     shield_terminals(spec)
+    if recording then divert(spec, recording) end
     return true
   end
   spec.keeps_limits = not spec.detach

@@ -71,6 +71,7 @@ function explain.run(parsed, log, site)
     log:error("exec failed: " .. message)
     return FAILED
   end
+  spec.records = true -- as the exec command does
   local report = container:explain(spec)
   local print_report = parsed.options.format == "json" and print_json or print_text
   print_report(report, io.stdout)

@@ -67,6 +67,13 @@ local function given(value)
   return value
 end
 
+local function absolute(path)
+  if path:sub(1, 1) == "/" then return path end
+  local here, message = require "ctrexec.core".file.realpath "."
+  if not here then return nil, message end
+  return here .. "/" .. path
+end
+
 --- Makes the spec of an exec.
 -- @tparam table parsed from `ctrexec.options`
 -- @treturn[1] table spec
@@ -84,6 +91,11 @@ function specs.of(parsed)
   spec.tools = options.tool
   if options.timeout and options.detach then
     return nil, "--timeout: nobody would be there to end a detached command"
+  end
+  if given(options.record) then
+    if options.detach then return nil, "--record: nobody would be there to record a detached command" end
+    spec.record, message = absolute(options.record)
+    if not spec.record then return nil, "--record: " .. message end
   end
   if given(options.process) then
     spec.process, message = read_process(options.process)

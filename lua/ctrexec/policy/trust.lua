@@ -129,6 +129,22 @@ function Reader:read(path)
   return text, problem, code
 end
 
+--- Opens a folder after checking it and every folder above it.
+-- @tparam string path
+-- @treturn[1] fd O_PATH (open(2)); the reader's, closed with it
+-- @treturn[1] string the resolved path
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "untrusted", "not_found" or "system"
+function Reader:folder(path)
+  local real, message, code = resolve(path)
+  if not real then return nil, message, code end
+  local fd
+  fd, message, code = open_folder(self, real, true)
+  if not fd then return nil, message, code end
+  return fd, real
+end
+
 --- The names in a folder, after checking it and every folder above it.
 -- @tparam string path
 -- @treturn[1] {string,...} names, sorted bytewise
@@ -137,11 +153,8 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string "untrusted", "not_found" or "system"
 function Reader:list(path)
-  local real, message, code = resolve(path)
-  if not real then return nil, message, code end
-  local fd
-  fd, message, code = open_folder(self, real, true)
-  if not fd then return nil, message, code end
+  local fd, real, code = self:folder(path)
+  if not fd then return nil, real, code end
   local names, problem, errno = core.file.list(fd)
   if not names then return nil, problem, code_of(errno) end
   table.sort(names)

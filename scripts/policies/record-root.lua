@@ -1,0 +1,12 @@
+-- What root does at a terminal is recorded, in the folder that config.lua names: record = { folder = "/var/log/..." }.
+-- The terminal of a detached exec goes to an engine (docker exec -t) and past ctrexec: nobody could record it.
+return {
+  name = "record-root",
+  check = function(request)
+    if request.process.user.uid ~= 0 or not request.process.terminal then return end
+    if request.options.detach then
+      return deny "root's terminals are recorded here, and an engine's cannot be: use ctrexec exec -t"
+    end
+    request.options.record = true
+  end,
+}

@@ -5,6 +5,7 @@ local cjson = require "cjson"
 local lfs = require "lfs"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
+local write_youki = require "tests.lib.youki"
 
 local view = tool.view()
 local reference = view == "v2" and "crun" or "runc"
@@ -333,25 +334,12 @@ describe("exec joins", function ()
   end
 end)
 
--- What youki would have written, beside a container that the other runtime has made.
 describe("exec into a container of youki", function ()
   lazy_teardown(variants.remove_all)
 
   local function youki(change)
     local ct, root = variants.get("youki", reference), variants.directory "root"
-    local files = {
-      state = { ociVersion = "1.0.2", id = ct.id, status = "running", pid = ct.pid, bundle = ct.bundle,
-        annotations = { ["org.example.key"] = "value" }, created = "2026-01-02T03:04:05Z", useSystemd = false },
-      youki_config = { cgroup_path = "/" .. ct.dir:match "[^/]+$" },
-      config = cjson.decode(tool.read(ct.bundle .. "/config.json")),
-    }
-    if change then
-      change(files)
-    end
-    assert(lfs.mkdir(("%s/%s"):format(root, ct.id)))
-    for name, content in pairs(files) do
-      tool.write(("%s/%s/%s.json"):format(root, ct.id, name), cjson.encode(content))
-    end
+    write_youki(ct, root, change)
     return ct, root
   end
 

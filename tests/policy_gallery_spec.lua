@@ -226,29 +226,35 @@ check("lend-shell", function()
   assert.equal("unchanged", explained({ "ct", "sh" }, "lend-shell").result)
 end)
 
+-- On a container as its runtime (runc, in the pure v2 view crun) recorded it, and as youki would have.
+local function on_each_record(title, test)
+  check(title, function() return test(ct) end)
+  check(title .. " (youki's record)", function() return test(site_of.youki(ct)) end)
+end
+
 describe("what people wrap runtimes for:", function()
-  check("variables and a prompt for every shell", function()
+  on_each_record("variables and a prompt for every shell", function(on)
     site:write("cluster", "blue\n")
     site:gallery "prompt"
     site:write("policy.d/region.lua", [[return { check = function(request) request.env.REGION = "eu" end }]])
-    assert.matches("REGION=eu", run({ "exec", "ct", "env" }).stdout)
-    local shell = site:run_on_terminal(ct, { "exec", "-t", "ct", "sh" }, { input = "exit\n" })
+    assert.matches("REGION=eu", site:run(on, { "exec", "ct", "env" }).stdout)
+    local shell = site:run_on_terminal(on, { "exec", "-t", "ct", "sh" }, { input = "exit\n" })
     assert.matches("%[blue/ct%] # ", shell.stdout)
   end)
 
-  check("EXEC_USER=root and EXEC_PRIVILEGED=true in front of the command, with a reason", function()
+  on_each_record("EXEC_USER=root and EXEC_PRIVILEGED=true in front of the command, with a reason", function(on)
     site:gallery "directives"
     site:gallery "require-reason"
     local function as_root(...)
       local words = { "exec", "-t", "-u", "1000", "ct", "EXEC_USER=root", "EXEC_PRIVILEGED=true", ... }
-      return site:run_on_terminal(ct, words)
+      return site:run_on_terminal(on, words)
     end
     assert.matches("denied by policy require%-reason: interactive root needs a reason", as_root("id").stdout)
     assert.matches("uid=0", as_root("EXEC_REASON=ticket forty two", "id").stdout)
     assert.equal("ticket forty two", site:events "accept"[1].fields.reason)
   end)
 
-  check("a message of the day, and the login uid for auditd", function()
+  on_each_record("a message of the day, and the login uid for auditd", function(on)
     if not can_log_in() then return pending "the login uid cannot be set here" end
     site:gallery "login-uid"
     site:write("policy.d/motd.lua", [[
@@ -257,18 +263,29 @@ describe("what people wrap runtimes for:", function()
         request:prepend { "sh", "-c", 'echo "You are in $MOTD_PLACE: be careful"; exec "$@"', "sh" }
         request.env.MOTD_PLACE = request.container.id
       end }]])
-    local result = site:run_on_terminal(ct, { "exec", "-t", "ct", "cat", "/proc/self/loginuid" })
+    local result = site:run_on_terminal(on, { "exec", "-t", "ct", "cat", "/proc/self/loginuid" })
     assert.matches("denied by policy login%-uid", result.stdout)
-    assert.equal("1", run({ "exec", "ct", "cat", "/proc/self/loginuid" }, { before = as_login(1) }).stdout)
+    assert.equal("1", site:run(on, { "exec", "ct", "cat", "/proc/self/loginuid" }, { before = as_login(1) }).stdout)
     os.remove(site.folder .. "/policy.d/login-uid.lua")
-    result = site:run_on_terminal(ct, { "exec", "-t", "ct", "id" })
+    result = site:run_on_terminal(on, { "exec", "-t", "ct", "id" })
     assert.matches("You are in ct: be careful\nuid=0", result.stdout)
   end)
 
   check("a shell for an image that has none", function()
     local bare <close> = shell_less()
     site:gallery("lend-shell", { ["/usr/bin/busybox"] = tool.output "command -v busybox" })
-    local result = site:run(bare, { "exec", "ct", "sh" }, { input = "echo $((6 * 7)); id -u\n" })
-    assert.equal("42\n0\n", result.stdout, result.stderr)
+    for _, on in ipairs { bare, site_of.youki(bare) } do
+      local result = site:run(on, { "exec", "ct", "sh" }, { input = "echo $((6 * 7)); id -u\n" })
+      assert.equal("42\n0\n", result.stdout, result.stderr)
+    end
+  end)
+
+  check("each on the container of the runtime that its events name", function()
+    local runtime = tool.view() == "v2" and "crun" or "runc"
+    for _, case in ipairs { { ct, runtime }, { site_of.youki(ct), "youki" } } do
+      assert.equal(0, site:run(case[1], { "exec", "ct", "true" }).code)
+      local events = site:events "accept"
+      assert.equal(case[2], events[#events].where.runtime)
+    end
   end)
 end)

@@ -3,18 +3,16 @@
 -- The command reads the real path: it runs in a mount namespace of its own, where /etc is a copy with the site's
 -- folder in it. Nothing else could move it.
 
-local fixture = require "ctrexec.busted"
+local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 local cjson = require "cjson"
+local write_youki = require "tests.lib.youki"
 
 local site = {}
 site.__index = site
 
 --- Why there can be no site here, or nil.
-function site.missing()
-  if tool.output "id -u" ~= "0" then return "needs root" end
-  if not tool.has "runc" then return "needs runc" end
-end
+site.missing = support.missing
 
 local function sh(text)
   assert(os.execute(text), text)
@@ -135,7 +133,7 @@ function site:explain(ct, words)
   return report
 end
 
---- A container for policies: with docker's usual capabilities.
+--- A container for policies: with docker's usual capabilities, of the runtime of this view.
 function site.container(options)
   options = options or {}
   local change = options.config
@@ -146,7 +144,14 @@ function site.container(options)
     config.process.noNewPrivileges = false
     if change then change(config, ct) end
   end
-  return fixture.container(options)
+  return support.container(options)
+end
+
+--- The same container as youki would have recorded it.
+function site.youki(ct)
+  local root = tool.output("mktemp -d -p " .. ct.dir)
+  write_youki(ct, root)
+  return setmetatable({ root = root }, { __index = ct })
 end
 
 return site

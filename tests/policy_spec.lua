@@ -355,7 +355,8 @@ describe("events", function()
   local function watcher_of(pid)
     for _, name in ipairs(core.file.list "/proc") do
       local about = name:find "^%d+$" and tool.read(("/proc/%s/fdinfo/3"):format(name))
-      if about and about:match "\nPid:%s*(%d+)" == pid and tool.read(("/proc/%s/comm"):format(name)) == "ctrexec-watch\n"
+      local command = about and tool.read(("/proc/%s/comm"):format(name))
+      if command == "ctrexec-watch\n" and about:match "\nPid:%s*(%d+)" == pid
         and #(core.file.list(("/proc/%s/fd"):format(name)) or {}) == 4 then
         return name
       end

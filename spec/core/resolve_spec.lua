@@ -2,7 +2,7 @@ local core = require "ctrexec.core"
 local support = require "spec.core.support"
 
 local errno = support.errno
-local DENY = "build/tests/deny_openat2 "
+local DENY = "build/tests/deny openat2 "
 local ENOSYS = 38
 
 -- Opens each path with each set of flags, and prints what came of it: the file's identity, or the errno.
@@ -32,7 +32,7 @@ teardown(function ()
 end)
 
 local function is_built()
-  return core.file.stat "build/tests/deny_openat2" ~= nil
+  return core.file.stat "build/tests/deny" ~= nil
 end
 
 local function complete(cases)
@@ -50,7 +50,7 @@ end
 
 local function check(title, test)
   it(title, function ()
-    if not is_built() then return pending "needs tests/helpers/deny_openat2 (make test-helpers)" end
+    if not is_built() then return pending "needs tests/helpers/deny (make test-helpers)" end
     return test()
   end)
 end

@@ -391,7 +391,8 @@ describe("events", function()
     local id, root, dir = table.unpack(arg)
     local chain = policy.load { policy_directories = {}, audit = { file = dir .. "/events" }, limits = {} }
     local container = assert(ctrexec.open(id, { root = root, policy = chain }))
-    local handle = assert(container:spawn { "sh", "-c", "until test -e /go; do sleep 0.02; done; exit 7", detach = true })
+    local command = "until test -e /go; do sleep 0.02; done; exit 7"
+    local handle = assert(container:spawn { "sh", "-c", command, detach = true })
     print(handle.pid)
     io.stdout:flush()
     while not io.open(dir .. "/reap") do require "ctrexec.core".pidfd.poll({}, 5) end

@@ -5,6 +5,7 @@ Descriptors sent and received over AF_UNIX sockets.
 @see unix(7)
 */
 #include "core.h"
+#include "protect.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -62,22 +63,27 @@ Connects to a stream socket.
 @string path of the socket, 107 bytes at most
 @int[opt] timeout milliseconds after which connecting fails with ETIMEDOUT, and each later sending and
 receiving on the socket with EAGAIN; none waits without limit
+@bool[opt=false] send_only the peer cannot send anything: a descriptor that it sent would be closed with the
+socket, and the close of one may take as long as its owner likes
 @treturn[1] fd
 @return[2] nil
 @treturn[2] string error message
 @treturn[2] int errno
 @see unix(7)
+@see shutdown(2)
 */
 static int fdpass_connect(lua_State *L)
 {
     const char *path = ctx_check_path(L, 1);
     lua_Integer timeout = luaL_optinteger(L, 2, 0);
+    bool send_only = lua_toboolean(L, 3) && PROTECTED(send_only);
     int *fd;
 
     luaL_argcheck(L, lua_isnoneornil(L, 2) || timeout > 0, 2, "must be positive");
     fd = ctx_new_fd(L);
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (*fd < 0 || (timeout > 0 && set_timeout(*fd, timeout) < 0) || connect_path(*fd, path) < 0) {
+    if (*fd < 0 || (timeout > 0 && set_timeout(*fd, timeout) < 0) ||
+        (send_only && shutdown(*fd, SHUT_RD) < 0) || connect_path(*fd, path) < 0) {
         return ctx_error(L, errno, "connect %s", path);
     }
     return 1;
@@ -144,7 +150,7 @@ static int fdpass_send(lua_State *L)
 
     luaL_argcheck(L, size > 0, 3, "at least one byte expected");
     do {
-        count = sendmsg(fd, &message, MSG_NOSIGNAL);
+        count = sendmsg(fd, &message, PROTECTED(no_sigpipe) ? MSG_NOSIGNAL : 0);
     } while (count < 0 && errno == EINTR);
     if (count < 0) {
         return ctx_error(L, errno, "send descriptors");

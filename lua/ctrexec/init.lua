@@ -114,7 +114,7 @@ local SOCKET_TIMEOUT = 5000
 
 local function connect(path)
   local core = require "ctrexec.core"
-  local socket, message = core.fdpass.connect(path, SOCKET_TIMEOUT)
+  local socket, message = core.fdpass.connect(path, SOCKET_TIMEOUT, true)
   if not socket then return nil, ("dial unix %s: connect: %s"):format(path, reason(message)), "system" end
   return socket
 end

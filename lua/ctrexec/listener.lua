@@ -42,7 +42,7 @@ end
 -- @treturn[2] string code "system"
 function listener.send(path, fd, pid, record, metadata)
   local fdpass, reason = require "ctrexec.core".fdpass, require "ctrexec.wording".reason
-  local socket <close>, message = fdpass.connect(path, TIMEOUT)
+  local socket <close>, message = fdpass.connect(path, TIMEOUT, true)
   if not socket then
     return nil, ("unable to start container process: failed to connect with seccomp agent specified in the seccomp "
       .. "profile: dial unix %s: connect: %s"):format(path, reason(message)), "system"

@@ -160,6 +160,19 @@ describe("fdpass.connect", function ()
     assert.same({ "", {} }, { fdpass.receive(socket, 100, 1) })
   end)
 
+  it("takes nothing from the peer of a socket that is only sent to", function ()
+    listen(directory .. "/socket", 5, [[
+      $SIG{PIPE} = "IGNORE";
+      my $peer = $listener->accept;
+      print defined $peer->syswrite("x") ? "sent\n" : "$!\n";
+      $peer->sysread(my $data, 5);
+      print "$data\n";]])
+    local socket <close> = assert(fdpass.connect(directory .. "/socket", 5000, true))
+    assert.equal("Broken pipe", listener.stdout:read "l")
+    assert.equal(5, fdpass.send(socket, {}, "hello"))
+    assert.equal("hello", listener.stdout:read "l")
+  end)
+
   it("says why not", function ()
     local before = support.open_descriptors()
     local path = directory .. "/none"

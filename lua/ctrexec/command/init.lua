@@ -62,6 +62,7 @@ function command.main(argv, directory)
     return run(argv, require "ctrexec.site".load(directory), state)
   end, described)
   if ok then return result end
+  if type(result) ~= "table" then result = described(result) end -- no memory is left: Lua asks no handler then
   -- Most likely a module of the site, maybe the very parser; an engine reads the log that it named and nothing else.
   local log = state.log or log_by_original(argv)
   log:error("exec failed: " .. result.message)

@@ -178,9 +178,14 @@ $(BUILD)/tests/%: tests/helpers/%.c
 	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $<
 
 # The programs that attack from within a container.
-$(BUILD)/attack: $(wildcard tests/hostile/attacks/*.[ch])
+ATTACK_LIBRARY = tests/hostile/attacks/library.c
+$(BUILD)/attack: $(filter-out $(ATTACK_LIBRARY),$(wildcard tests/hostile/attacks/*.[ch]))
 	@mkdir -p $(@D)
 	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $(filter %.c,$^)
+
+$(BUILD)/library.so: $(ATTACK_LIBRARY)
+	@mkdir -p $(@D)
+	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -fPIC -shared -o $@ $<
 
 test-helpers: $(TEST_HELPERS)
 

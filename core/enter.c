@@ -341,9 +341,21 @@ static void become_member(struct plan *plan, struct plan *shared)
     die_with_caller(plan);
 }
 
+/* All in one call: the container's init may change them meanwhile, and what it never had together is no
+ * container. */
+static int set_namespaces(const struct plan *plan)
+{
+    if (PROTECTED(one_setns))
+        return (int)syscall(SYS_setns, plan->init_fd, (int)plan->namespaces);
+    for (uint32_t bit = 1; bit != 0; bit <<= 1)
+        if ((plan->namespaces & bit) != 0 && syscall(SYS_setns, plan->init_fd, (int)bit) < 0)
+            return -1;
+    return 0;
+}
+
 static void join_namespaces(const struct plan *plan)
 {
-    if (plan->namespaces != 0 && syscall(SYS_setns, plan->init_fd, (int)plan->namespaces) < 0)
+    if (plan->namespaces != 0 && set_namespaces(plan) < 0)
         fail(plan, STEP_NAMESPACE);
     if (plan->root_fd >= 0) {
         if (fchdir(plan->root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)

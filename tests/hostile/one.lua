@@ -5,7 +5,7 @@ package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 
 local file, index, without = arg[1], math.tointeger(tonumber(arg[2])), arg[3]
 
-local build = without == "" and "build" or "build-hostile"
+local build = without == "" and "build" or without:find "build:dynamic" and "build-hostile/dynamic" or "build-hostile"
 package.cpath = ("./%s/lua/?.so;%s"):format(build, package.cpath)
 require "tests.hostile.patches".install(without)
 

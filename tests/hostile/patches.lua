@@ -8,6 +8,10 @@ local ALWAYS = { { "ctrexec.start", "local ENTRY_SECONDS = 60", "local ENTRY_SEC
 local WITHOUT = {
   ["lua:entry_deadline"] = { { "ctrexec.start", "local ENTRY_SECONDS = 3", "local ENTRY_SECONDS = 100000" } },
   ["lua:read_deadline"] = { { "ctrexec.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
+  ["lua:read_limit"] = { { "ctrexec.inside", "local LIMIT = 8 << 20", "local LIMIT = 1 << 40" } },
+  ["lua:process_limit"] = {
+    { "ctrexec.command.spec", 'local limit = require "ctrexec.json".MAX_SIZE', "local limit = 1 << 40" },
+  },
   ["lua:shield"] = {
     { "ctrexec.command.exec", "local function shield_terminals(spec)",
       "local function shield_terminals(spec) if spec then return end" },
@@ -29,8 +33,8 @@ local WITHOUT = {
   },
   ["lua:oom_kills"] = { { "ctrexec.start", "core.cgroup.oom_kills(folder)", "0" } },
   ["lua:socket_deadline"] = {
-    { "ctrexec.init", "core.fdpass.connect(path, SOCKET_TIMEOUT)", "core.fdpass.connect(path)" },
-    { "ctrexec.listener", "fdpass.connect(path, TIMEOUT)", "fdpass.connect(path)" },
+    { "ctrexec.init", "core.fdpass.connect(path, SOCKET_TIMEOUT, true)", "core.fdpass.connect(path)" },
+    { "ctrexec.listener", "fdpass.connect(path, TIMEOUT, true)", "fdpass.connect(path)" },
   },
 }
 

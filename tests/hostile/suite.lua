@@ -3,12 +3,12 @@
 --
 --   name      what the attacker does
 --   without   the protections that are taken out to see the attack work: names that core/*.c gives to PROTECTED, and
---             "lua:NAME" for those of tests/hostile/patches.lua
+--             "lua:NAME" for those of tests/hostile/patches.lua; "build:dynamic": the helper is a dynamic program
 --   attack    function (t), t from tests/hostile/lib.lua: true and a word when the attack worked, else false and
 --             a word;
 --             t.cannot(why) where it cannot be made here
 --   hangs     true: the attack works when the caller does not come back
---   view      "v2": in the view that tests/v2view makes
+--   view      "shared": in a mount namespace where mounts propagate, as on most machines, but not out of it
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = "./build/lua/?.so;" .. package.cpath
@@ -18,6 +18,10 @@ local lfs = require "lfs"
 -- In seconds. What is not hung up comes back within the second one: the waits of ctrexec end after 3 and 5 seconds
 -- here.
 local DEADLINE, HANG_DEADLINE = 300, 12
+
+local VIEWS = {
+  shared = "unshare --mount --propagation private sh -c 'mount --make-rshared / && exec \"$@\"' sh",
+}
 
 local function quote(text)
   return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
@@ -37,7 +41,7 @@ local function run(file, index, case, without)
   local output = assert(os.tmpname())
   local list = without and table.concat(case.without, ",") or ""
   local command = ("%s timeout -k 5 %d lua5.4 tests/hostile/one.lua %s %d %s >%s 2>&1 </dev/null"):format(
-    case.view == "v2" and "tests/v2view" or "", case.hangs and without and HANG_DEADLINE or DEADLINE, quote(file),
+    VIEWS[case.view] or "", case.hangs and without and HANG_DEADLINE or DEADLINE, quote(file),
     index,
     quote(list), output)
   local _, how, status = os.execute(("CTX_TEST_WITHOUT=%s %s"):format(quote(list), command))

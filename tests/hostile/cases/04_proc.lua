@@ -47,6 +47,18 @@ return {
     end,
   },
   {
+    name = "/proc/self is a bind of another process's folder: what is written lands there",
+    without = { "host_proc" },
+    attack = function (t)
+      local ct = t:container()
+      lib.inside(ct, "mkdir /real; mount -t proc none /real; mount -t tmpfs none /proc; mkdir /proc/self; "
+        .. "mount --bind /real/1 /proc/self")
+      local score, login = values(ct) -- another process's login uid cannot be written at all
+      local init = lib.read(("/proc/%d/oom_score_adj"):format(ct.pid)):gsub("%s", "")
+      return init == SCORE, ("oom_score_adj of the container's init %s, of the command %s"):format(init, score or login)
+    end,
+  },
+  {
     name = "the same for a label: attr/exec, attr/keycreate",
     without = { "host_proc" },
     attack = function (t)

@@ -15,16 +15,34 @@ local function opened(t, ct, ...)
   return said ~= nil, said and "the container's own file was opened" or message or "status " .. result.code
 end
 
+-- Nothing that a command, a kind of device node say, makes in their place is opened.
+local function replaced(command, kind)
+  return function (t)
+    local ct = t:container()
+    local names = { "pts/ptmx", "ptmx", "console", "null" }
+    local text = "mount -t tmpfs none /dev/pts; cd /dev; rm -f ptmx console null"
+    for _, name in ipairs(names) do text = ("%s; %s %s %s"):format(text, command, name, kind or "") end
+    lib.inside(ct, text)
+    for index, name in ipairs(names) do names[index] = "/dev/" .. name end
+    return opened(t, ct, table.unpack(names))
+  end
+end
+
 return {
   {
     name = "/dev/pts is a tmpfs, its ptmx a file, as are /dev/ptmx, /dev/console and /dev/null",
     without = { "devpts" },
-    attack = function (t)
-      local ct = t:container()
-      lib.inside(ct, "mount -t tmpfs none /dev/pts; touch /dev/pts/ptmx; cd /dev; rm -f ptmx console null; "
-        .. "touch ptmx console null")
-      return opened(t, ct, "/dev/pts/ptmx", "/dev/ptmx", "/dev/console", "/dev/null")
-    end,
+    attack = replaced "touch",
+  },
+  {
+    name = "the same, and all of them are fifos",
+    without = { "devpts" },
+    attack = replaced "mkfifo",
+  },
+  {
+    name = "the same, and all of them are another device",
+    without = { "devpts" },
+    attack = replaced("mknod -m 666", "c 1 5"),
   },
   {
     name = "/dev/pts is a link to a folder whose ptmx is a link",

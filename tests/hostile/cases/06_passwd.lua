@@ -51,6 +51,17 @@ return {
     attack = function (t) return by_name(t, container(t, "mkfifo etc/passwd")) end,
   },
   {
+    name = "/etc/group is one line of 300 MB, and groups are given by name",
+    without = { "file_limit", "lua:read_limit" },
+    attack = function (t)
+      local ct = t:container()
+      assert(lib.host("truncate -s 300M %s", ct.rootfs .. "/etc/group"))
+      local _, message = ct:exec { "true", user = "1000:adm" }
+      local peak = math.tointeger(tonumber(lib.read "/proc/self/status":match "VmHWM:%s*(%d+)"))
+      return peak > 300 << 10, ("%d MiB of memory: %s"):format(peak >> 10, message or "the group was found")
+    end,
+  },
+  {
     name = "/etc is a file system that never answers, and a user is given by name",
     without = { "lua:read_deadline" },
     hangs = true,

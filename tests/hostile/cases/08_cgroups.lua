@@ -44,4 +44,30 @@ return {
       return #list > 0, #list > 0 and "outside in " .. table.concat(list, ", ") or "inside in all"
     end,
   },
+  {
+    name = "a sub-cgroup that is a mount of another cgroup, of the container's own making",
+    without = { "lua:sub_path" },
+    view = "shared",
+    attack = function (t)
+      local mounts = require "ctrexec.core".cgroup.mounts()
+      local base, sub = mounts[""], "sub"
+      if mounts.pids then base, sub = mounts.pids, "pids:sub" end
+      -- What the container mounts there is mounted for the caller, too: a volume with shared propagation.
+      local ct = t:container { config = function (config)
+        config.linux.rootfsPropagation = "rshared"
+        table.insert(config.mounts,
+          { destination = "/cgroups", type = "bind", source = base, options = { "rbind", "rshared", "rw" } })
+      end }
+      local elsewhere = base .. "/ctrexec-elsewhere." .. ct.dir:match "[^.]+$"
+      local place = ct.cgroup .. "/sub"
+      lib.host("mkdir %s %s", elsewhere, base .. "/" .. place)
+      lib.inside(ct, ("mount --bind /cgroups/%s /cgroups/%s"):format(elsewhere:match "[^/]+$", place))
+      local list, message = outside(ct, { cgroup = { sub } })
+      local mounted = lib.read "/proc/self/mounts":find("/" .. place .. " ", 1, true)
+      lib.inside(ct, "umount /cgroups/" .. place)
+      lib.host("rmdir %s", elsewhere)
+      assert(mounted, "the mount did not reach the caller")
+      return list and #list > 0, list and "outside in " .. table.concat(list, ", ") or message
+    end,
+  },
 }

@@ -20,6 +20,24 @@ local function typed(t, ct, options)
   return read == "owned", ("the caller's shell read %q"):format(read or shown)
 end
 
+-- The same at a virtual console of the machine, which has no typescript: the caller writes down what it reads.
+local function pasted(t, options)
+  local ct = t:container { caps = { "CAP_SYS_ADMIN" } }
+  local session, got = ct.dir .. "/session", ct.dir .. "/got"
+  lib.write(session, ("%s exec %s %s /attack paste owned\nread -r -t 1 line\necho \"$line\" >%s\n"):format(
+    t:program(ct), options, ct.id, lib.quote(got)))
+  local pipe = assert(io.popen(("timeout -k 1 30 build-hostile/attack console bash %s"):format(lib.quote(session))))
+  local why = pipe:read "a"
+  local _, _, status = pipe:close()
+  if status == 77 then t:cannot(why:sub(1, -2)) end
+  local said = assert(t:log(ct, "done"), why)
+  local read = assert(lib.read(got), why):gsub("%s", "")
+  if t.without ~= "" and not said:find "pasted" then
+    t:cannot("the console takes no selection: " .. said:gsub("\n", " "))
+  end
+  return read == "owned", ("the caller's shell read %q"):format(read)
+end
+
 local function kept_open(options, attack)
   return function (t)
     local ct = t:container { attack = attack }
@@ -59,11 +77,14 @@ return {
     end,
   },
   {
-    name = "pastes on a virtual console (TIOCLINUX)",
+    name = "pastes on the caller's virtual console (TIOCLINUX), with CAP_SYS_ADMIN",
     without = { "lua:shield" },
-    attack = function (t)
-      t:cannot "this machine has no virtual console; the terminal is kept from the command as for TIOCSTI"
-    end,
+    attack = function (t) return pasted(t, "") end,
+  },
+  {
+    name = "the same with --tty",
+    without = { "lua:own_terminal", "lua:shield" },
+    attack = function (t) return pasted(t, "--tty") end,
   },
   {
     name = "a background process keeps the pseudo-terminal open after the command's end",

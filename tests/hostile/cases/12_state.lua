@@ -47,4 +47,15 @@ return {
   case("anybody may write the container's folder", "chmod 777 %s/ct"),
   case("the bundle's configuration belongs to another user", "chown 1000 %s/config.json"),
   case("the group may write the bundle's configuration", "chmod 664 %s/config.json"),
+  {
+    name = "the process file is 200 MB of nothing",
+    without = { "lua:process_limit" },
+    attack = function (t)
+      local ct = t:container()
+      assert(lib.host("truncate -s 200M %s", ct.dir .. "/process.json"))
+      local status, _, message = t:command(ct, { "exec", "--process", ct.dir .. "/process.json", ct.id })
+      assert(status == 255, message)
+      return not message:find "larger than", message:match 'msg="(.-)"\n'
+    end,
+  },
 }

@@ -1,6 +1,9 @@
 -- Peers of the sockets that do not do their part.
 
 local lib = require "tests.hostile.lib"
+local cjson = require "cjson"
+
+local SIGPIPE = 128 + 13
 
 local function detached(t, ct, options)
   local words = table.move(options, 1, #options, 3, { "exec", "-d" })
@@ -9,30 +12,55 @@ local function detached(t, ct, options)
   return status, err:match 'msg="(.*)"' or err
 end
 
-local function seccomp(path, call)
-  return function (config)
-    config.linux.seccomp = {
-      defaultAction = "SCMP_ACT_ALLOW", listenerPath = path,
-      syscalls = { { names = { call }, action = "SCMP_ACT_NOTIFY" } },
-    }
+-- The options of a command that hands its terminal or its pidfd over.
+local function words_for(option, path)
+  return option == "--console-socket" and { "-t", option, path } or { option, path }
+end
+
+local function closed(option)
+  return function (t)
+    local ct = t:container()
+    local path = ct.dir .. "/socket"
+    t:background("closer", path)
+    for _ = 1, 20 do -- it is not always in time
+      local status, message = detached(t, ct, words_for(option, path))
+      if status == SIGPIPE then return true, "the caller was killed by a signal" end
+      assert(status == 0 or status == 255 and message:find "broken pipe", message)
+      if status == 255 then return false, message end
+    end
+    t:cannot "it was never closed in time"
   end
 end
 
--- The runtime must not need the agent itself: the profile comes with the state only.
-local function with_profile(t, path, call)
+local function returned(option)
+  return function (t)
+    local ct = t:container()
+    local path = ct.dir .. "/socket"
+    t:background("returner", path)
+    for _ = 1, 20 do
+      local status, message = detached(t, ct, words_for(option, path))
+      assert(status == 0 or status == 124, message)
+      if status == 124 then return true, "the caller did not come back" end
+    end
+    return false, "nothing is taken from it"
+  end
+end
+
+-- As runc writes them: configs.Action.
+local ALLOW, NOTIFY = 4, 7
+
+-- A container whose profile asks the agent at `path` about a call. The runtime must not need the agent itself: the
+-- profile comes with the state only.
+local function with_profile(t, call)
   local ct = t:container()
-  local name = ct.root .. "/" .. ct.id .. "/state.json"
-  local cjson = require "cjson"
+  local name, path = ct.root .. "/" .. ct.id .. "/state.json", ct.dir .. "/agent"
   local state = cjson.decode(lib.read(name))
-  local holder = { linux = {} }
-  seccomp(path(ct), call)(holder)
-  local profile = holder.linux.seccomp
   state.config.seccomp = {
-    default_action = 5, architectures = {}, listener_path = profile.listenerPath, listener_metadata = "",
-    syscalls = { { name = call, action = 7, args = {} } },
+    default_action = ALLOW, architectures = {}, listener_path = path, listener_metadata = "",
+    syscalls = { { name = call, action = NOTIFY, args = {} } },
   }
   lib.write(name, cjson.encode(state))
-  return ct
+  return ct, path
 end
 
 return {
@@ -61,12 +89,34 @@ return {
     end,
   },
   {
+    name = "the console socket takes the connection and closes it",
+    without = { "no_sigpipe" },
+    attack = closed "--console-socket",
+  },
+  {
+    name = "the pidfd socket takes the connection and closes it",
+    without = { "no_sigpipe" },
+    attack = closed "--pidfd-socket",
+  },
+  {
+    name = "the console socket sends a socket back whose close takes an hour",
+    without = { "send_only" },
+    hangs = true,
+    attack = returned "--console-socket",
+  },
+  {
+    name = "the pidfd socket sends one back",
+    without = { "send_only" },
+    hangs = true,
+    attack = returned "--pidfd-socket",
+  },
+  {
     name = "the seccomp agent accepts nobody and its queue is full",
     without = { "lua:socket_deadline", "lua:entry_deadline" },
     hangs = true,
     attack = function (t)
-      local ct = with_profile(t, function (ct) return ct.dir .. "/agent" end, "getpriority")
-      t:background("backlog", ct.dir .. "/agent")
+      local ct, path = with_profile(t, "getpriority")
+      t:background("backlog", path)
       local result, message = ct:exec { "true" }
       return result ~= nil, message
     end,
@@ -76,8 +126,8 @@ return {
     without = { "lua:entry_deadline" },
     hangs = true,
     attack = function (t)
-      local ct = with_profile(t, function (ct) return ct.dir .. "/agent" end, "execve")
-      t:background("agent", ct.dir .. "/agent")
+      local ct, path = with_profile(t, "execve")
+      t:background("agent", path)
       local result, message = ct:exec { "true" }
       return result ~= nil, message
     end,

@@ -197,6 +197,7 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
         {"sandbox", ctx_open_sandbox},
         {"datagram", ctx_open_datagram},
         {"mount", ctx_open_mount},
+        {"program", ctx_open_program},
         {"spawn", ctx_open_spawn},
     };
     const size_t count = sizeof primitives / sizeof *primitives;

@@ -85,5 +85,6 @@ int ctx_open_precompiled(lua_State *L);
 int ctx_open_sandbox(lua_State *L);
 int ctx_open_spawn(lua_State *L);
 int ctx_open_mount(lua_State *L);
+int ctx_open_program(lua_State *L);
 
 #endif

@@ -114,14 +114,14 @@ static void require(lua_State *L, const char *name)
     lua_call(L, 1, 1);
 }
 
-/* Puts a place in front of package.path or package.cpath. */
-static void add_place(lua_State *L, const char *field, const char *place)
+/* Sets package.path or package.cpath. Lua's own places end with the caller's directory, where anybody's files
+ * may lie. */
+static void set_place(lua_State *L, const char *field, const char *place)
 {
     lua_getglobal(L, "package");
-    lua_getfield(L, -1, field);
-    lua_pushfstring(L, "%s;%s", place, lua_tostring(L, -1));
-    lua_setfield(L, -3, field);
-    lua_pop(L, 2);
+    lua_pushstring(L, place);
+    lua_setfield(L, -2, field);
+    lua_pop(L, 1);
 }
 
 /* Compiled modules are looked for after package.preload and before the sources; there may be none. */
@@ -155,8 +155,8 @@ static int run(lua_State *L)
     lua_pushboolean(L, 1); /* as lua5.4 -E: the environment of the caller changes nothing */
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     luaL_openlibs(L);
-    add_place(L, "path", CTX_SHAREDIR "/?.lua;" CTX_SHAREDIR "/?/init.lua");
-    add_place(L, "cpath", CTX_LIBDIR "/?.so");
+    set_place(L, "path", CTX_SHAREDIR "/?.lua;" CTX_SHAREDIR "/?/init.lua");
+    set_place(L, "cpath", CTX_LIBDIR "/?.so");
     preload(L, "cjson", luaopen_cjson);
     preload(L, "ctrexec.core", luaopen_ctrexec_core);
     preload(L, "ctrexec.core.seccomp", luaopen_ctrexec_core_seccomp);

@@ -2,6 +2,9 @@
 -- The ctrexec command. -E: what it does must not depend on the environment of the engine that calls it.
 collectgarbage("stop") -- too short a life to be worth cleaning up after
 
+-- What lies in the caller's directory is nobody's module: it may be anybody's.
+package.path, package.cpath = package.path:gsub(";%./[^;]*", ""), package.cpath:gsub(";%./[^;]*", "")
+
 -- In the source tree the modules lie beside this script; installed, Lua finds them by itself.
 local root = (arg[0]:match "^(.*)/[^/]*$" or ".") .. "/.."
 local tree = io.open(root .. "/lua/ctrexec/init.lua")

@@ -9,6 +9,8 @@ BINDIR ?= $(PREFIX)/bin
 LUA_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 LUA_SHAREDIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 MANDIR ?= $(PREFIX)/share/man
+# What engines call: the script under the names of runtimes (the launcher's script does not learn its name).
+FRONTDIR ?= $(PREFIX)/lib/ctrexec
 LUA_INCDIR ?= /usr/include/lua$(LUA_VERSION)
 LUA ?= lua$(LUA_VERSION)
 
@@ -256,6 +258,9 @@ install: build $(MAN_PAGE)
 	  $(LUA) -E -e 'os.exit(package.path:find("$(LUA_SHAREDIR)/?.lua", 1, true) ~= nil)' || \
 	  sed -i -e '1a package.path = "$(LUA_SHAREDIR)/?.lua;$(LUA_SHAREDIR)/?/init.lua;" .. package.path' \
 	  -e '1a package.cpath = "$(LUA_LIBDIR)/?.so;" .. package.cpath' $(DESTDIR)$(BINDIR)/$(COMMAND)
+	$(if $(EMBED_PATH),install -d $(DESTDIR)$(FRONTDIR))
+	$(if $(EMBED_PATH),ln -sf $(BINDIR)/$(COMMAND) $(DESTDIR)$(FRONTDIR)/runc)
+	$(if $(EMBED_PATH),ln -sf $(BINDIR)/$(COMMAND) $(DESTDIR)$(FRONTDIR)/crun)
 	$(if $(filter %.lua,$(COMMAND)),$(call link_launcher,$(DESTDIR)$(BINDIR)/ctrexec,$(call \
 	  launcher_places,$(LUA_SHAREDIR),$(LUA_LIBDIR),$(BINDIR)/$(COMMAND))))
 

@@ -88,20 +88,26 @@ function site:wait_for_event(kind)
   error("no event " .. kind)
 end
 
+--- Runs shell text where the site's /etc is.
+-- @treturn table `code`, `stdout`, `stderr`
+function site:shell(text, input)
+  tool.write(self.dir .. "/stdin", input or "")
+  local inner = ("mount --bind %s/etc /etc && %s"):format(self.dir, text)
+  local line = ("timeout -k 1 20 unshare --mount --propagation private sh -c %s <%s/stdin >%s/stdout 2>%s/stderr")
+    :format(tool.quote(inner), self.dir, self.dir, self.dir)
+  local _, how, status = os.execute(line)
+  return { code = how == "exit" and status or 128 + status, stdout = tool.read(self.dir .. "/stdout"),
+    stderr = tool.read(self.dir .. "/stderr") }
+end
+
 --- Runs `ctrexec --root ROOT WORDS...`; `options`: `before` (shell words before the command), `input`, `logged` (to a
 -- JSON log, as engines have it).
 -- @treturn table `code`, `stdout`, `stderr`; `log`, the entries when it was logged
 function site:run(ct, words, options)
   options = options or {}
   local log = self.dir .. "/log"
-  tool.write(self.dir .. "/stdin", options.input or "")
-  local inner = ("mount --bind %s/etc /etc && exec %s %s --root %s %s %s"):format(self.dir, options.before or "",
-    tool.ctrexec(), ct.root, options.logged and "--log-format json --log " .. log or "", tool.quote_all(words))
-  local line = ("timeout -k 1 20 unshare --mount --propagation private sh -c %s <%s/stdin >%s/stdout 2>%s/stderr")
-    :format(tool.quote(inner), self.dir, self.dir, self.dir)
-  local _, how, status = os.execute(line)
-  local result = { code = how == "exit" and status or 128 + status, stdout = tool.read(self.dir .. "/stdout"),
-    stderr = tool.read(self.dir .. "/stderr") }
+  local result = self:shell(("exec %s %s --root %s %s %s"):format(options.before or "", tool.ctrexec(), ct.root,
+    options.logged and "--log-format json --log " .. log or "", tool.quote_all(words)), options.input)
   if options.logged then
     result.log = {}
     for entry in io.lines(log) do result.log[#result.log + 1] = cjson.decode(entry) end

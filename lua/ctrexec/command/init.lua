@@ -1,8 +1,11 @@
---- The command line: reads it, opens the log, runs the command.
+--- The command line: reads it, opens the log, runs the command; under a runtime's name hands on what is no exec.
 -- @module ctrexec.command
 local command = {}
 
 local USAGE, FAILED = 1, 255 -- runc's exit statuses for a mistake on the command line, and for what goes wrong later
+
+-- The names under which engines find it: podman passes its log options to programs of these names only.
+local RUNTIMES = { runc = true, crun = true }
 
 local function open_log(global)
   return require "ctrexec.log".open {
@@ -30,12 +33,20 @@ local function log_for(global)
   lazy_log { log_format = global.log_format }:error(message)
 end
 
+-- Under a runtime's name nothing but exec is ours: `list`, `spec` and `--version` are commands of both.
+local function hand_on(argv, site)
+  local name = (argv[0] or ""):match "[^/]*$"
+  if not RUNTIMES[name] then return true end
+  return require "ctrexec.command.runtime".hand_on(argv, name, site)
+end
+
 local function run(argv, site, state)
+  local ours, fault = hand_on(argv, site)
   local parsed, message, _, partial = require "ctrexec.options".parse(argv)
   state.log = log_for((parsed or partial).global)
   if not state.log then return USAGE end
-  if not parsed then
-    state.log:error(message)
+  if not ours or not parsed then
+    state.log:error(fault or message)
     return USAGE
   end
   return require("ctrexec.command." .. parsed.command).run(parsed, state.log, site)
@@ -53,7 +64,7 @@ local function described(problem)
 end
 
 --- Runs a command line.
--- @tparam {string,...} argv without the program's name
+-- @tparam {string,...} argv at index 0 the program's name, which may make it a runtime's front
 -- @tparam[opt] string directory of the site's configuration, instead of /etc/ctrexec
 -- @treturn integer exit status
 function command.main(argv, directory)

@@ -1,4 +1,4 @@
---- Reading the files that command ctrexec: policies, their modules, config.lua.
+--- Reading the files that command ctrexec: policies, their modules, config.lua; and checking a program it hands on to.
 --
 -- As sudoers(5) has it: the file and every folder above it must belong to root (or to the user ctrexec runs as), and
 -- must not be writable by group or others; symbolic links are resolved first, so that the folders that count are
@@ -12,6 +12,7 @@ local trust = {}
 local OTHERS_WRITE, STICKY = tonumber("022", 8), tonumber("1000", 8)
 local DIRECTORY = { path = true, directory = true, nofollow = true }
 local FILE = { read = true, nofollow = true, nonblock = true }
+local PROGRAM = { path = true, nofollow = true }
 local ENOENT, EACCES, ENOTDIR, EFBIG, ELOOP = 2, 13, 20, 27, 40
 
 --- The largest file that is read, in bytes.
@@ -143,6 +144,30 @@ function Reader:folder(path)
   fd, message, code = open_folder(self, real, true)
   if not fd then return nil, message, code end
   return fd, real
+end
+
+--- Checks a program and every folder above it.
+-- @tparam string path
+-- @treturn[1] string the resolved path
+-- @treturn[1] table of the file, as `core.file.stat` describes it
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "untrusted", "not_found" or "system"
+function Reader:program(path)
+  local real, message, code = resolve(path)
+  if not real then return nil, message, code end
+  local folder, name = real:match "^(.*)/([^/]+)$"
+  if not folder then return nil, path .. " is not a plain file", "untrusted" end
+  local above
+  above, message, code = open_folder(self, folder == "" and "/" or folder, true)
+  if not above then return nil, message, code end
+  local fd <close>, problem, errno = core.file.openat(above, name, PROGRAM)
+  if not fd then return nil, problem, code_of(errno) end
+  local status
+  status, message, code = check(self, fd, real, true)
+  if not status then return nil, message, code end
+  if status.type ~= "file" then return nil, ("%s is a %s, not a plain file"):format(real, status.type), "untrusted" end
+  return real, status
 end
 
 --- The names in a folder, after checking it and every folder above it.

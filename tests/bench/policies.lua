@@ -1,9 +1,10 @@
 #!/usr/bin/lua5.4
 -- What ten policies of the gallery cost an exec: of the module, whose chain is loaded once, and of the command, which
--- starts the policies' process anew. Rounds with and without alternate.
+-- starts the policies' process anew. Execs without and with them alternate in one run, and what counts is the median of
+-- the differences between neighbours, which a busy machine distorts least.
 -- usage: policies.lua [ROUNDS]
 local tree = (arg[0]:match "^(.*)/tests/bench/[^/]*$" or ".")
-package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s"):format(tree, tree, package.path)
+package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;%s"):format(tree, tree, tree, package.path)
 package.cpath = ("%s/build/lua/?.so;%s"):format(tree, package.cpath)
 
 local ROUNDS = tonumber(arg[1]) or 200
@@ -15,15 +16,14 @@ local NAMES = { "allow-commands", "business-hours", "directives", "drop-capabili
 
 local clock = require "ctrexec.core".pidfd.clock
 local ctrexec = require "ctrexec"
-local fixture = require "ctrexec.busted"
+local support = require "tests.module.support"
 
 local function median(times)
   table.sort(times)
   return times[#times // 2 + 1] * 1000
 end
 
--- Runs two functions in turns. Returns the medians of their times, and of the difference between neighbours, which a
--- busy machine distorts least; in milliseconds.
+-- Runs two functions in turns. Returns the medians of their times and of the differences, in milliseconds.
 local function compare(one, other, rounds)
   local first, second, differences = {}, {}, {}
   for round = 1, rounds do
@@ -38,11 +38,11 @@ local function compare(one, other, rounds)
 end
 
 local function show(what, budget, without, with, added)
-  print(("%-44s %6.2f ms  %6.2f ms  %+6.2f ms%s"):format(what, without, with, added,
-    budget and ("  (budget %+.2f ms: %s)"):format(budget, added <= budget and "kept" or "EXCEEDED") or ""))
+  print(("  %-58s %9s %9s  %s"):format(what, ("%.2f ms"):format(without), ("%.2f ms"):format(with),
+    ("%+.2f ms"):format(added) .. (budget and (" <= %g%s"):format(budget, added <= budget and "" or "  beyond") or "")))
 end
 
-local ct <close> = fixture.container()
+local ct <close> = support.container()
 local folder = ct.dir .. "/policies"
 assert(os.execute(("umask 022 && mkdir %s"):format(folder)))
 local files, words = {}, {}
@@ -61,10 +61,10 @@ end
 
 local command = ("%s/scripts/ctrexec.lua --root %s exec"):format(tree, ct.root)
 local function run(options)
-  return function() assert(os.execute(("exec %s -u 1000 %s ct true"):format(command, options))) end
+  return function() assert(os.execute(("exec %s %s -u 1000 ct true"):format(command, options))) end
 end
 
-print(("%-44s %9s  %9s  %9s"):format("ten policies", "without", "with", "added"))
+print "\n(e) ten policies: medians without and with them, and of the difference"
 compare(exec(plain), exec(guarded), ROUNDS // 10) -- both warm
-show("container:exec, chain loaded once", BUDGET_MS, compare(exec(plain), exec(guarded), ROUNDS))
-show("ctrexec exec, with ten --policy files", nil, compare(run "", run(table.concat(words, " ")), ROUNDS // 2))
+show("container:exec, policies loaded once: check over ten", BUDGET_MS, compare(exec(plain), exec(guarded), ROUNDS))
+show("ctrexec.lua exec with ten --policy files", nil, compare(run "", run(table.concat(words, " ")), ROUNDS // 2))

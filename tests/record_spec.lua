@@ -15,6 +15,7 @@ local cjson = require "cjson"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
 local fixture = require "ctrexec.busted"
+local processes = require "processes"
 local tool = require "tests.lib.tool"
 
 local site, ct, dir, count
@@ -77,18 +78,24 @@ local function as_shown(text)
   return (text:gsub("\r*\n", "\r\n"))
 end
 
-local function start(words, options)
-  options = options or {}
-  options.pty = session.pty(33, 77)
-  return session.start(session.exec("ctrexec", ct, words), options)
+-- At a terminal of its own, whose settings are looked at first.
+local function start_at_terminal(argv)
+  local pty = session.pty(33, 77)
+  local before = processes.settings(pty.slave:fd())
+  local tty = session.start(argv, { pty = pty })
+  tty.before = before
+  return tty
 end
 
--- At a terminal and under the site; `before`: shell text run in the mount namespace.
-local function start_in_site(words, before)
-  local inner = ("mount --bind %s/etc /etc && %s exec %s --root %s \"$@\""):format(site.dir, before or "",
-    tool.ctrexec(), ct.root)
-  return session.start({ "unshare", "--mount", "--propagation", "private", "sh", "-c", inner, "sh",
-    table.unpack(words) }, { pty = session.pty(33, 77) })
+local function start(words)
+  return start_at_terminal(session.exec("ctrexec", ct, words))
+end
+
+-- At a terminal and under the site.
+local function start_in_site(words)
+  local inner = ("mount --bind %s/etc /etc && exec %s --root %s \"$@\""):format(site.dir, tool.ctrexec(), ct.root)
+  return start_at_terminal { "unshare", "--mount", "--propagation", "private", "sh", "-c", inner, "sh",
+    table.unpack(words) }
 end
 
 local function shell(path, text)
@@ -130,8 +137,8 @@ local function run_on_small_disk(words, required)
   site:write("policy.d/r.lua", body "request.options.record = true")
   local inner = ("mount --bind %s/etc /etc && mount -t tmpfs -o size=256k,mode=755 none %s && %s --root %s \"$@\"; "
     .. "status=$?; cp %s/*.cast %s; exit $status"):format(site.dir, folder, tool.ctrexec(), ct.root, folder, copy)
-  return session.start({ "unshare", "--mount", "--propagation", "private", "sh", "-c", inner, "sh",
-    table.unpack(words) }, { pty = session.pty(33, 77) }), copy
+  return start_at_terminal { "unshare", "--mount", "--propagation", "private", "sh", "-c", inner, "sh",
+    table.unpack(words) }, copy
 end
 
 describe("a recorded terminal session", function()
@@ -140,9 +147,8 @@ describe("a recorded terminal session", function()
     local text = "stty size; printf '\\033[1mbold\\033[0m \\303\\251\\342\\202\\254 \"\\\\ \\377\\n'\n"
       .. "seq 1 3000; exit 7"
     local tty <close> = start(shell(path, text))
-    local before = tty:settings()
     assert.same({ "exited", 7 }, { tty:wait() })
-    assert.same(before, tty:settings())
+    assert.same(tty.before, tty:settings())
     local got = recording(path)
     assert.equal(as_shown(tty.output:gsub("\xff", "\u{fffd}")), got.output)
     assert.is_truthy(got.output:find("33 77\r\n\27[1mbold\27[0m \u{e9}\u{20ac} \"\\ \u{fffd}\r\n", 1, true))
@@ -280,11 +286,10 @@ describe("when a recording cannot be written,", function()
   it("the session ends, with its terminal as it was and nothing running", function()
     local tty <close>, copy = run_on_small_disk({ "exec", "-t", ct.id, "sh", "-c",
       "(trap '' HUP; exec sleep 1000) & while :; do echo 0123456789; done" }, true)
-    local before = tty:settings()
     assert.same({ "exited", 255 }, { tty:wait() })
     assert.is_truthy(tty.output:find "exec failed: the recording ends early: [^\n]*%.cast: write: [Nn]o space left",
       tty.output:sub(-300))
-    assert.same(before, tty:settings())
+    assert.same(tty.before, tty:settings())
     session.await_empty(ct)
     assert.is_true(#recording(copy).events > 0)
     local event = site:events "exit"[1]
@@ -540,19 +545,31 @@ describe("container:exec", function()
   end)
 
   it("ends a command whose recording cannot be written", function()
-    -- A limit of this process, which the write of any file meets, and of its children: its signal is not wanted.
-    local script = ([[
-      local core = require "ctrexec.core"
-      core.relay.block_signals()
-      local container = assert(require "ctrexec".open(%q, { root = %q }))
-      print(container:exec { "sh", "-c", "while :; do echo 0123456789; done", stdout = function() end,
-        record = %q })]]):format(ct.id, ct.root, new_path())
-    tool.write(dir .. "/script.lua", script)
-    local pipe <close> = io.popen(("ulimit -f 100; LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' "
-      .. "LUA_CPATH='%s/lua/?.so;;' timeout 20 lua5.4 %s/script.lua 2>&1"):format(tool.repository, tool.repository,
-      tool.build, dir))
-    assert.matches("^nil\tthe recording ends early: [^\n]*: write: File too large\tsystem\n$", pipe:read "a")
+    local path = new_path()
+    local result, message, code = container:exec { "sh", "-c", "sleep 1000 & while :; do echo 0123456789; done",
+      stdout = function() end, record = { file = path, max_size = 100000 } }
+    assert.is_nil(result)
+    assert.equal(("the recording ends early: %s: write: File too large"):format(path), message)
+    assert.equal("system", code)
     session.await_empty(ct)
+    assert.is_true(core.file.stat(path).size <= 100000)
+  end)
+
+  it("keeps no descriptor and no memory of its recordings", function()
+    local function record_some()
+      for _ = 1, 20 do
+        local path = new_path()
+        assert(container:exec { "echo", "hello", record = path })
+        assert(os.remove(path))
+      end
+      collectgarbage()
+      collectgarbage()
+      return #core.file.list "/proc/self/fd", collectgarbage "count"
+    end
+    local descriptors, memory = record_some()
+    local descriptors_after, memory_after = record_some()
+    assert.equal(descriptors, descriptors_after)
+    assert.is_true(memory_after - memory < 100, ("%d KiB more"):format(memory_after - memory)) -- less than one recorder
   end)
 
   it("leaves the streams of a spawned command to a program that says it records them", function()
@@ -599,15 +616,13 @@ describe("replay", function()
       .. '[3000.0, "o", "b"]\n')
     local result = replay(path, { "--speed", "100000" })
     assert.same({ 0, "ab" }, { result.code, result.stdout })
-    local tty <close> = session.start({ "sh", "-c", "exec " .. tool.ctrexec() .. " replay " .. path },
-      { pty = session.pty() })
-    local before = tty:settings()
+    local tty <close> = start_at_terminal { "sh", "-c", "exec " .. tool.ctrexec() .. " replay " .. path }
     tty:expect "a"
     tty:send "\27[1;1Rq"
     assert.is_true(tty:is_running())
     tty:send "\3"
     assert.same({ "exited", 130 }, { tty:wait() })
-    assert.same({ "a", before }, { tty.output, tty:settings() })
+    assert.same({ "a", tty.before }, { tty.output, tty:settings() })
   end)
 
   it("refuses what is no recording, in one line", function()
@@ -642,7 +657,7 @@ describe("replay", function()
     local path = new_path()
     local tty <close> = start(shell(path, "printf '\\303\\251\\n'; seq 1 100; printf '\\377'"))
     assert.same({ "exited", 0 }, { tty:wait() })
-    local player <close> = session.start({ "asciinema", "play", path }, { pty = session.pty() })
+    local player <close> = start_at_terminal { "asciinema", "play", path }
     assert.same({ "exited", 0 }, { player:wait() })
     assert.equal(recording(path).output, as_shown(player.output))
   end)

@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
 local policy = require "ctrexec.policy"
+local peers = require "peers"
 local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"
 local support = require "tests.module.support"
@@ -523,6 +524,74 @@ describe("events", function()
     site:write("policy.d/a.lua", "return { audit = function() error 'disk full' end }")
     assert_denied(run(TOUCH), "audit: audit of policy a: a:1: disk full")
     assert.same({ "accept", "reject" }, site:kinds())
+  end)
+
+  check("follow a file that is rotated while a command runs", function()
+    local words = { "exec", "-d", "ct", "sh", "-c", "until test -e /go; do sleep 0.02; done" }
+    assert.equal(0, run(words).code)
+    local path = site.dir .. "/events"
+    assert(os.rename(path, path .. ".1"))
+    tool.write(ct.rootfs .. "/go", "")
+    local ended = site:wait_for_event "exit"
+    os.remove(ct.rootfs .. "/go")
+    assert.same({ "exit" }, site:kinds())
+    local accept = cjson.decode(tool.read(path .. ".1"))
+    os.remove(path .. ".1")
+    assert.equal("accept", accept.kind)
+    assert.equal(accept.id, ended.id)
+    assert.equal("600", tool.output("stat -c %a " .. path))
+  end)
+
+  -- A machine with both daemons, as ctrexec sees it: their sockets are ours.
+  local DAEMONS = [[set -e
+    dir=$1
+    shift
+    mkdir -p $dir/dev
+    mount -t tmpfs none $dir/dev
+    cp -a /dev/null /dev/zero /dev/urandom /dev/tty $dir/dev
+    ln -s $dir/syslog $dir/dev/log
+    mount --move $dir/dev /dev
+    mount -t tmpfs none /run
+    mkdir -p /run/systemd/journal
+    ln -s $dir/journal /run/systemd/journal/socket
+    exec "$@"]]
+
+  local function next_datagram(socket)
+    assert(core.pidfd.poll({ { fd = socket, read = true } }, 10000))
+    return core.fd.read(socket, 1 << 18)
+  end
+
+  check("go to syslog and journald", function()
+    site:write("config.lua", [[return { audit = { syslog = true, journald = true, redact = { "password=(%S+)" } } }]])
+    site:write("policy.d/p.lua", body "if request.command == 'ls' then return deny 'no\\nlists' end")
+    local syslog <close> = core.fd.wrap(peers.datagram(site.dir .. "/syslog"))
+    local journal <close> = core.fd.wrap(peers.datagram(site.dir .. "/journal"))
+    tool.write(site.dir .. "/daemons", DAEMONS)
+    local before = ("sh %s/daemons %s"):format(site.dir, site.dir)
+    assert.equal(0, run({ "exec", "ct", "echo", "password=abc" }, { before = before }).code)
+    assert.equal(255, run({ "exec", "ct", "ls" }, { before = before }).code)
+    local id
+    for _, expected in ipairs { { "accept", 86, 6 }, { "exit", 86, 6 }, { "reject", 84, 4 } } do
+      local kind, priority, level = table.unpack(expected)
+      local line = next_datagram(syslog)
+      local header, text = line:match "^(<%d+>%u%l%l [ %d]%d %d%d:%d%d:%d%d ctrexec%[%d+%]: )({.*})$"
+      assert.is_string(header, line)
+      assert.equal(("<%d>"):format(priority), header:match "^<%d+>")
+      local event = cjson.decode(text)
+      assert.equal(kind, event.kind)
+      local fields = {}
+      for name, value in next_datagram(journal):gmatch "([A-Z_]+)=([^\n]*)\n" do fields[name] = value end
+      assert.equal(text, fields.MESSAGE)
+      assert.same({ "ctrexec", tostring(level), kind, "ct" }, { fields.SYSLOG_IDENTIFIER, fields.PRIORITY,
+        fields.CTREXEC_EVENT, fields.CTREXEC_CONTAINER })
+      assert.is_nil(line:find("abc", 1, true))
+      assert.is_nil(text:find("\n", 1, true))
+      if kind == "exit" then assert.equal(id, event.id) end
+      id = event.id
+    end
+    -- and what they cannot be told of does not happen
+    syslog:close()
+    assert_denied(run(TOUCH, { before = before }), "audit: audit: send to /dev/log: Connection refused")
   end)
 
   check("hide what the site wants hidden", function()

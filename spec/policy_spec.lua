@@ -374,6 +374,37 @@ describe("loading policies from files", function()
     assert.is_false((reason_of()))
   end)
 
+  -- Swaps what lies at a path once it has been opened and looked at: a folder, or a file.
+  local function swap_after_check(kind, path, other)
+    local stat <const> = core.file.stat
+    finally(function() core.file.stat = stat end)
+    core.file.stat = function(target, ...)
+      local status, message, errno = stat(target, ...)
+      if type(target) ~= "string" and status and status.type == kind and status.ino == stat(path).ino then
+        assert(os.rename(path, path .. ".old"))
+        assert(os.rename(other, path))
+        core.file.stat = stat
+      end
+      return status, message, errno
+    end
+  end
+
+  it("reads the file that it checked, whatever takes its place meanwhile", function()
+    local path, evil = write("policy.d/a.lua", body "return deny 'checked'"), write("evil.lua", body "", "666")
+    swap_after_check("file", path, evil)
+    assert.equal("checked", (reason_of()))
+    assert.matches("writable by group or others", (reason_of()))
+  end)
+
+  it("reads the files of the folder that it checked, whatever takes its place meanwhile", function()
+    write("policy.d/a.lua", body "return deny 'checked'")
+    os.execute(("mkdir '%s/evil'"):format(folder))
+    write("evil/a.lua", body "return deny 'evil'")
+    swap_after_check("directory", folder .. "/policy.d", folder .. "/evil")
+    assert.equal("checked", (reason_of()))
+    assert.equal("evil", (reason_of()))
+  end)
+
   it("refuses what is no plain file, a dangling link, a file that is too large", function()
     os.execute(("mkdir '%s/policy.d/a.lua'"):format(folder))
     assert.matches("a.lua is a directory, not a plain file", (reason_of()))

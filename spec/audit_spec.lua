@@ -9,6 +9,7 @@ end
 local cjson = require "cjson"
 local audit = require "ctrexec.audit"
 local caller = require "ctrexec.policy.caller"
+local support = require "spec.core.support"
 
 local function details(changes)
   local result = {
@@ -161,6 +162,19 @@ describe("caller.describe", function()
     assert.equal(ids.uid, result.ancestry[1].uid)
     assert.is_boolean(result.terminal)
     assert.is_true(result.login_uid == nil or result.login_uid < 4294967295)
+  end)
+
+  it("knows whose containers a shim of containerd keeps by its namespace", function()
+    local real, found = core.pidfd.stat, {}
+    for _, namespace in ipairs { "moby", "k8s.io", "default" } do
+      local shim = support.child("exec sh -c 'kill -STOP $$' shim -namespace " .. namespace .. " -id x")
+      support.eventually(function() return real(shim.pid).state == "T" end)
+      core.pidfd.stat = function(pid) return pid == shim.pid and { comm = "containerd-shim", ppid = 0 } or real(pid) end
+      found[namespace] = caller.describe(shim.pid).engine
+      core.pidfd.stat = real
+      support.finish(shim)
+    end
+    assert.same({ moby = "docker", ["k8s.io"] = "kubernetes", default = "containerd" }, found)
   end)
 
   it("finds an engine among the ancestors by its name", function()

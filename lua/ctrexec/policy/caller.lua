@@ -11,18 +11,30 @@ local MAX_ANCESTRY = 32
 
 -- Programs that stand between an engine's user and the runtime, by the name in /proc/PID/stat (15 bytes at most).
 local ENGINES = {
-  conmon = "podman", podman = "podman", crio = "cri-o", ["containerd-shim"] = "containerd", containerd = "containerd",
+  conmon = "podman", podman = "podman", crio = "cri-o", containerd = "containerd",
   dockerd = "docker", docker = "docker", kubelet = "kubernetes", nerdctl = "containerd", ctr = "containerd",
   buildkitd = "buildkit",
 }
--- dockerd and kubelet speak to containerd, whose shim is nearer: the more telling name of the chain wins.
+-- The more telling name of the chain wins.
 local RANK = { containerd = 1, podman = 2, ["cri-o"] = 2, buildkit = 2, docker = 3, kubernetes = 4 }
+
+-- The shim is nobody's child; the namespace in its arguments tells whose containers it keeps.
+local NAMESPACES = { moby = "docker", ["k8s.io"] = "kubernetes", buildkit = "buildkit" }
+
+local function shims_engine(pid)
+  local file = io.open(("/proc/%d/cmdline"):format(pid))
+  if not file then return "containerd" end
+  local namespace = (file:read "a" or ""):match "%z%-namespace%z([^%z]*)"
+  file:close()
+  return NAMESPACES[namespace] or "containerd"
+end
 
 local function engine_of(ancestry)
   local found
   for _, ancestor in ipairs(ancestry) do
     local name = ancestor.name
-    local engine = ENGINES[name] or name:find "^containerd%-shim" and "containerd" or name:find "^conmon" and "podman"
+    local engine = ENGINES[name] or name:find "^conmon" and "podman"
+      or name:find "^containerd%-shim" and shims_engine(ancestor.pid)
     if engine and (not found or RANK[engine] > RANK[found]) then found = engine end
   end
   return found

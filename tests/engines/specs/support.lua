@@ -1,0 +1,205 @@
+--- What the specs of the engines have in common: an engine that calls ctrexec, in namespaces of the spec's own, and
+-- what every user of one relies on.
+
+local core = require "ctrexec.core"
+local session = require "tests.lib.session"
+local site_of = require "tests.lib.site"
+local suite = require "tests.lib.suite"
+local tool = require "tests.lib.tool"
+
+local support = {}
+
+support.image = "docker.io/library/box:1"
+
+-- Seconds: no command of an engine takes longer.
+local DEADLINE = 60
+
+-- What the operator of this machine has in /etc/ctrexec/policy.d.
+local POLICY = [[return { check = function (request)
+  local first = request.process.args[1]
+  if first == "forbidden" then return deny("not here, says " .. tostring(request.caller.engine)) end
+  if first == "env" then request.env.ADDED = "by policy" end
+end }]]
+
+--- Why nothing can be tested here, or nil.
+function support.missing(programs)
+  if not os.getenv "ENGINES" then return "needs tests/engines/run" end
+  for _, program in ipairs(programs) do
+    if not tool.has(program) then return "needs " .. program end
+  end
+end
+
+--- The runtime that engines are given: ctrexec as installed.
+function support.front(name) return os.getenv "ENGINES" .. "/prefix/lib/ctrexec/" .. (name or "runc") end
+
+local here = {}
+here.__index = here
+
+--- A place for an engine: a site of its own as /etc, nothing in /run, and `dir`. tests/run has made the namespaces.
+function support.place()
+  local site = site_of.new()
+  local dir = site.dir .. "/engine"
+  assert(os.execute(("mkdir %s && mount --bind %s/etc /etc && mount -t tmpfs tmpfs /run"):format(dir, site.dir)))
+  site:write("policy.d/site.lua", POLICY)
+  return setmetatable({ site = site, dir = dir, daemons = {} }, here)
+end
+
+--- Runs shell text.
+-- @treturn table `code`, `stdout`, `stderr`
+function here:sh(text, input)
+  tool.write(self.dir .. "/stdin", input or "")
+  local _, how, status = os.execute(("timeout -k 1 %d sh -c %s <%s/stdin >%s/stdout 2>%s/stderr"):format(DEADLINE,
+    tool.quote(text), self.dir, self.dir, self.dir))
+  return { code = how == "exit" and status or 128 + status, stdout = tool.read(self.dir .. "/stdout"),
+    stderr = tool.read(self.dir .. "/stderr") }
+end
+
+--- Runs shell text that must succeed; its output.
+function here:must(text)
+  local result = self:sh(text)
+  if result.code ~= 0 then error(("%s: %d %s"):format(text, result.code, result.stderr), 2) end
+  return result.stdout
+end
+
+--- Starts a daemon and waits until the shell text `ready` succeeds.
+function here:daemon(argv, ready)
+  local log = self.dir .. "/" .. argv[1] .. ".log"
+  local null <close> = assert(core.file.open("/dev/null", { read = true }))
+  local output <close> = assert(core.file.open(log, { write = true, create = true, truncate = true }, 420))
+  -- A daemon that is too slow to answer leaves the traces of its threads in the temporary folder.
+  local command = table.move(argv, 1, #argv, 3, { "env", "TMPDIR=" .. self.dir })
+  local daemon = session.start(command, { stdin = null, stdout = output, stderr = output })
+  table.insert(self.daemons, 1, daemon)
+  local ok = pcall(session.eventually, function ()
+    return not daemon:is_running() or self:sh(ready).code == 0
+  end)
+  if not ok or not daemon:is_running() then error(argv[1] .. " does not start:\n" .. tool.read(log), 2) end
+end
+
+--- Ends the daemons and removes what is there.
+function here:close()
+  for _, daemon in ipairs(self.daemons) do
+    daemon:kill "TERM"
+    daemon:wait()
+    daemon:close()
+  end
+  os.execute "find /sys/fs/cgroup -depth -type d -path '*/ctrexec-engines*' -exec rmdir {} + 2>/dev/null"
+  self.site:remove()
+end
+
+-- What runs in the engine's container besides its init and the command that asks.
+local function others(engine)
+  local found = {}
+  for line in engine.here:must(engine.exec({}, { "ps", "-o", "args" }, "web")):gmatch "[^\n]+" do
+    if not line:find "^COMMAND" and not line:find "^sleep 100000" and not line:find "^ps %-o" then
+      found[#found + 1] = line
+    end
+  end
+  return table.concat(found, ", ")
+end
+
+--- Shell text for an exec, in the words that docker and podman share.
+function support.cli(client, options, argv, container)
+  local words = {}
+  for name, word in pairs { user = "--user", cwd = "--workdir", env = "--env" } do
+    if options[name] then table.move({ word, options[name] }, 1, 2, #words + 1, words) end
+  end
+  for name, word in pairs { tty = "--tty", detach = "--detach", stdin = "--interactive" } do
+    if options[name] then words[#words + 1] = word end
+  end
+  return ("%s exec %s %s %s"):format(client, tool.quote_all(words), container, tool.quote_all(argv))
+end
+
+--- Defines what holds for every engine.
+-- @tparam table env the spec file's `_ENV`
+-- @tparam string|nil skip why nothing can be tested here
+-- @tparam table engine `start()`, for which `here` is set, makes the container "web", and "plain" with the real
+-- runtime; `stop()`; `exec(options, argv, container)`, shell text that runs a command in one; `name`, as policies see
+-- it; `lacks`, set of options that it does not have
+function support.define(env, skip, engine)
+  local check = suite(env, skip)
+  local assert = env.assert
+  local lacks = engine.lacks or {}
+
+  env.setup(function ()
+    if skip then return end
+    engine.here = support.place()
+    engine.start()
+  end)
+  env.teardown(function ()
+    if not engine.here then return end
+    engine.stop()
+    engine.here:close()
+  end)
+
+  local function exec(options, argv, input, container)
+    return engine.here:sh(engine.exec(options, argv, container or "web"), input)
+  end
+
+  check("gives the command's output and status", function ()
+    assert.same({ code = 0, stdout = "hello\n", stderr = "" }, exec({}, { "echo", "hello" }))
+    assert.same({ code = 7, stdout = "", stderr = "err\n" }, exec({}, { "sh", "-c", "echo err >&2; exit 7" }))
+  end)
+
+  check("gives the command its input", function ()
+    local result = exec({ stdin = true }, { "tr", "a-z", "A-Z" }, "hello\n")
+    assert.same({ code = 0, stdout = "HELLO\n", stderr = "" }, result)
+  end)
+
+  check("obeys the options", function ()
+    local options = { user = "alice", cwd = "/home/alice", env = not lacks.env and "A=1" or nil }
+    local result = exec(options, { "sh", "-c", "id -un; pwd; echo $A" })
+    assert.equal("alice\n/home/alice\n" .. (lacks.env and "\n" or "1\n"), result.stdout, result.stderr)
+  end)
+
+  check("gives the command a terminal", function ()
+    local command = engine.exec({ tty = true }, { "sh", "-c", "test -t 0 && stty -a; exit 5" }, "web")
+    local result = engine.here:sh(("script -qec %s /dev/null"):format(tool.quote(command)))
+    assert.matches("speed %d+ baud", result.stdout)
+    assert.equal(5, result.code)
+  end)
+
+  check("leaves a detached command alone", function ()
+    assert.equal(0, exec({ detach = true }, { "tail", "-f", "/dev/null" }).code)
+    assert.equal("tail -f /dev/null", others(engine))
+    engine.here:must(engine.exec({}, { "killall", "tail" }, "web"))
+    session.eventually(function () return others(engine) == "" end)
+  end)
+
+  check("says what is wrong as it does with the real runtime", function ()
+    local path = support.front():gsub("%p", "%%%0")
+    for _, case in ipairs { { {}, "nosuch" }, { {}, "/no/such" }, { {}, "/bin/noexec" }, { {}, "/work" },
+      { { cwd = "/nosuch" }, "true" } } do
+      local expected, got = exec(case[1], { case[2] }, nil, "plain"), exec(case[1], { case[2] })
+      assert.not_equal(0, expected.code)
+      got.stderr = got.stderr:gsub(path, "runc") -- podman names it
+      assert.same(expected, got, case[2])
+    end
+  end)
+
+  check("passes on what a policy says, and runs nothing", function ()
+    local result = exec({}, { "forbidden" })
+    assert.not_equal(0, result.code)
+    assert.matches("denied by policy site: not here, says " .. engine.name, result.stderr .. result.stdout, 1, true)
+    assert.equal("", others(engine))
+  end)
+
+  check("runs what a policy made of the command", function ()
+    assert.matches("ADDED=by policy\n", exec({}, { "env" }).stdout, 1, true)
+  end)
+
+  check("can be asked again and again, as by a probe, and nothing is left", function ()
+    for round = 1, 25 do
+      local expected = round % 5 == 0 and 1 or 0
+      assert.equal(expected, exec({}, { "sh", "-c", "exit " .. expected }).code)
+    end
+    assert.equal("", others(engine))
+    for _, name in ipairs(core.file.list "/proc") do
+      local stat = name:find "^%d+$" and core.pidfd.stat(math.tointeger(name))
+      assert.is_true(not stat or stat.state ~= "Z", stat and stat.comm .. " was not reaped")
+      assert.is_true(not stat or not stat.comm:find "^ctrexec", stat and stat.comm .. " is left")
+    end
+  end)
+end
+
+return support

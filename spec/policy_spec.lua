@@ -464,7 +464,7 @@ describe("the policies' process", function()
     chain:close()
     assert.is_nil(chain.sandbox)
     -- killed by then, but not always dead
-    local deadline, running = core.pidfd.clock() + 10, nil
+    local deadline, running = core.pidfd.clock() + 10
     repeat
       local ps = io.popen "ps -eo args"
       running = ps:read "a":find(sleep, 1, true)

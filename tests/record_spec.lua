@@ -547,7 +547,7 @@ describe("container:exec", function()
   it("ends a command whose recording cannot be written", function()
     local path = new_path()
     local result, message, code = container:exec { "sh", "-c", "sleep 1000 & while :; do echo 0123456789; done",
-      stdout = function() end, record = { file = path, max_size = 100000 } }
+      stdout = function() end, record = { file = path, max_size = 100000 }, timeout = session.DEADLINE }
     assert.is_nil(result)
     assert.equal(("the recording ends early: %s: write: File too large"):format(path), message)
     assert.equal("system", code)

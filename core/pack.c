@@ -422,8 +422,8 @@ static void pack(struct packer *packer, struct ctx_passed *passed)
     plan->cwd = text_field(packer, "cwd");
     plan->path = text_field(packer, "path");
     plan->read = text_field(packer, "read");
-    plan->args = strings(packer, array[ARGS], count[ARGS], 1, names[ARGS]);
-    plan->env = strings(packer, array[ENV], count[ENV], 2, names[ENV]);
+    plan->args = strings(packer, array[ARGS], count[ARGS], PLAN_ARGS_SPARE, names[ARGS]);
+    plan->env = strings(packer, array[ENV], count[ENV], PLAN_ENV_SPARE, names[ENV]);
     plan->tasks = descriptors(packer, array[TASKS], count[TASKS], passed);
     plan->rlimits = rlimits(packer, array[RLIMITS], count[RLIMITS]);
     plan->initial_affinity = integers(packer, array[INITIAL], count[INITIAL], 8, names[INITIAL]);

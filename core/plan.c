@@ -1,6 +1,21 @@
 /* Reading a plan: shared by the helper, which must not trust a block that was cut short, and the fuzzer. */
 #include "plan.h"
 
+#include <limits.h>
+
+static bool overlaps(struct plan_list slots, uint32_t spare, uint64_t from, uint64_t to)
+{
+    return from < slots.offset + ((uint64_t)slots.count + spare) * 8 && slots.offset < to;
+}
+
+/* The helper turns the offsets in args and env into pointers, in place: what it reads later must not be
+ * there.
+ */
+static bool in_slots(const struct plan *plan, uint64_t from, uint64_t to)
+{
+    return overlaps(plan->args, PLAN_ARGS_SPARE, from, to) || overlaps(plan->env, PLAN_ENV_SPARE, from, to);
+}
+
 /* A block from elsewhere could name any offset: nothing is followed before these tests. */
 static bool text_valid(const struct plan *plan, size_t size, struct plan_text text)
 {
@@ -12,17 +27,31 @@ static bool text_valid(const struct plan *plan, size_t size, struct plan_text te
     for (uint32_t i = 0; i < text.length; i++)
         if (bytes[i] == '\0')
             return false;
-    return bytes[text.length] == '\0';
+    return bytes[text.length] == '\0' &&
+           !in_slots(plan, text.offset, (uint64_t)text.offset + text.length + 1);
 }
 
-static bool list_valid(const struct plan *plan, size_t size, struct plan_list list, size_t element,
-                       size_t spare)
+static bool list_inside(size_t size, struct plan_list list, size_t element, uint32_t spare)
 {
-    if (list.offset == 0)
-        return list.count == 0 && spare == 0;
-    if (list.offset % 8 != 0 || list.offset < sizeof(*plan) || list.offset > size)
+    if (list.offset % 8 != 0 || list.offset < sizeof(struct plan) || list.offset > size)
         return false;
     return list.count <= PLAN_MAX_SIZE && ((uint64_t)list.count + spare) * element <= size - list.offset;
+}
+
+static bool list_valid(const struct plan *plan, size_t size, struct plan_list list, size_t element)
+{
+    if (list.offset == 0)
+        return list.count == 0;
+    return list_inside(size, list, element, 0) &&
+           !in_slots(plan, list.offset, list.offset + (uint64_t)list.count * element);
+}
+
+static bool slots_valid(const struct plan *plan, size_t size)
+{
+    return list_inside(size, plan->args, 8, PLAN_ARGS_SPARE) &&
+           list_inside(size, plan->env, 8, PLAN_ENV_SPARE) &&
+           !overlaps(plan->args, PLAN_ARGS_SPARE, plan->env.offset,
+                     plan->env.offset + ((uint64_t)plan->env.count + PLAN_ENV_SPARE) * 8);
 }
 
 /* Every string of args and env must start inside the block and end before its end. */
@@ -36,7 +65,7 @@ static bool strings_valid(const struct plan *plan, size_t size, struct plan_list
         const char *bytes = (const char *)plan;
         while (at < size && bytes[at] != '\0')
             at++;
-        if (at == size)
+        if (at == size || in_slots(plan, offsets[i], at + 1))
             return false;
     }
     return true;
@@ -55,7 +84,7 @@ static bool mounts_valid(const struct plan *plan, size_t size)
 bool plan_check(const struct plan *plan, size_t size)
 {
     if (size < sizeof(*plan) || size > PLAN_MAX_SIZE || plan->size != size || plan->magic != PLAN_MAGIC ||
-        plan->version != PLAN_VERSION)
+        plan->version != PLAN_VERSION || !slots_valid(plan, size))
         return false;
     const struct plan_text texts[] = {
         plan->exec_attribute, plan->exec_label, plan->key_label, plan->keyring, plan->cwd,
@@ -65,23 +94,23 @@ bool plan_check(const struct plan *plan, size_t size)
             return false;
     const struct {
         struct plan_list list;
-        size_t element, spare;
+        size_t element;
     } lists[] = {
-        {plan->tasks, sizeof(int32_t), 0},
-        {plan->rlimits, sizeof(struct plan_rlimit), 0},
-        {plan->initial_affinity, 8, 0},
-        {plan->final_affinity, 8, 0},
-        {plan->memory_nodes, 8, 0},
-        {plan->mounts, sizeof(struct plan_mount), 0},
-        {plan->env, 8, 2},
-        {plan->args, 8, 1},
-        {plan->groups, 4, 0},
-        {plan->seccomp, 8, 0},
+        {plan->tasks, sizeof(int32_t)},
+        {plan->rlimits, sizeof(struct plan_rlimit)},
+        {plan->initial_affinity, 8},
+        {plan->final_affinity, 8},
+        {plan->memory_nodes, 8},
+        {plan->mounts, sizeof(struct plan_mount)},
+        {plan->groups, 4},
+        {plan->seccomp, 8},
     };
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-        if (!list_valid(plan, size, lists[i].list, lists[i].element, lists[i].spare))
+        if (!list_valid(plan, size, lists[i].list, lists[i].element))
             return false;
-    if (plan->args.count == 0 || plan->cwd.offset == 0 || plan->tasks.count > PLAN_MAX_FDS)
+    if (plan->args.count == 0 || plan->cwd.offset == 0 || plan->tasks.count > PLAN_MAX_FDS ||
+        plan->seccomp.count > USHRT_MAX || plan->preserve_fds < 0 ||
+        (plan->exec_label.offset != 0 && plan->exec_attribute.offset == 0))
         return false;
     return strings_valid(plan, size, plan->args) && strings_valid(plan, size, plan->env) &&
            mounts_valid(plan, size);

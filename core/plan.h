@@ -20,6 +20,8 @@
 #define PLAN_MAX_SIZE (64u << 20) /* above the largest argument block execve(2) takes (6 MiB), with room */
 #define PLAN_MAX_FDS 1024u
 #define PLAN_PATH_MAX 4096u
+#define PLAN_ARGS_SPARE 1u /* for the NULL */
+#define PLAN_ENV_SPARE 2u  /* for HOME, and the NULL */
 
 /* The name of the entering process, as /proc/PID/comm shows it until the execve. */
 #define PLAN_COMM "ctrexec:[enter]"
@@ -126,8 +128,8 @@ struct plan {
     struct plan_text read;   /* not a command: copy this regular file of the container to stdout and exit */
     struct plan_text cwd;
     struct plan_list
-        env; /* uint64 offsets of strings; the helper turns them into pointers. One spare slot for */
-    struct plan_list args; /* HOME and one for the NULL stand behind the counted ones */
+        env; /* uint64 offsets of strings; the helper turns them into pointers. PLAN_*_SPARE slots */
+    struct plan_list args; /* stand behind the counted ones, and nothing else shares this memory */
     struct plan_text path; /* PATH to look args[0] up in when it has no slash */
 
     uint32_t uid, gid;                                             /* in the container's user namespace */
@@ -201,7 +203,8 @@ struct plan_message {
     char detail[PLAN_DETAIL]; /* a name that belongs to the step; NUL-terminated */
 };
 
-/* True when every reference of the block of `size` bytes stays inside it and every string ends with a NUL. */
+/* True when every reference of the block of `size` bytes stays inside it, also after the helper has written
+ * into args and env, and every string ends with a NUL. */
 bool plan_check(const struct plan *plan, size_t size);
 
 /* The string, or NULL when absent. Only after plan_check. */

@@ -85,11 +85,12 @@ static bool calculate(struct machine *machine, const struct sock_filter *code)
     case BPF_XOR:
         machine->a ^= operand;
         return true;
+    /* The kernel takes no constant above 31, and of a register the lowest five bits. */
     case BPF_LSH:
-        machine->a = operand < 32 ? machine->a << operand : 0;
+        machine->a <<= operand % 32;
         return true;
     case BPF_RSH:
-        machine->a = operand < 32 ? machine->a >> operand : 0;
+        machine->a >>= operand % 32;
         return true;
     case BPF_NEG:
         machine->a = 0 - machine->a;
@@ -149,6 +150,8 @@ uint32_t ctx_filter_run(const struct sock_filter *program, size_t count, const s
             known = store(&machine, code, machine.x);
             break;
         case BPF_ALU:
+            if (code->code == (BPF_ALU | BPF_DIV | BPF_X) && machine.x == 0)
+                return SECCOMP_RET_KILL_THREAD; /* the kernel ends the program with 0 */
             known = calculate(&machine, code);
             break;
         case BPF_JMP:

@@ -60,6 +60,17 @@ describe("failure.describe of a step:", function()
     { detail = "/dev/pts is not a devpts" })
   says("io priority: operation not permitted", "system", "io_priority", "Operation not permitted")
 
+  -- A container that may trace can send in the name of its process what no helper would.
+  it("does not take a forged step at its word", function()
+    local forged = { label = "label", tasks = "tasks", cgroup = "cgroup" }
+    for step, expected in pairs(forged) do
+      local event = { event = "error", step = step, message = ENOENT, value = 99, detail = "", pid = 1 }
+      local message, code = failure.describe(event, { args = { "x" }, task_paths = {} })
+      assert.equal(START .. expected .. ": no such file or directory", message)
+      assert.equal("system", code)
+    end
+  end)
+
   it("names SELinux by what it is", function()
     local event = { event = "error", step = "label", message = "Invalid argument", value = 0, detail = "", pid = 1 }
     local selinux = { args = { "x" }, exec_label = "system_u:system_r:x", exec_attribute = "exec" }

@@ -13,7 +13,12 @@ local START = "unable to start container process: "
 
 local THERE, MODE, ALLOWED = 1, 2, 4 -- enum plan_program of core/plan.h
 
--- Each takes the event, its reason in words and the plan, and returns message and code.
+local function other(event, reason)
+  return ("%s: %s"):format(event.step:gsub("_", " "), reason), "system"
+end
+
+-- Each takes the event, its reason in words and the plan, and returns message and code. A container that may trace can
+-- forge an event: its step need not be one of this plan.
 local steps = {}
 
 function steps.lookup(event, _, plan)
@@ -61,14 +66,18 @@ local function not_joined(event, file, reason)
 end
 
 function steps.tasks(event, reason, plan)
-  return not_joined(event, plan.task_paths[event.value + 1] .. "/tasks", reason)
+  local path = plan.task_paths[event.value + 1]
+  if not path then return other(event, reason) end
+  return not_joined(event, path .. "/tasks", reason)
 end
 
 function steps.cgroup(event, reason, plan)
+  if not plan.cgroup_path then return other(event, reason) end
   return not_joined(event, plan.cgroup_path .. "/cgroup.procs", reason)
 end
 
-function steps.label(_, reason, plan)
+function steps.label(event, reason, plan)
+  if not plan.exec_label then return other(event, reason) end
   local what = plan.exec_label:sub(1, 5) == "exec " and "apparmor failed to apply profile" or "set process label"
   return ("%s: write /proc/self/attr/%s: %s"):format(what, plan.exec_attribute, reason), "system"
 end
@@ -110,10 +119,6 @@ end
 
 function steps.mount(event, reason)
   return ("mount %s: %s"):format(event.detail, reason), "system"
-end
-
-local function other(event, reason)
-  return ("%s: %s"):format(event.step:gsub("_", " "), reason), "system"
 end
 
 --- The message and code of the last event of an entry that failed.

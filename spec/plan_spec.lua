@@ -118,6 +118,15 @@ describe("plan.build", function()
       { memory_policy = { mode = "MPOL_BIND", flags = { "X" } } })
   end)
 
+  -- crun's copy of the configuration says this, and nobody has looked at it before.
+  it("refuses memory nodes that are no list of numbers", function()
+    for _, nodes in ipairs { "x", "0-", "-1", "3-1", "0-4294967295", "1,0-99999999999999999999", "1000000" } do
+      refused(("memory policy: %q is not a list of numbers"):format(nodes), "invalid", nil,
+        { memory_policy = { mode = "MPOL_BIND", nodes = nodes } })
+    end
+    assert.is_nil(built(nil, { memory_policy = { mode = "MPOL_BIND", nodes = "" } }).memory_nodes)
+  end)
+
   it("names the session keyring as runc does, unless the container has none", function()
     assert.equal("_ses.web", built().keyring)
     assert.is_nil(built(nil, { no_new_keyring = true }).keyring)
@@ -143,6 +152,13 @@ describe("plan.build", function()
     local _, message, code = plan.build(record { seccomp = { defaultAction = "X" } }, object(), {})
     assert.matches("^unable to start container process: unable to init seccomp: ", message)
     assert.equal("invalid", code)
+  end)
+
+  it("refuses what crun compiled where it is cut short", function()
+    for _, bytes in ipairs { "", "1234567", ("12345678"):rep(4097) } do
+      refused("unable to start container process: unable to init seccomp: seccomp.bpf holds no BPF program", "invalid",
+        nil, { seccomp = { defaultAction = "SCMP_ACT_ALLOW" }, seccomp_bpf = bytes })
+    end
   end)
 
   it("keeps the caller's descriptors, and not its own", function()

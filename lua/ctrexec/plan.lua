@@ -12,6 +12,9 @@ local ESRCH = 3
 local ALL_CPUS = {}
 for word = 1, 16 do ALL_CPUS[word] = -1 end -- 1024 CPUs; the kernel takes those that the cpuset allows
 
+-- Of a CPU or a memory node: above any that a kernel is built for.
+local MAX_NUMBER = 999999
+
 -- getrlimit(2); the same numbers on x86-64 and arm64
 local RLIMITS = {
   RLIMIT_CPU = 0, RLIMIT_FSIZE = 1, RLIMIT_DATA = 2, RLIMIT_STACK = 3, RLIMIT_CORE = 4, RLIMIT_RSS = 5,
@@ -71,13 +74,17 @@ local function reworded(message)
   return message:match "^.*: " .. reason(message)
 end
 
--- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list.
-local function words_of_list(list)
+-- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list. What `process.validate` has not
+-- seen, the container's own settings, may be anything.
+local function words_of_list(list, what)
   local words
   for part in list:gmatch "[^,]+" do
-    local low, high = part:match "(%d+)%s*-%s*(%d+)"
-    low = math.tointeger(tonumber(low or part:match "%d+"))
-    high = math.tointeger(tonumber(high)) or low
+    local low, high = part:match "^%s*(%d+)%s*-%s*(%d+)%s*$"
+    low = low or part:match "^%s*(%d+)%s*$"
+    low, high = math.tointeger(tonumber(low)), math.tointeger(tonumber(high or low))
+    if not (low and high and low <= high and high <= MAX_NUMBER) then
+      fail(("%s: %s is not a list of numbers"):format(what, require "ctrexec.wording".quote(list)), "invalid")
+    end
     for bit = low, high do
       words = words or {}
       local index = bit // 64 + 1
@@ -133,7 +140,7 @@ local function add_memory_policy(target, policy)
     if not MEMORY_FLAGS[name] then fail("memory policy: unknown flag " .. tostring(name), "invalid") end
   end
   target.memory_policy = mode | flags_of(policy.flags, MEMORY_FLAGS)
-  target.memory_nodes = policy.nodes and words_of_list(policy.nodes)
+  target.memory_nodes = policy.nodes and words_of_list(policy.nodes, "memory policy")
 end
 
 local function add_personality(target, personality)
@@ -217,12 +224,20 @@ local function compiled(profile, settings)
   return program
 end
 
+-- The bytes of a file: an array of struct sock_filter, BPF_MAXINSNS at most.
+local function loaded(bytes)
+  if #bytes == 0 or #bytes % 8 ~= 0 or #bytes > 4096 * 8 then
+    fail("unable to start container process: unable to init seccomp: seccomp.bpf holds no BPF program", "invalid")
+  end
+  return { program = bytes, flags = 0 }
+end
+
 -- crun's compiled profile is the program alone: one with flags or a listener is compiled anew, so that names are
 -- turned into bits in one place only.
 local function add_seccomp(target, settings)
   local profile, program = settings.seccomp, nil
   if settings.seccomp_bpf and #(profile.flags or {}) == 0 and not profile.listenerPath then
-    program = { program = settings.seccomp_bpf, flags = 0 }
+    program = loaded(settings.seccomp_bpf)
   elseif profile then
     program = compiled(profile, settings)
   end
@@ -396,8 +411,8 @@ local function build(record, process, options)
   end
   if not settings.no_new_keyring then target.keyring = "_ses." .. record.id end
   local affinity = process.execCPUAffinity or {}
-  target.initial_affinity = affinity.initial and words_of_list(affinity.initial)
-  target.final_affinity = affinity.final and words_of_list(affinity.final) or ALL_CPUS
+  target.initial_affinity = affinity.initial and words_of_list(affinity.initial, "process.execCPUAffinity.initial")
+  target.final_affinity = affinity.final and words_of_list(affinity.final, "process.execCPUAffinity.final") or ALL_CPUS
   if process.ioPriority then
     target.io_priority = IO_CLASSES[process.ioPriority.class] << 13 | (process.ioPriority.priority or 0)
   end

@@ -164,6 +164,15 @@ describe("the state of crun", function()
     for message, change in pairs {
       ["config.json: linux: expected an object, got string"] = function(tree) tree.linux = "x" end,
       ["config.json: linux.seccomp: expected an object, got array"] = function(tree) tree.linux.seccomp = { 1 } end,
+      ["config.json: linux.seccomp.flags: expected an array, got number"] = function(tree)
+        tree.linux.seccomp.flags = 5
+      end,
+      ["config.json: linux.seccomp.listenerPath: expected a string, got object"] = function(tree)
+        tree.linux.seccomp.listenerPath = { a = "/run/agent" }
+      end,
+      ["config.json: linux.seccomp.listenerMetadata: expected a string, got array"] = function(tree)
+        tree.linux.seccomp.listenerMetadata = { "x" }
+      end,
       ["config.json: process.user.umask: expected an integer, got string"] = function(tree)
         tree.process.user.umask = "022"
       end,

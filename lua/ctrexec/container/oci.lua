@@ -50,6 +50,16 @@ local function namespaces(value, where)
   end)
 end
 
+-- The rest of it is for the compiler to check (core/seccomp.c), which is asked only where crun has not compiled it.
+local function seccomp(value, where)
+  local profile = optional(value, "an object", where)
+  if not profile then return nil end
+  check.strings(profile.flags, where .. ".flags")
+  optional(profile.listenerPath, "a string", where .. ".listenerPath")
+  optional(profile.listenerMetadata, "a string", where .. ".listenerMetadata")
+  return profile
+end
+
 --- The settings of a record from a configuration.
 --
 -- What `ctrexec.process` checks in full when a process is built (limits, capabilities, scheduler) is only seen to be
@@ -63,7 +73,7 @@ function oci.settings(config, where)
   local process = optional(config.process, "an object", where .. "process") or {}
   local user = optional(process.user, "an object", where .. "process.user") or {}
   return {
-    seccomp = optional(linux.seccomp, "an object", where .. "linux.seccomp"),
+    seccomp = seccomp(linux.seccomp, where .. "linux.seccomp"),
     no_new_keyring = false,
     umask = optional(user.umask, "an integer", where .. "process.user.umask"),
     personality = personality(linux.personality, where .. "linux.personality"),

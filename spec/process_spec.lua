@@ -167,6 +167,8 @@ describe("process.build from the container's defaults", function()
       { "process.user.gid: must be in range 0 to 4294967295, got 4294967296", { "id", user = { gid = 2 ^ 32 } } },
       { "additional-gids must be a positive number -1", { "id", additional_gids = { -1 } } },
       { "additional-gids must be a positive number -1", { "id", additional_gids = { "-1" } } },
+      { "additional_gids: expected an array, got a number", { "id", additional_gids = 4 } },
+      { "caps: expected an array, got a number", { "id", caps = 1.5 } },
       { 'user: expected a string "UID[:GID]" or an object, got a boolean', { "id", user = true } },
       { "Cwd must be an absolute path", { "id", cwd = "rel" } },
       { start .. 'invalid environment variable: "C"', { "id", env = { "C" } } },

@@ -357,6 +357,12 @@ local function atoi(digits)
   return sign == "-" and -value or value
 end
 
+local function copy_array(list, path)
+  if absent(list) then return {} end
+  if type(list) ~= "table" then mismatch(path, "an array", list) end
+  return table.move(list, 1, #list, 1, {})
+end
+
 local function looked_up(spec, kind, key)
   local entry, message = spec.lookup(kind, key)
   if not entry and message then refuse("%s%s", SETUP_USER, message) end
@@ -408,7 +414,7 @@ local function add_groups(user, spec, max_id)
     if type(known) ~= "table" then mismatch("process.user.additionalGids", "an array", known) end
     table.move(known, 1, #known, 1, gids)
   end
-  for _, given in ipairs(spec.additional_gids or {}) do
+  for _, given in ipairs(copy_array(spec.additional_gids, "additional_gids")) do
     local word = type(given) == "string" and given or tostring(whole(given, "additional_gids"))
     if word:find "^-%d+$" then refuse("additional-gids must be a positive number %s", word) end
     gids[#gids + 1] = id_or_name(spec, "group", "gid", word, max_id)
@@ -437,16 +443,9 @@ local function add_environment(env, given)
   end
 end
 
-local function copy_array(list, path)
-  if absent(list) then return {} end
-  if type(list) ~= "table" then mismatch(path, "an array", list) end
-  return table.move(list, 1, #list, 1, {})
-end
-
 -- runc adds to bounding, effective and permitted, and to ambient only where the kernel would keep it: when there
 -- are inheritable ones (capabilities(7), ambient). crun's --cap names the whole sets instead.
 local function add_capabilities(defaults, given, replace)
-  if type(given) ~= "table" then mismatch("caps", "an array", given) end
   if absent(defaults) or replace then defaults = {} end
   if type(defaults) ~= "table" then mismatch("process.capabilities", "an object", defaults) end
   local sets = {}
@@ -490,9 +489,8 @@ local function override(base, spec, rules)
   if type(base.user) ~= "table" then mismatch("process.user", "an object", base.user) end
   if spec.user ~= nil then override_user(base.user, spec, rules.max_id) end
   add_groups(base.user, spec, rules.max_id)
-  if spec.caps and #spec.caps > 0 then
-    base.capabilities = add_capabilities(base.capabilities, spec.caps, rules.replace_caps)
-  end
+  local caps = copy_array(spec.caps, "caps")
+  if #caps > 0 then base.capabilities = add_capabilities(base.capabilities, caps, rules.replace_caps) end
 end
 
 local function parts_of(defaults, parts)

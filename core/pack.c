@@ -291,6 +291,8 @@ static struct plan_list mounts(struct packer *packer, int array, uint32_t count,
         lua_pop(L, 2);
         entries[i].target = element_text(packer, array, i + 1, "target");
         entries[i].links = element_text(packer, array, i + 1, "links");
+        if (entries[i].fd < 0 || entries[i].target.offset == 0)
+            bad_field(L, "mounts", "a descriptor and a target in each");
     }
     align(packer);
     list.offset = position(packer);
@@ -367,6 +369,8 @@ static void pack_numbers(struct packer *packer)
     plan->flags = plan_flags(packer);
     plan->namespaces = id_field(packer, "namespaces");
     plan->preserve_fds = (int32_t)id_field(packer, "preserve_fds");
+    if (plan->preserve_fds < 0)
+        bad_field(L, "preserve_fds", "a number of descriptors");
     plan->oom_score_adj = (int32_t)integer_field(L, table, "oom_score_adj", 0);
     plan->login_uid = id_field(packer, "login_uid");
     plan->rows = (uint16_t)id_field(packer, "rows");

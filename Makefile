@@ -80,7 +80,7 @@ LINTERS = lint-build lint-format lint-cppcheck lint-tidy lint-lua lint-sh lint-m
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: build help deps test test-helpers lint $(LINTERS) docs install deb demo \
+.PHONY: build help deps test test-helpers fuzz-targets lint $(LINTERS) docs install deb demo \
   clean FORCE
 
 # One short line a step; the whole command with V=1.
@@ -190,6 +190,27 @@ $(BUILD)/library.so: $(ATTACK_LIBRARY)
 	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -fPIC -shared -o $@ $<
 
 test-helpers: $(TEST_HELPERS)
+
+# The fuzzers, and the core as they see it: a target is a file of tests/fuzz.
+FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/*.c))
+FUZZ_CFLAGS = $(DIALECT) $(WARN) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+  -fno-sanitize-recover=undefined -isystem $(LUA_INCDIR)
+FUZZ_OBJ = $(patsubst core/%.c,build-fuzz/core/%.o,$(filter-out core/enter%.c,$(wildcard core/*.c)))
+
+build-fuzz/core/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(call say,CC) clang $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+build-fuzz/core.a: $(FUZZ_OBJ) $(BUILD)/core/enter_image.o
+	@rm -f $@
+	$(call say,AR) ar crs $@ $^
+
+build-fuzz/%: tests/fuzz/%.c build-fuzz/core.a
+	$(call say,FUZZ) clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< build-fuzz/core.a -llua$(LUA_VERSION) -lseccomp
+
+-include $(FUZZ_OBJ:.o=.d) $(FUZZ_TARGETS:=.d)
+
+fuzz-targets: build $(FUZZ_TARGETS)
 
 # A plain `make test` or `make demo` on a fresh machine installs and builds what it needs; MAKEFLAGS hands SANITIZE on.
 test: deps

@@ -1,0 +1,26 @@
+/* For the targets whose code reads Lua values. The Lua library itself is not instrumented. */
+#ifndef CTREXEC_FUZZ_LUA_H
+#define CTREXEC_FUZZ_LUA_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdlib.h>
+
+/* One state for all inputs: what is left of one is the collector's. Lua's search paths are the environment's.
+ */
+static inline lua_State *fuzz_lua(void)
+{
+    static lua_State *L;
+
+    if (L == NULL) {
+        L = luaL_newstate();
+        if (L == NULL) {
+            abort();
+        }
+        luaL_openlibs(L);
+    }
+    return L;
+}
+
+#endif

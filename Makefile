@@ -49,7 +49,8 @@ else
 HELPER_CC = musl-gcc
 HELPER_CFLAGS = $(DIALECT) $(WARN) -Os -fno-pie -fstack-protector-strong -ffunction-sections -fdata-sections \
   -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
-HELPER_LDFLAGS = -static -no-pie -s -Wl,--gc-sections,--build-id=none,-z,relro,-z,noexecstack
+# Each page of it is written to a memfd and mapped for every start: two segments, packed. (Nobody would apply relro.)
+HELPER_LDFLAGS = -static -no-pie -s -Wl,--gc-sections,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code
 endif
 
 # What only the helper has, and what it shares with the module.

@@ -199,7 +199,7 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value)
 
 static void push_stat(lua_State *L, const struct stat *status)
 {
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 10);
     lua_pushstring(L, type_name(status->st_mode));
     lua_setfield(L, -2, "type");
     set_integer(L, "uid", status->st_uid);
@@ -211,6 +211,8 @@ static void push_stat(lua_State *L, const struct stat *status)
     set_integer(L, "nlink", (lua_Integer)status->st_nlink);
     lua_pushnumber(L, (lua_Number)status->st_mtim.tv_sec + (lua_Number)status->st_mtim.tv_nsec * NANOSECOND);
     lua_setfield(L, -2, "mtime");
+    lua_pushnumber(L, (lua_Number)status->st_ctim.tv_sec + (lua_Number)status->st_ctim.tv_nsec * NANOSECOND);
+    lua_setfield(L, -2, "ctime");
 }
 
 /***
@@ -219,8 +221,8 @@ What a file is.
 @tparam int|fd|string file a descriptor or a path
 @bool[opt=false] nofollow describe a symbolic link itself, not what it names
 @treturn[1] table `type` ("file", "directory", "fifo", "socket", "char", "block", "link", "anonymous"), `uid`,
-`gid`, `mode` (permission bits), `dev`, `ino`, `size` (bytes), `nlink`, `mtime` (seconds since the epoch, a
-float)
+`gid`, `mode` (permission bits), `dev`, `ino`, `size` (bytes), `nlink`, `mtime` and `ctime` (of the last
+change of its content and of itself: seconds since the epoch, floats)
 @return[2] nil
 @treturn[2] string error message
 @treturn[2] int errno

@@ -33,43 +33,64 @@ int luaopen_cjson(lua_State *L);
 int luaopen_ctrexec_core(lua_State *L);
 int luaopen_ctrexec_core_seccomp(lua_State *L);
 
-/* ------------------------------------------------------------------------------------------------- memory
+/* -------------------------------------------------------------------------------------------------- memory
  *
- * One exec takes a few hundred KiB and gives nothing back before its end. That much is made present at once,
- * which costs a fraction of a page fault for each page; what is beyond it comes from malloc. */
+ * One exec takes some hundred KiB. That much is made present at once, which costs less than a page fault for
+ * each page, and is given out from one end to the other; what is given back is given out again only in its
+ * own size, which is most of what Lua does. What is beyond comes from malloc. */
 
-enum { ARENA_SIZE = 448 << 10, ALIGNMENT = 16 };
+enum { ARENA_SIZE = 400 << 10, UNIT = 16, CLASSES = 64 };
 
 struct arena {
     char *start, *next, *end;
+    void *free[CLASSES]; /* blocks of 1, 2, ... units; the first word of each leads to the next */
 };
 
-static struct arena make_arena(void)
+static void make_arena(struct arena *arena)
 {
-    char *start =
-        mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    const int protection = PROT_READ | PROT_WRITE;
+    char *start = mmap(NULL, ARENA_SIZE, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-    if (start == MAP_FAILED) {
-        return (struct arena){NULL, NULL, NULL};
+    memset(arena, 0, sizeof *arena);
+    if (start != MAP_FAILED) {
+        arena->start = arena->next = start;
+        arena->end = start + ARENA_SIZE;
     }
-    return (struct arena){start, start, start + ARENA_SIZE};
 }
 
-static bool is_of(const struct arena *arena, const char *block)
+static size_t units(size_t size)
 {
-    return block >= arena->start && block < arena->end;
+    return (size + UNIT - 1) / UNIT;
 }
 
 static void *take(struct arena *arena, size_t size)
 {
-    const size_t rounded = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    char *block = arena->next;
+    const size_t count = units(size);
 
-    if (size > SIZE_MAX - ALIGNMENT || rounded > (size_t)(arena->end - block)) {
-        return malloc(size);
+    if (count <= CLASSES && arena->free[count - 1] != NULL) {
+        void *block = arena->free[count - 1];
+        memcpy(&arena->free[count - 1], block, sizeof(void *));
+        return block;
     }
-    arena->next = block + rounded;
-    return block;
+    if (count > ARENA_SIZE / UNIT || count * UNIT > (size_t)(arena->end - arena->next)) {
+        return malloc(count * UNIT);
+    }
+    arena->next += count * UNIT;
+    return arena->next - count * UNIT;
+}
+
+static void give_back(struct arena *arena, char *block, size_t size)
+{
+    const size_t count = units(size);
+
+    if (block < arena->start || block >= arena->end) {
+        free(block);
+    } else if (block + count * UNIT == arena->next) {
+        arena->next = block;
+    } else if (count <= CLASSES) {
+        memcpy(block, &arena->free[count - 1], sizeof(void *));
+        arena->free[count - 1] = block;
+    }
 }
 
 /* lua_Alloc */
@@ -77,23 +98,24 @@ static void *allocate(void *user, void *block, size_t old, size_t size)
 {
     struct arena *arena = user;
 
-    if (block != NULL && !is_of(arena, block)) {
-        if (size == 0) {
-            free(block);
-            return NULL;
-        }
-        return realloc(block, size);
-    }
     if (size == 0) {
+        if (block != NULL) {
+            give_back(arena, block, old);
+        }
         return NULL;
     }
-    if (block != NULL && size <= old) {
+    if (block != NULL && units(old) == units(size)) {
         return block;
     }
     void *moved = take(arena, size);
-    if (moved != NULL && block != NULL) {
-        memcpy(moved, block, old);
+    if (block == NULL) {
+        return moved;
     }
+    if (moved == NULL) {
+        return size < old ? block : NULL; /* making smaller must not fail */
+    }
+    memcpy(moved, block, old < size ? old : size);
+    give_back(arena, block, old);
     return moved;
 }
 
@@ -219,7 +241,8 @@ int main(int argc, char **argv)
         execv(CTX_SCRIPT, argv);
         return fail(CTX_SCRIPT ": cannot be run");
     }
-    struct arena arena = make_arena();
+    struct arena arena;
+    make_arena(&arena);
     lua_State *L = lua_newstate(allocate, &arena);
     if (L == NULL) {
         return fail("out of memory");

@@ -215,6 +215,7 @@ local function fallback_of(record, spec, object, options)
   if not spec.cgroup or #spec.cgroup == 0 then choices[1] = { current, "trying that of the container's init" } end
   if record.settings.rootless_cgroups then choices[#choices + 1] = { none, "going on without" } end
   return function(message)
+    record:forget_cgroups()
     local choice = table.remove(choices, 1)
     local paths = choice and choice[1]()
     if not paths then return nil end

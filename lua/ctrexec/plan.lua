@@ -357,30 +357,50 @@ local function not_joined(record, message, warnings)
   warnings[#warnings + 1] = { level = "debug", message = message }
 end
 
+local function join(target, controller, path, fd)
+  if controller == "" then
+    target.cgroup, target.cgroup_path = fd, path
+  else
+    table.insert(target.tasks, fd)
+    table.insert(target.task_paths, path)
+  end
+end
+
+-- What all commands of an open container join is opened once: the directory (version 2) or its "tasks" (version 1).
+-- Nil when that does not go well; why is found out on the long way.
+local function kept_cgroup(record, controller, path)
+  local fd = record.kept[path]
+  if fd then return fd end
+  if controller == "" then fd = core.cgroup.open(path, "/") else fd = core.cgroup.tasks(path) end
+  record.kept[path] = fd
+  return fd
+end
+
 -- Version 2: the directory to be born in. Version 1: its "tasks", to write to.
 local function add_cgroup(target, record, controller, base, below, warnings)
   local path = below == "" and base or base .. "/" .. below
   if target.joined[path] then return end -- co-mounted controllers
   target.joined[path] = true
+  local kept = below == "" and not target.tree and record.kept and kept_cgroup(record, controller, path)
+  if kept then
+    target.kept[kept] = true
+    return join(target, controller, path, kept)
+  end
   -- goes up by no ".." and no symbolic link
   local folder, message = core.cgroup.open(base, "/" .. below)
   if not folder then return not_joined(record, cgroup_failure(path, "cgroup.procs", message), warnings) end
   local own = leaf(target, folder, controller)
-  if controller == "" then
-    target.cgroup, target.cgroup_path = own, path
-    return
-  end
+  if controller == "" then return join(target, controller, path, own) end
   local file, why = core.cgroup.file(own, "tasks", "w")
   if own == folder then folder:close() end
   if not file then return not_joined(record, cgroup_failure(path, "tasks", why), warnings) end
-  table.insert(target.tasks, file)
-  table.insert(target.task_paths, path)
+  join(target, controller, path, file)
 end
 
 local function add_cgroups(target, record, options)
   local sub, paths = sub_cgroups(options.cgroup), options.cgroup_paths or record.cgroup_paths
   check_controllers(sub, paths)
-  target.tasks, target.task_paths, target.joined = {}, {}, {}
+  target.tasks, target.task_paths, target.joined, target.kept = {}, {}, {}, {}
   for _, controller in ipairs(controllers_of(paths)) do
     local path = sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or ""
     add_cgroup(target, record, controller, paths[controller], sub_path(path), options.warnings)
@@ -443,12 +463,16 @@ function plan.entrance(record)
   return guarded(entrance, record)
 end
 
---- Closes the descriptors that a plan opened; the command's tree keeps its own.
+--- Closes the descriptors that a plan opened; the container and the command's tree keep their own.
 -- @tparam table target a plan
 function plan.close(target)
-  for _, file in ipairs(target.tasks) do file:close() end
+  local kept = target.kept or {}
+  for _, file in ipairs(target.tasks) do
+    if not kept[file] then file:close() end
+  end
   if target.root then target.root:close() end
-  if target.cgroup and not (target.tree and target.tree.folder == target.cgroup) then target.cgroup:close() end
+  local cgroup = target.cgroup
+  if cgroup and not kept[cgroup] and not (target.tree and target.tree.folder == cgroup) then cgroup:close() end
 end
 
 --- Builds the plan of an exec.

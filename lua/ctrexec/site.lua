@@ -42,6 +42,7 @@ function Site:open(id, options, files)
   local chain = chain_of(self, files)
   local container, message, code = require "ctrexec".open(id, {
     root = options.root ~= "" and options.root or nil, pid = options.pid, roots = self.settings.roots, policy = chain,
+    digest = not self.settings.module_directory, -- the site may have other ideas of what a state means
   })
   if not container then
     if chain then chain:close() end

@@ -2,6 +2,8 @@
 -- @module ctrexec.command.spec
 local specs = {}
 
+local EFBIG = 27
+
 -- The options that a spec has under the same name.
 local SAME = {
   "cwd", "additional_gids", "no_new_privs", "detach", "pid_file", "console_socket", "pidfd_socket",
@@ -10,14 +12,13 @@ local SAME = {
 
 -- A file of the caller's, with Go's words for what is wrong with it.
 local function read_file(path)
-  local limit = require "ctrexec.json".MAX_SIZE
-  local file, message = io.open(path, "rb")
-  if not file then return nil, "open " .. message:gsub(": (%u)", function(c) return ": " .. c:lower() end) end
-  local text, why = file:read(limit + 1)
-  file:close()
-  if why then return nil, ("read %s: %s"):format(path, why:lower()) end
-  if #(text or "") > limit then return nil, ("%s: larger than %d MiB"):format(path, limit >> 20) end
-  return text or ""
+  local limit, file = require "ctrexec.json".MAX_SIZE, require "ctrexec.core".file
+  local fd <close>, message = file.open(path)
+  local text, why, errno
+  if fd then text, why, errno = file.read_all(fd, limit) end
+  if text then return text end
+  if errno == EFBIG then return nil, ("%s: larger than %d MiB"):format(path, limit >> 20) end
+  return nil, ("%s %s: %s"):format(fd and "read" or "open", path, require "ctrexec.wording".reason(message or why))
 end
 
 local function read_process(path)

@@ -7,6 +7,7 @@
 -- * `pid` of its first process, `start_time` (clock ticks after boot), `pidfd` (nil unless it runs), `status`:
 --   "created", "running", "paused" or "stopped"
 -- * `cgroup_paths`: absolute directory by controller, "" for version 2
+-- * `kept`: by such a directory, what every command needs of it, once it was opened (`ctrexec.plan`)
 -- * `settings`, what holds for every process in it, in the spelling of the OCI runtime specification: `seccomp`
 --   (linux.seccomp), `seccomp_bpf` (bytes of crun's compiled filter), `no_new_keyring`, `umask`, `personality`,
 --   `memory_policy`, `oom_score_adj`, `rlimits`, `apparmor_profile`, `process_label`, `no_new_privileges`,
@@ -20,7 +21,6 @@ local container = {}
 
 local core = require "ctrexec.core"
 local check = require "ctrexec.container.check"
-local json = require "ctrexec.json"
 local trust = require "ctrexec.container.trust"
 
 local ENOENT, ESRCH = 2, 3
@@ -79,10 +79,17 @@ function record:refresh()
   return self.status
 end
 
---- Gives back the pidfd. The record can still be read.
+--- Closes what is kept of the cgroups, which may be others by now.
+function record:forget_cgroups()
+  for _, fd in pairs(self.kept or {}) do fd:close() end
+  self.kept = {}
+end
+
+--- Gives back the descriptors. The record can still be read.
 function record:close()
   if self.pidfd then self.pidfd:close() end
   self.pidfd = nil
+  self:forget_cgroups()
 end
 
 record.__close = record.close
@@ -91,7 +98,7 @@ record.__gc = record.close
 -- -------------------------------------------------------------------------------------------- configuration
 
 local function decode(text, path, raw)
-  local tree, message = json.decode(text, path, raw)
+  local tree, message = require "ctrexec.json".decode(text, path, raw)
   return tree or check.refuse(message)
 end
 
@@ -102,16 +109,24 @@ local function mapped_root(self)
   end
 end
 
-local function bundle_config(self)
+local function open_config(self)
   if self.error then check.refuse(self.error, self.code) end
   local path = self.bundle or check.refuse(self.dir .. ": the state names no bundle")
   local directory <close>, message = trust.directory(path)
   if not directory then check.refuse(message or path .. ": no such directory") end
   trust.demand(directory, path, true, mapped_root(self))
   path = path .. "/config.json"
-  local fd <close>, why = trust.file(directory, "config.json", path)
-  if not fd then check.refuse(why or path .. ": no such file or directory") end
-  return decode(trust.read(fd, path), path)
+  local fd, why = trust.file(directory, "config.json", path)
+  return fd or check.refuse(why or path .. ": no such file or directory"), path
+end
+
+local function bundle_config(self)
+  local fd, path = open_config(self)
+  local _ <close> = fd
+  local text, status = trust.read(fd, path)
+  local config = decode(text, path)
+  if self.digest then self.digest:learn_process(status, config.process) end
+  return config
 end
 
 --- The OCI configuration of the container, read when it is first asked for: crun's and youki's copy of it, runc's in
@@ -136,6 +151,13 @@ local function copy(value)
   return result
 end
 
+-- The process section of the bundle's config.json, when an earlier exec has read that very file.
+local function digested_process(self)
+  if not self.digest:knows_process() then return nil end
+  local fd <close>, path = open_config(self)
+  return self.digest:process(trust.demand_file(fd, path))
+end
+
 --- The process that the container was made for, as the model of others: not yet checked. See the section "Process" in
 -- config.md of the OCI runtime specification.
 -- @treturn[1] table a fresh copy of the OCI process object
@@ -143,6 +165,8 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
 function record:process()
+  local digested = self.digest and not self.configuration and check.guarded(digested_process, self)
+  if digested then return copy(digested) end
   local config, message, code = self:config()
   if not config then return nil, message, code end
   return check.guarded(function()
@@ -206,13 +230,26 @@ local function runtime_of(found, tree)
   return tree.init_process_pid == nil and tree.ociVersion ~= nil and "youki" or "runc"
 end
 
-local function read(found)
+-- What the state says, in the reader's fields.
+local function fields_of(found, owner, digest)
+  local fields = digest and digest:load(found)
+  if fields then return fields, digest end
+  local source = source_of(found, owner)
+  local runtime = runtime_of(found, source.tree)
+  fields = reader(runtime).read(source)
+  if digest then digest:learn(runtime, fields) end
+  return fields, runtime == "runc" and digest or nil
+end
+
+local function read(found, opts)
   trust.demand(found.root.fd, found.root.path, true)
   local owner = trust.demand(found.directory, found.dir).uid
-  local source = source_of(found, owner)
-  local self = setmetatable(reader(runtime_of(found, source.tree)).read(source), record)
+  local digested = opts.digest and found.name == "state.json"
+  local fields, digest = fields_of(found, owner, digested and require "ctrexec.container.digest".new(found))
+  local self = setmetatable(fields, record)
+  self.digest = digest
   self.id, self.root, self.dir = found.id, found.root.path, found.dir
-  self.owner = self.owner or owner == 0 and "root" or "#" .. owner
+  self.owner, self.kept = self.owner or owner == 0 and "root" or "#" .. owner, {}
   attach(self)
   self:refresh()
   return self
@@ -303,7 +340,7 @@ local function find(id, opts)
     if opts.root and matches.message then check.refuse(matches.message, "system") end
     check.refuse("container does not exist", "no_such_container")
   end
-  return read(found)
+  return read(found, opts)
 end
 
 -- A kernel thread has no program, and would lead to the host itself.
@@ -328,7 +365,7 @@ local function open_pid(id, number)
     check.refuse(("process %d is a kernel thread"):format(number), "invalid")
   end
   local self = setmetatable(fields, record)
-  self.id, self.pidfd, self.start_time = id or tostring(number), pidfd, stat.start_time
+  self.id, self.pidfd, self.start_time, self.kept = id or tostring(number), pidfd, stat.start_time, {}
   local owner = core.file.stat("/proc/" .. number)
   self.owner = owner and owner.uid == 0 and "root" or owner and "#" .. owner.uid
   self:refresh()
@@ -341,7 +378,8 @@ end
 -- unless root, /run/{runc,crun,youki}, /run/containerd/runc/*, /run/docker/runtime-runc/moby. Without `opts.root` the
 -- id may also be the beginning of one container's.
 -- @tparam ?string id with `opts.pid`, only a name for it
--- @tparam[opt] table opts `root`: a directory; `roots`: array of directories; `pid`: integer, any process as container
+-- @tparam[opt] table opts `root`: a directory; `roots`: array of directories; `pid`: integer, any process as container;
+-- `digest`: use and leave a digest of the state (`ctrexec.container.digest`)
 -- @treturn[1] record
 -- @treturn[2] nil
 -- @treturn[2] string message, as runc has it for an id that is malformed or unknown
@@ -364,7 +402,7 @@ end
 
 local function list_entry(root, name)
   local found <close> = locate(root, name)
-  return found and read(found)
+  return found and read(found, {})
 end
 
 local function list(opts)

@@ -8,11 +8,13 @@ local trust = {}
 
 local core = require "ctrexec.core"
 local check = require "ctrexec.container.check"
-local json = require "ctrexec.json"
 
 local ENOENT, EACCES, ENOTDIR, EFBIG, ENAMETOOLONG, ELOOP = 2, 13, 20, 27, 36, 40
 local ABSENT = { [ENOENT] = true, [ENOTDIR] = true, [ENAMETOOLONG] = true }
 local WRITABLE_BY_OTHERS, STICKY = tonumber("022", 8), tonumber("1000", 8)
+
+-- Bytes that a file may have: that of `ctrexec.json`, which not every exec needs.
+local MAX_SIZE = 16 << 20
 
 local DIRECTORY = { path = true, directory = true }
 local ENTRY = { path = true, directory = true, nofollow = true }
@@ -87,20 +89,30 @@ function trust.demand(directory, path, sticky, also)
   return status
 end
 
---- Reads an opened file, which must be a plain file that no untrusted user owns or can write.
+--- Refuses what is no plain file, and one that an untrusted user owns or can write.
 -- @tparam fd fd
 -- @tparam string path for messages
--- @treturn string
-function trust.read(fd, path)
+-- @treturn table its status, as `ctrexec.core.file.stat` gives it
+function trust.demand_file(fd, path)
   local status = status_of(fd, path)
   if status.type == "directory" then check.refuse(("read %s: is a directory"):format(path)) end
   if status.type ~= "file" then check.refuse(("%s: is a %s, must be a plain file"):format(path, status.type)) end
   demand(status, path)
+  return status
+end
+
+--- Reads an opened file, which `demand_file` must not refuse.
+-- @tparam fd fd
+-- @tparam string path for messages
+-- @treturn string
+-- @treturn table the file's status
+function trust.read(fd, path)
+  local status = trust.demand_file(fd, path)
   local text, message, errno = nil, nil, EFBIG
-  if status.size <= json.MAX_SIZE then text, message, errno = core.file.read_all(fd, json.MAX_SIZE) end
-  if text then return text end
+  if status.size <= MAX_SIZE then text, message, errno = core.file.read_all(fd, MAX_SIZE) end
+  if text then return text, status end
   if errno ~= EFBIG then check.refuse(("%s: %s"):format(path, message), "system") end
-  check.refuse(("%s: larger than %d MiB"):format(path, json.MAX_SIZE >> 20))
+  check.refuse(("%s: larger than %d MiB"):format(path, MAX_SIZE >> 20))
 end
 
 return trust

@@ -192,7 +192,8 @@ for _, variable in ipairs { "FOO", "=x", "", "=" } do
 end
 
 -- Pid file, descriptors, sockets
-add { name = "pid file in a missing directory", args = { "--pid-file", "/nosuch/pid" }, only = "runc" }
+add { name = "pid file in a missing directory", args = { "--pid-file", "/nosuch/pid" }, only = "runc",
+  command = { "sleep", "5" } }
 add { name = "pid file in a missing directory, detached", args = { "-d", "--pid-file", "@DIR@/no/pid" }, only = "runc",
   command = { "sleep", "5" } }
 add { name = "pid file that is a directory", only = "runc",

@@ -41,9 +41,14 @@ int luaopen_ctrexec_core_seccomp(lua_State *L);
 
 enum { ARENA_SIZE = 400 << 10, UNIT = 16, CLASSES = 64 };
 
+/* What a block is that was given back. */
+struct hole {
+    struct hole *next;
+};
+
 struct arena {
     char *start, *next, *end;
-    void *free[CLASSES]; /* blocks of 1, 2, ... units; the first word of each leads to the next */
+    struct hole *holes[CLASSES]; /* of 1, 2, ... units */
 };
 
 static void make_arena(struct arena *arena)
@@ -67,10 +72,10 @@ static void *take(struct arena *arena, size_t size)
 {
     const size_t count = units(size);
 
-    if (count <= CLASSES && arena->free[count - 1] != NULL) {
-        void *block = arena->free[count - 1];
-        memcpy(&arena->free[count - 1], block, sizeof(void *));
-        return block;
+    if (count <= CLASSES && arena->holes[count - 1] != NULL) {
+        struct hole *hole = arena->holes[count - 1];
+        arena->holes[count - 1] = hole->next;
+        return hole;
     }
     if (count > ARENA_SIZE / UNIT || count * UNIT > (size_t)(arena->end - arena->next)) {
         return malloc(count * UNIT);
@@ -79,17 +84,19 @@ static void *take(struct arena *arena, size_t size)
     return arena->next - count * UNIT;
 }
 
-static void give_back(struct arena *arena, char *block, size_t size)
+static void give_back(struct arena *arena, void *block, size_t size)
 {
     const size_t count = units(size);
+    char *start = block;
+    struct hole *hole = block;
 
-    if (block < arena->start || block >= arena->end) {
+    if (start < arena->start || start >= arena->end) {
         free(block);
-    } else if (block + count * UNIT == arena->next) {
-        arena->next = block;
+    } else if (start + count * UNIT == arena->next) {
+        arena->next = start;
     } else if (count <= CLASSES) {
-        memcpy(block, &arena->free[count - 1], sizeof(void *));
-        arena->free[count - 1] = block;
+        hole->next = arena->holes[count - 1];
+        arena->holes[count - 1] = hole;
     }
 }
 

@@ -5,10 +5,12 @@
 -- @module ctrexec.container.check
 local check = {}
 
-local json = require "ctrexec.json"
-
-local null = json.null
 local Refusal = {}
+
+-- JSON's null is the only userdata in what was decoded.
+local function absent(value)
+  return value == nil or type(value) == "userdata"
+end
 
 --- Gives up: the enclosing `guarded` returns `nil, message, code`.
 -- @tparam string message in which control characters, as a file's own text may have them, are replaced
@@ -51,7 +53,7 @@ local KINDS = {
 }
 
 local function refuse_kind(value, kind, where, index, field)
-  local got = json.kind(value):gsub("^an? ", "")
+  local got = require "ctrexec.json".kind(value):gsub("^an? ", "")
   if type(value) == "number" and (kind == "a number" or kind == "an integer") then got = ("%.14g"):format(value) end
   check.refuse(("%s: expected %s, got %s"):format(check.path(where, index, field), kind, got))
 end
@@ -74,7 +76,7 @@ end
 -- @tparam[opt] string field
 -- @return the value, nil when absent
 function check.optional(value, kind, where, index, field)
-  if value == nil or value == null then return nil end
+  if absent(value) then return nil end
   local good = KINDS[kind](value)
   if good == nil then refuse_kind(value, kind, where, index, field) end
   return good
@@ -89,7 +91,7 @@ end
 -- @return the value
 function check.required(value, kind, where, index, field)
   local good = nil
-  if value ~= nil and value ~= null then good = KINDS[kind](value) end
+  if not absent(value) then good = KINDS[kind](value) end
   if good == nil then
     if value == nil then check.refuse(check.path(where, index, field) .. ": missing") end
     refuse_kind(value, kind, where, index, field)

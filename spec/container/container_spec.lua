@@ -379,6 +379,10 @@ describe("ctrexec.container", function()
       support.run("chown 0", dir .. "/config.json")
       assert.matches("^web\t", as_user(65534, "XDG_RUNTIME_DIR=" .. runtime, code))
       assert.matches("no_such_container$", as_user(65534, "XDG_RUNTIME_DIR=", code))
+      -- Root's counts where it is root's: rootless podman calls its runtime as root of a user namespace.
+      assert.matches("no_such_container$", as_user(0, "XDG_RUNTIME_DIR=" .. runtime, code))
+      support.run("chown -R 0", runtime)
+      assert.matches("^web\t", as_user(0, "XDG_RUNTIME_DIR=" .. runtime, code))
     end)
 
     it("says that a root may not be looked at", function()

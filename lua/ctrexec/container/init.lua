@@ -281,8 +281,10 @@ local function open_roots(opts)
     return roots
   end
   for _, path in ipairs(opts.roots or {}) do add_root(roots, path) end
+  -- Root of a user namespace has one too: rootless podman runs its runtime so. Somebody else's says nothing.
   local own = os.getenv "XDG_RUNTIME_DIR"
-  if own and own ~= "" and core.pidfd.ids().euid ~= 0 then
+  local status = own and core.file.stat(own)
+  if status and status.uid == core.pidfd.ids().euid then
     for _, name in ipairs { "runc", "crun", "youki" } do add_root(roots, own .. "/" .. name) end
   end
   for _, path in ipairs { "/run/runc", "/run/crun", "/run/youki" } do add_root(roots, path) end
@@ -375,8 +377,8 @@ end
 --- Opens a container.
 --
 -- Roots are searched in this order: `opts.root` and no other; else `opts.roots`, $XDG_RUNTIME_DIR/{runc,crun,youki}
--- unless root, /run/{runc,crun,youki}, /run/containerd/runc/*, /run/docker/runtime-runc/moby. Without `opts.root` the
--- id may also be the beginning of one container's.
+-- if that is the caller's own, /run/{runc,crun,youki}, /run/containerd/runc/*, /run/docker/runtime-runc/moby. Without
+-- `opts.root` the id may also be the beginning of one container's.
 -- @tparam ?string id with `opts.pid`, only a name for it
 -- @tparam[opt] table opts `root`: a directory; `roots`: array of directories; `pid`: integer, any process as container;
 -- `digest`: use and leave a digest of the state (`ctrexec.container.digest`)

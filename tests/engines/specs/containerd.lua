@@ -1,5 +1,6 @@
 -- containerd and its client ctr, with ctrexec as the runtime.
 
+local session = require "tests.lib.session"
 local support = require "tests.engines.specs.support"
 local tool = require "tests.lib.tool"
 
@@ -42,5 +43,20 @@ function engine.exec(options, argv, container)
 end
 
 describe("containerd with ctrexec as its runtime", function ()
-  support.define(_ENV, support.missing { "containerd", "ctr" }, engine)
+  local check = support.define(_ENV, support.missing { "containerd", "ctr" }, engine)
+
+  check("controls the container as before", function ()
+    local here = engine.here
+    local function status() return here:must(ctr .. "task list"):match "web +%d+ +(%u+)" end
+    here:must(ctr .. "task pause web")
+    assert.equal("PAUSED", status())
+    assert.not_equal(0, here:sh(engine.exec({}, { "true" }, "web")).code)
+    here:must(ctr .. "task resume web")
+    assert.equal("hello\n", here:must(engine.exec({}, { "echo", "hello" }, "web")))
+    here:must(ctr .. "task kill --signal KILL web")
+    session.eventually(function () return status() == "STOPPED" end)
+    here:must(ctr .. "task delete web || true")
+    here:must(ctr .. "task start --detach web")
+    assert.equal("RUNNING", status())
+  end)
 end)

@@ -28,6 +28,9 @@ function engine.stop() engine.here:sh(docker .. "rm --force web plain") end
 
 function engine.exec(options, argv, container) return support.cli(docker, options, argv, container) end
 
+function engine.control(words) return docker .. tool.quote_all(words) end
+
 describe("docker with ctrexec as its runtime", function ()
-  support.define(_ENV, support.missing { "dockerd", "docker", "containerd" }, engine)
+  local check = support.define(_ENV, support.missing { "dockerd", "docker", "containerd" }, engine)
+  support.define_control(assert, check, engine)
 end)

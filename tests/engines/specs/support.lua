@@ -84,6 +84,7 @@ function here:close()
     daemon:close()
   end
   os.execute "find /sys/fs/cgroup -depth -type d -path '*/ctrexec-engines*' -exec rmdir {} + 2>/dev/null"
+  os.execute "umount --lazy /run /etc"
   self.site:remove()
 end
 
@@ -115,7 +116,8 @@ end
 -- @tparam string|nil skip why nothing can be tested here
 -- @tparam table engine `start()`, for which `here` is set, makes the container "web", and "plain" with the real
 -- runtime; `stop()`; `exec(options, argv, container)`, shell text that runs a command in one; `name`, as policies see
--- it; `lacks`, set of options that it does not have
+-- it; `lacks`, set of what it does not have (env, pause)
+-- @treturn func check(title, test) for more tests
 function support.define(env, skip, engine)
   local check = suite(env, skip)
   local assert = env.assert
@@ -199,6 +201,29 @@ function support.define(env, skip, engine)
       assert.is_true(not stat or stat.state ~= "Z", stat and stat.comm .. " was not reaped")
       assert.is_true(not stat or not stat.comm:find "^ctrexec", stat and stat.comm .. " is left")
     end
+  end)
+  return check
+end
+
+--- Defines that the container can be paused, restarted and ended, for clients with docker's words:
+-- `engine.control(words)` is the shell text.
+function support.define_control(assert, check, engine)
+  check("controls the container as before", function ()
+    local function control(...) return engine.here:must(engine.control { ... }) end
+    local function status() return control("inspect", "--format", "{{.State.Status}}", "web") end
+    if not (engine.lacks or {}).pause then
+      control("pause", "web")
+      assert.equal("paused\n", status())
+      assert.not_equal(0, engine.here:sh(engine.exec({}, { "true" }, "web")).code)
+      control("unpause", "web")
+    end
+    control("restart", "--time", "0", "web")
+    assert.equal("running\n", status())
+    assert.equal("hello\n", engine.here:must(engine.exec({}, { "echo", "hello" }, "web")))
+    control("kill", "web")
+    assert.equal("137\n", control("wait", "web"))
+    control("start", "web")
+    assert.matches("100000", control("top", "web"))
   end)
 end
 

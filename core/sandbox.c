@@ -123,6 +123,7 @@ static bool receive_all(int channel, void *bytes, size_t length)
 /* Pushes the value received and returns true. */
 static bool receive_message(lua_State *L, int channel)
 {
+    char room[CTX_PACKED_ROOM];
     uint32_t size;
     char *buffer;
 
@@ -133,7 +134,7 @@ static bool receive_message(lua_State *L, int channel)
         errno = EMSGSIZE;
         return false;
     }
-    buffer = lua_newuserdatauv(L, size, 0);
+    buffer = size <= sizeof room ? room : lua_newuserdatauv(L, size, 0);
     if (!receive_all(channel, buffer, size)) {
         return false;
     }
@@ -251,15 +252,16 @@ In the child: sends a value to the parent. Ends the child when the parent is gon
 */
 static int child_send(lua_State *L)
 {
+    char room[CTX_PACKED_ROOM];
     size_t length;
     const char *bytes;
 
     luaL_checkany(L, 1);
     lua_settop(L, 1);
-    if (ctx_pack(L, 1) != 1) {
+    bytes = ctx_pack_into(L, 1, room, &length);
+    if (!bytes) {
         return lua_error(L);
     }
-    bytes = lua_tolstring(L, -1, &length);
     if (!send_message(CHANNEL, bytes, length)) {
         _exit(EXIT_SUCCESS);
     }
@@ -551,14 +553,15 @@ Sends a value to the process.
 static int sandbox_send(lua_State *L)
 {
     struct sandbox *sandbox = check_sandbox(L);
+    char room[CTX_PACKED_ROOM];
     size_t length;
     const char *bytes;
 
     luaL_checkany(L, 2);
-    if (ctx_pack(L, 2) != 1) {
+    bytes = ctx_pack_into(L, 2, room, &length);
+    if (!bytes) {
         return 2;
     }
-    bytes = lua_tolstring(L, -1, &length);
     if (sandbox->channel < 0 || !send_message(sandbox->channel, bytes, length)) {
         return ctx_error(L, sandbox->channel < 0 ? EBADF : errno, "send to the sandbox");
     }

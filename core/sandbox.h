@@ -24,6 +24,14 @@ enum { CTX_PACKED_MAX = 16 * 1024 * 1024, CTX_PACKED_DEPTH = 64 };
  * returns 2. */
 int ctx_pack(lua_State *L, int index);
 
+/* What most values fit into: a buffer of this size on the stack costs nothing, while two large blocks a
+ * message make malloc(3) tidy up each time. */
+enum { CTX_PACKED_ROOM = 8192 };
+
+/* As `ctx_pack`, but gives the bytes: in `room`, CTX_PACKED_ROOM bytes, or in a userdata that it pushes. NULL
+ * when it has pushed nil and a message. */
+const char *ctx_pack_into(lua_State *L, int index, char *room, size_t *length);
+
 /* Whether a value is as it was when `ctx_pack` made these bytes of it, with nothing hidden in it: no
  * metatable and no table that occurs twice. It may say no without reason: of a very large value, or of one
  * that was changed and changed back. */

@@ -169,24 +169,41 @@ static void write_value(lua_State *L, int index, struct writer *writer)
     }
 }
 
-int ctx_pack(lua_State *L, int index)
+const char *ctx_pack_into(lua_State *L, int index, char *room, size_t *length)
 {
-    struct writer writer;
+    struct writer writer = {.next = room};
+    char *bytes = room;
     size_t size = 0;
-    char *buffer;
 
     luaL_checkstack(L, 8, "pack");
     index = lua_absindex(L, index);
     if (!measure(L, index, 0, &size)) {
         lua_pushnil(L);
         lua_insert(L, -2);
+        return NULL;
+    }
+    if (size > CTX_PACKED_ROOM) {
+        bytes = lua_newuserdatauv(L, size, 0);
+        writer.next = bytes;
+    }
+    write_value(L, index, &writer);
+    *length = size;
+    return bytes;
+}
+
+int ctx_pack(lua_State *L, int index)
+{
+    char room[CTX_PACKED_ROOM];
+    size_t length;
+    const char *bytes = ctx_pack_into(L, index, room, &length);
+
+    if (!bytes) {
         return 2;
     }
-    buffer = lua_newuserdatauv(L, size, 0);
-    writer.next = buffer;
-    write_value(L, index, &writer);
-    lua_pushlstring(L, buffer, size);
-    lua_remove(L, -2);
+    lua_pushlstring(L, bytes, length);
+    if (bytes != room) {
+        lua_remove(L, -2);
+    }
     return 1;
 }
 

@@ -382,10 +382,8 @@ function Chain:check(request)
     result.decision = "accept"
     return result
   end
-  local state, problem = core.sandbox.pack { process = request.process, options = request.options }
-  if not state then return rejection(result, "ctrexec", "request" .. problem) end
   local reply, name, reason = exchange(self, { check = {
-    state = state, container = view_of(request.container or {}),
+    state = { process = request.process, options = request.options }, container = view_of(request.container or {}),
     caller = mentions_caller(self) and called(request.caller) or nil,
   } }, request)
   if not reply then return rejection(result, name, reason) end

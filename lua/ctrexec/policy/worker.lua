@@ -487,8 +487,7 @@ end
 
 -- The state of a request as it goes from policy to policy: `packed`, and `tables`, those that a policy gets. They
 -- serve for the next one if it left them as they were, which is cheaper than new ones.
-local function new_state(packed)
-  local tables = host.unpack(packed)
+local function new_state(tables)
   return { packed = host.pack(tables), tables = tables }
 end
 
@@ -516,7 +515,7 @@ local function run_check(policy, state)
   if host.untouched(tables, state.packed) then return nil, state, false end
   local packed, problem = host.pack(tables)
   if not packed then return "request" .. problem end
-  local after = new_state(packed)
+  local after = new_state(host.unpack(packed))
   return nil, after, not equal(after.tables, host.unpack(state.packed))
 end
 

@@ -17,6 +17,9 @@ lib.CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER"
 --- A process of the host, for the container that sees the host's /proc.
 lib.PID = tostring(pidfd.ids().pid)
 
+--- How often a race is tried that is won most of the time, but on a busy machine.
+lib.TRIES = 500
+
 lib.read, lib.write, lib.quote = tool.read, tool.write, tool.quote
 
 function lib.new(self)

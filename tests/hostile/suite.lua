@@ -17,7 +17,10 @@ local lfs = require "lfs"
 
 -- In seconds. What is not hung up comes back within the second one: the waits of ctrexec end after 3 and 5 seconds
 -- here.
-local DEADLINE, HANG_DEADLINE = 300, 12
+local DEADLINE, HANG_DEADLINE = 900, 12
+
+-- How many run at a time: most of them wait most of the time.
+local JOBS = 6
 
 local VIEWS = {
   shared = "unshare --mount --propagation private sh -c 'mount --make-rshared / && exec \"$@\"' sh",
@@ -36,21 +39,27 @@ local function case_files()
   return files
 end
 
--- Runs a case in one of its two forms: "worked", "failed", "cannot" or "broken", and a word about it.
-local function run(file, index, case, without)
+-- Starts a case in one of its two forms.
+local function start(file, index, case, without)
   local output = assert(os.tmpname())
-  local list = without and table.concat(case.without, ",") or ""
-  local command = ("%s timeout -k 5 %d lua5.4 tests/hostile/one.lua %s %d %s >%s 2>&1 </dev/null"):format(
-    VIEWS[case.view] or "", case.hangs and without and HANG_DEADLINE or DEADLINE, quote(file),
-    index,
-    quote(list), output)
-  local _, how, status = os.execute(("CTX_TEST_WITHOUT=%s %s"):format(quote(list), command))
-  local handle = assert(io.open(output))
+  local list = quote(without and table.concat(case.without, ",") or "")
+  local deadline = case.hangs and without and HANG_DEADLINE or DEADLINE
+  local command = ("%s timeout -k 5 %d lua5.4 tests/hostile/one.lua %s %d %s"):format(VIEWS[case.view] or "", deadline,
+    quote(file), index, list)
+  local pipe = assert(io.popen(("CTX_TEST_WITHOUT=%s %s >%s 2>&1 </dev/null; echo $?"):format(list, command, output)))
+  return { case = case, pipe = pipe, output = output }
+end
+
+-- Waits for its end: "worked", "failed", "cannot" or "broken", and a word about it.
+local function finish(run)
+  local status = run.pipe:read "n"
+  run.pipe:close()
+  local handle = assert(io.open(run.output))
   local text = handle:read "a"
   handle:close()
-  os.remove(output)
-  if how == "exit" and (status == 124 or status == 137) then
-    if case.hangs then return "worked", "the caller did not come back" end
+  os.remove(run.output)
+  if status == 124 or status == 137 then
+    if run.case.hangs then return "worked", "the caller did not come back" end
     return "broken", "ran past its deadline"
   end
   local verdict, word = text:match "([a-z]+): ([^\n]*)\n$"
@@ -73,23 +82,43 @@ local function line(title, good, verdict, word)
   return verdict == good and 1 or 0
 end
 
-local count, works, blocked, absent = 0, 0, 0, 0
+-- Both forms of every wanted case, in order: functions that start them.
+local starts, cases = {}, {}
 for _, file in ipairs(case_files()) do
   for index, case in ipairs(dofile("tests/hostile/cases/" .. file)) do
-    local number = tonumber(file:match "^%d+")
-    if wanted(number, case) then
-      io.write(("%2d  %s\n"):format(number, case.name))
-      io.flush()
-      local verdict, word = run(file, index, case, true)
-      if verdict == "cannot" then
-        absent = absent + 1
-        line("attack works without the protection", "worked", verdict, word)
-      else
-        count = count + 1
-        works = works + line("attack works without the protection", "worked", verdict, word)
-        blocked = blocked + line("blocked", "failed", run(file, index, case, false))
+    case.number = tonumber(file:match "^%d+")
+    if wanted(case.number, case) then
+      cases[#cases + 1] = case
+      for _, without in ipairs { true, false } do
+        starts[#starts + 1] = function () return start(file, index, case, without) end
       end
     end
+  end
+end
+
+-- The next one's verdict; while it is waited for, others run.
+local running, started, taken = {}, 0, 0
+local function next_verdict()
+  while started < #starts and started - taken < JOBS do
+    started = started + 1
+    running[started] = starts[started]()
+  end
+  taken = taken + 1
+  return finish(running[taken])
+end
+
+local count, works, blocked, absent = 0, 0, 0, 0
+for _, case in ipairs(cases) do
+  io.write(("%2d  %s\n"):format(case.number, case.name))
+  io.flush()
+  local verdict, word = next_verdict()
+  local works_here = line("attack works without the protection", "worked", verdict, word)
+  if verdict == "cannot" then
+    absent = absent + 1
+    next_verdict()
+  else
+    count, works = count + 1, works + works_here
+    blocked = blocked + line("blocked", "failed", next_verdict())
   end
 end
 require "ctrexec.busted".reap()

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -146,6 +147,7 @@ int console(int argc, char **argv)
     int any = open("/dev/tty0", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (argc < 1)
         return 2;
+    flock(any, LOCK_EX); /* one after the other: only one is in front */
     if (any < 0 || ioctl(any, VT_GETSTATE, &before) < 0 || ioctl(any, VT_OPENQRY, &number) < 0 ||
         number < 1) {
         puts("this machine has no virtual console");

@@ -46,7 +46,7 @@ return {
     attack = function (t)
       local ct = container(t, "overwrite", { "CAP_SYS_PTRACE" })
       assert(t:log(ct, "ready"))
-      return overwrite(t, ct, { "true" }, 20)
+      return overwrite(t, ct, { "true" }, lib.TRIES)
     end,
   },
   {
@@ -83,7 +83,10 @@ return {
     attack = function (t)
       local ct = container(t, "spoil", { "CAP_SYS_PTRACE" })
       assert(t:log(ct, "ready"))
-      for _ = 1, 20 do ct:exec { "true" } end
+      for _ = 1, lib.TRIES do
+        ct:exec { "true" }
+        if t:said(ct):find "spoilt" then break end
+      end
       local said = t:log(ct, "spoilt", 5)
       if not said then t:cannot "the image could not be opened in so many tries" end
       local result, message = ct:exec { "true" }

@@ -1,6 +1,7 @@
 -- The entering process, from its birth to its execve, in the hands of a container that may trace (CVE-2016-9962).
 
 local cjson = require "cjson"
+local lib = require "tests.hostile.lib"
 
 local EXECS = math.tointeger(tonumber(os.getenv "EXECS" or 10000))
 local SECRET = assert(os.getenv "CTREXEC_HOSTILE_SECRET")
@@ -33,18 +34,25 @@ end
 local function spy(t, options)
   local ct = t:container { attack = { "spy", SECRET }, caps = options.caps, config = options.config }
   local keep = { SECRET:rep(1000) }
-  for count = 1, options.execs do
+  -- On a busy machine the spy has its turn when the process is gone already: then it gets more of them.
+  local count, enough = 0, math.max(10, options.execs // 50)
+  local function go_on()
+    if count % 20 ~= 0 then return true end
+    if t.without ~= "" and #findings(t:said(ct)) > 0 then return false end
+    return count < options.execs or count < 20 * options.execs and sampled(t:said(ct)) < enough
+  end
+  while go_on() do
+    count = count + 1
     local result, message = ct:exec(options.spec or { "true" })
     assert(result and result.code == 0, message)
-    if t.without ~= "" and count % 20 == 0 and #findings(t:said(ct)) > 0 then break end
   end
   assert(#keep == 1)
   local said = t:said(ct)
   local samples, readable = sampled(said)
   local list = findings(said)
-  local figure = ("%d execs, seen %d times, its descriptors %d times"):format(options.execs, samples, readable)
+  local figure = ("%d execs, seen %d times, its descriptors %d times"):format(count, samples, readable)
   if #list > 0 then return true, table.concat(list, "; ", 1, math.min(#list, 4)) end
-  assert(samples >= options.execs // 50 and (options.blind or readable == samples), figure)
+  assert(samples >= enough and (options.blind or readable == samples), figure)
   return false, figure
 end
 
@@ -80,7 +88,7 @@ return {
     without = { "early_drop" },
     attack = function (t)
       local ct = t:container { attack = { "hijack" }, caps = PTRACE }
-      for _ = 1, 50 do
+      for _ = 1, lib.TRIES do
         ct:exec { "true" }
         if t:said(ct):find "sethostname" then break end
       end

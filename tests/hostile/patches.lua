@@ -10,7 +10,7 @@ local WITHOUT = {
   ["lua:read_deadline"] = { { "ctrexec.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
   ["lua:read_limit"] = { { "ctrexec.inside", "local LIMIT = 8 << 20", "local LIMIT = 1 << 40" } },
   ["lua:process_limit"] = {
-    { "ctrexec.command.spec", 'local limit = require "ctrexec.json".MAX_SIZE', "local limit = 1 << 40" },
+    { "ctrexec.command.spec", 'limit, file = require "ctrexec.json".MAX_SIZE', "limit, file = 1 << 40" },
   },
   ["lua:shield"] = {
     { "ctrexec.command.exec", "local function shield_terminals(spec)",
@@ -66,10 +66,13 @@ function patches.install(without)
   for _, change in ipairs(changes) do
     modules[change[1]:gsub("%.init$", "")] = change[1]
   end
-  table.insert(package.searchers, 2, function (name)
-    local path = modules[name] and package.searchpath(name, package.path)
-    if path then return assert(load(changed(modules[name], path, changes), "@" .. path)) end
-  end)
+  -- At once: a case whose change is out of date is broken, whatever it would make of the error.
+  local sources = {}
+  for name, changed_name in pairs(modules) do
+    local path = assert(package.searchpath(name, package.path))
+    sources[name] = assert(load(changed(changed_name, path, changes), "@" .. path))
+  end
+  table.insert(package.searchers, 2, function (name) return sources[name] end)
 end
 
 return patches

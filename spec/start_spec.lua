@@ -65,6 +65,15 @@ describe("start.run", function()
     assert.equal(before, support.open_descriptors())
   end)
 
+  it("refuses what is too large for any plan, and leaves nothing", function()
+    local before = support.open_descriptors()
+    local handle, message, code = run { "true", ("x"):rep(33 << 20) }
+    assert.is_nil(handle)
+    assert.equal("unable to start container process: plan.args: expected a shorter string", message)
+    assert.equal("invalid", code)
+    assert.equal(before, support.open_descriptors())
+  end)
+
   it("calls ready before the command runs, with its pid", function()
     local pid, comm
     local handle <close> = assert(run({ "cat", "/proc/self/comm" }, { ready = function(started)

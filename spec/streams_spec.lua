@@ -43,7 +43,7 @@ describe("streams.open", function()
   end)
 
   it("refuses anything else by name, and leaves nothing open", function()
-    for _, wrong in ipairs { "pipes", "", "stdout", 1.5, true, {} } do
+    for _, wrong in ipairs { "pipes", "", "stdout", 1.5, -1, true, {} } do
       local before = support.open_descriptors()
       local set, message, code = streams.open { stdin = "pipe", stdout = wrong }
       assert.is_nil(set)

@@ -118,10 +118,14 @@ local function follow(state)
   end
 end
 
+local FAILED = "unable to start container process: "
+
 local function begin(plan, hooks)
-  local entry, message = core.spawn.start(plan)
+  -- It raises an error for what no plan can hold, as an argument of 40 MiB.
+  local ok, entry, message = pcall(core.spawn.start, plan)
   require "ctrexec.plan".close(plan) -- the helper has its own copies
-  if not entry then return nil, "unable to start container process: " .. message, "system" end
+  if not ok then return nil, FAILED .. entry, "invalid" end
+  if not entry then return nil, FAILED .. message, "system" end
   local state = { entry = entry, plan = plan, hooks = hooks }
   local started, why, code = follow(state)
   return started, why, code, state

@@ -15,7 +15,7 @@ local function pipe(name)
 end
 
 local function is_descriptor(value)
-  return math.type(value) == "integer" or type(value) == "userdata"
+  return math.type(value) == "integer" and value >= 0 or type(value) == "userdata"
 end
 
 local function open_one(set, name, wanted)

@@ -49,7 +49,7 @@ static void exchange(const uint8_t *bytes, size_t size, unsigned head)
     } else {
         send_packet(ends[1], bytes, size, ends[0], fd_count);
     }
-    const int before = open_descriptors();
+    const int before = open_descriptors(PIPE_BIT);
     ctx_receive(ends[0], !is_pipe, &packet);
     const size_t room = sizeof packet.message;
     HOLDS(packet.size == (ssize_t)(size < room ? size : room));
@@ -58,7 +58,7 @@ static void exchange(const uint8_t *bytes, size_t size, unsigned head)
     if (packet.fd >= 0) {
         close(packet.fd);
     }
-    HOLDS(open_descriptors() == before);
+    HOLDS(open_descriptors(PIPE_BIT) == before);
     close(ends[0]);
     if (ends[1] >= 0) {
         close(ends[1]);

@@ -12,13 +12,12 @@
 /* SCM_MAX_FD of the kernel */
 enum { MOST_FDS = 253 };
 
-/* How many descriptors are open. The kernel gives the lowest free number, so none is above those that fit
- * here. */
-static inline int open_descriptors(void)
+/* How many descriptors are open, when `most` are sent at once: the kernel gives the lowest free numbers. */
+static inline int open_descriptors(int most)
 {
     int count = 0;
 
-    for (int fd = 0; fd < MOST_FDS + 64; fd++) {
+    for (int fd = 0; fd < most + 24; fd++) {
         count += fcntl(fd, F_GETFD) >= 0;
     }
     return count;

@@ -281,8 +281,8 @@ install: build $(MAN_PAGE)
 	  sed -i -e '1a package.path = "$(LUA_SHAREDIR)/?.lua;$(LUA_SHAREDIR)/?/init.lua;" .. package.path' \
 	  -e '1a package.cpath = "$(LUA_LIBDIR)/?.so;" .. package.cpath' $(DESTDIR)$(BINDIR)/$(COMMAND)
 	$(if $(EMBED_PATH),install -d $(DESTDIR)$(FRONTDIR))
-	$(if $(EMBED_PATH),ln -sf $(BINDIR)/$(COMMAND) $(DESTDIR)$(FRONTDIR)/runc)
-	$(if $(EMBED_PATH),ln -sf $(BINDIR)/$(COMMAND) $(DESTDIR)$(FRONTDIR)/crun)
+	$(if $(EMBED_PATH),ln -sf $(BINDIR)/ctrexec $(DESTDIR)$(FRONTDIR)/runc)
+	$(if $(EMBED_PATH),ln -sf $(BINDIR)/ctrexec $(DESTDIR)$(FRONTDIR)/crun)
 	$(if $(filter %.lua,$(COMMAND)),$(call link_launcher,$(DESTDIR)$(BINDIR)/ctrexec,$(call \
 	  launcher_places,$(LUA_SHAREDIR),$(LUA_LIBDIR),$(BINDIR)/$(COMMAND))))
 

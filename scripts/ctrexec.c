@@ -242,11 +242,29 @@ static int fail(const char *message)
     return FAILED;
 }
 
+/* The script cannot see under which name it was called, which may be a runtime's, so it is told. */
+static int hand_over(int argc, char **argv)
+{
+    char *words[] = {(char *)CTX_SCRIPT, (char *)"--launched-as", argv[0]};
+    char **all = calloc((size_t)argc + 3, sizeof *all);
+
+    if (all == NULL) {
+        return fail("out of memory");
+    }
+    memcpy(all, words, sizeof words);
+    memcpy(all + 3, argv + 1, (size_t)argc * sizeof *argv); /* with the NULL at the end */
+    execv(CTX_SCRIPT, all);
+    free(all);
+    return fail(CTX_SCRIPT ": cannot be run");
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 1 || may_load_foreign_modules(argv + 1)) {
-        execv(CTX_SCRIPT, argv);
-        return fail(CTX_SCRIPT ": cannot be run");
+    if (argc < 1) {
+        return fail("no program name");
+    }
+    if (may_load_foreign_modules(argv + 1)) {
+        return hand_over(argc, argv);
     }
     struct arena arena;
     make_arena(&arena);

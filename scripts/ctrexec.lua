@@ -14,6 +14,10 @@ if tree then
   package.cpath = ("%s/build/lua/?.so;%s"):format(root, package.cpath)
 end
 
+-- The launcher (scripts/ctrexec.c) gives way to this script, and says under which name it was called.
+local words = arg
+if arg[1] == "--launched-as" then words = table.move(arg, 3, #arg, 1, { [0] = arg[2] }) end
+
 -- Modules in C, which would be looked for as sources first, in every place.
 table.insert(package.searchers, 2, function(name)
   local path = (name == "cjson" or name:find "^ctrexec%.core") and package.searchpath(name, package.cpath)
@@ -25,4 +29,4 @@ local core, path = require "ctrexec.core"
 local search = core.precompiled.searcher(path:gsub("core%.so$", "precompiled"), package)
 if search then table.insert(package.searchers, 2, search) end
 
-os.exit(require("ctrexec.command").main(arg))
+os.exit(require("ctrexec.command").main(words))

@@ -30,10 +30,10 @@ describe("the launcher", function ()
   end)
 
   -- Runs it in a mount namespace where /etc is the site's.
-  local function run(words, environment)
+  local function run(words, environment, program)
     if not ct then return pending "no launcher or no runc" end
     local inner = ("mount --bind %s/etc /etc && exec env %s %s --root %s %s"):format(place.dir, environment or "",
-      tool.quote(LAUNCHER), ct.root, tool.quote_all(words))
+      tool.quote(program or LAUNCHER), ct.root, tool.quote_all(words))
     local pipe = io.popen(("timeout -k 1 20 unshare --mount --propagation private sh -c %s 2>&1")
       :format(tool.quote(inner)))
     local output = pipe:read "a"
@@ -73,9 +73,30 @@ describe("the launcher", function ()
     assert.equal("replaced\nfine\n", (run { "exec", "ct", "echo", "fine" }))
   end)
 
+  it("stands in front of a runtime, with and without a site", function ()
+    if not ct then return pending "no launcher or no runc" end
+    local name = place.dir .. "/runc"
+    assert(os.execute(("ln -sf %s %s"):format(tool.quote(LAUNCHER), name)))
+    local version = tool.output "runc --version"
+    for _, with_site in ipairs { false, true } do
+      assert(os.execute("rm -rf " .. place.folder))
+      if with_site then
+        place:write("policy.d/p.lua", 'return { name = "p", check = function () return deny "no" end }')
+      end
+      assert.equal(version, (run({ "--version" }, nil, name)):match "^[^\n]*")
+      local output = run({ "exec", "ct", "echo", "fine" }, nil, name)
+      assert.matches(with_site and "denied by policy p: no" or "^fine\n$", output)
+    end
+  end)
+
+  it("finds no module in the caller's directory", function ()
+    assert(os.execute("rm -rf " .. place.folder))
+    assert(os.execute(("mkdir -p %s/ctrexec && echo 'os.exit(66)' >%s/ctrexec/site.lua"):format(place.dir, place.dir)))
+    assert.equal("fine\n", (run({ "exec", "ct", "echo", "fine" }, "--chdir=" .. place.dir)))
+  end)
+
   it("takes policies from the command line", function ()
-    assert(os.execute("rm -r " .. place.folder))
-    assert(os.execute("umask 022; mkdir -p " .. place.folder))
+    assert(os.execute("rm -rf " .. place.folder))
     place:write("mine.lua", 'return { name = "m", check = function () return deny "never" end }')
     assert.matches("denied by policy m: never", (run { "exec", "--policy", "/etc/ctrexec/mine.lua", "ct", "true" }))
   end)

@@ -269,8 +269,10 @@ int hijack(int argc, char **argv)
             say("sethostname in the entering process: %s", got == 0 ? "done" : strerror((int)-got));
             kill(pid, SIGKILL);
             waitpid(pid, &status, __WALL);
-        } else if (stopped)
+        } else if (stopped) {
             ptrace(PTRACE_DETACH, pid, NULL, NULL);
+            kill(pid, SIGCONT); /* the stop of the attachment may be yet to come */
+        }
     }
 }
 

@@ -4,7 +4,7 @@ local session = require "tests.lib.session"
 local support = require "tests.engines.specs.support"
 local tool = require "tests.lib.tool"
 
-local engine = { name = "containerd", lacks = { env = true } }
+local engine = { name = "containerd", denied = 1, lacks = { env = true } }
 local ctr, count = nil, 0
 
 local CONFIG = [[

@@ -4,7 +4,7 @@ local cjson = require "cjson"
 local support = require "tests.engines.specs.support"
 local tool = require "tests.lib.tool"
 
-local engine = { name = "docker" }
+local engine = { name = "docker", denied = 126 }
 local docker
 
 function engine.start()
@@ -33,4 +33,9 @@ function engine.control(words) return docker .. tool.quote_all(words) end
 describe("docker with ctrexec as its runtime", function ()
   local check = support.define(_ENV, support.missing { "dockerd", "docker", "containerd" }, engine)
   support.define_control(assert, check, engine)
+
+  check("keeps the containers' state where ctrexec looks for it", function ()
+    local words = ("--root %s/exec/runtime-runc/moby list --quiet"):format(engine.here.dir)
+    assert.matches("^%x+\n%x+\n$", engine.here:must(support.front():gsub("lib/ctrexec/runc$", "bin/ctrexec ") .. words))
+  end)
 end)

@@ -69,23 +69,36 @@ static int copy_link(int from, int to, const char *name)
     return symlinkat(target, to, name);
 }
 
-/* One entry of a covered directory appears again in its cover. An entry that the container removes meanwhile,
- * or that cannot be bound, is left out. */
-static void bind_entry(int from, int to, const char *name)
+/* What a shortage or a want of rights of ours keeps from appearing, the command would miss. */
+static bool is_ours(int error)
 {
-    struct stat about;
-    if (fstatat(from, name, &about, AT_SYMLINK_NOFOLLOW) < 0)
-        return;
-    if (S_ISLNK(about.st_mode)) {
-        copy_link(from, to, name);
-        return;
-    }
+    return error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE || error == EPERM;
+}
+
+static bool bind_tree(int from, int to, const char *name, mode_t kind)
+{
     int tree = clone_tree(from, name);
     if (tree < 0)
-        return;
-    if (make_place(to, name, about.st_mode) == 0)
-        attach_tree(tree, to, name);
+        return false;
+    const bool bound = make_place(to, name, kind) == 0 && attach_tree(tree, to, name) == 0;
+    int error = errno;
     close(tree);
+    errno = error;
+    return bound;
+}
+
+/* One entry of a covered directory appears again in its cover. An entry that the container removes meanwhile,
+ * or that cannot be bound, is left out. */
+static void bind_entry(const struct covers *covers, int from, int to, const char *name)
+{
+    struct stat about;
+    bool there = fstatat(from, name, &about, AT_SYMLINK_NOFOLLOW) == 0;
+    if (there && S_ISLNK(about.st_mode))
+        there = copy_link(from, to, name) == 0;
+    else if (there)
+        there = bind_tree(from, to, name, about.st_mode);
+    if (!there && is_ours(errno))
+        failed(covers, errno, name);
 }
 
 struct directory_entry { /* getdents64(2) */
@@ -121,7 +134,7 @@ static void bind_entries(const struct covers *covers, int from, int to, const ch
                 continue;
             if (++count > MAX_ENTRIES)
                 failed(covers, E2BIG, "too many entries in the directory to cover");
-            bind_entry(from, to, entry->name);
+            bind_entry(covers, from, to, entry->name);
         }
     }
     close(listing);
@@ -139,8 +152,10 @@ static bool find_directory(int root, char *name, size_t size)
     struct stat about;
     int listing = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool found = false;
-    for (long got;
-         listing >= 0 && !found && (got = syscall(SYS_getdents64, listing, buffer, sizeof(buffer))) > 0;) {
+    long got = 0;
+    if (listing < 0)
+        return false;
+    while (!found && (got = syscall(SYS_getdents64, listing, buffer, sizeof(buffer))) > 0) {
         for (long at = 0; at < got && !found;) {
             const struct directory_entry *entry = (const struct directory_entry *)(buffer + at);
             at += entry->size;
@@ -154,8 +169,9 @@ static bool find_directory(int root, char *name, size_t size)
             }
         }
     }
-    if (listing >= 0)
-        close(listing);
+    const int error = got < 0 ? errno : ENOENT;
+    close(listing);
+    errno = error;
     return found;
 }
 
@@ -165,7 +181,7 @@ static void cover_root(const struct covers *covers)
     char place[PLAN_PATH_MAX];
     int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0 || !find_directory(old, place, sizeof(place)))
-        failed(covers, ENOENT, "find a directory to build the new root on");
+        failed(covers, errno, "find a directory to build the new root on");
     int tree = clone_tree(AT_FDCWD, place); /* before it is hidden */
     if (tree < 0 || mount_cover(place) < 0)
         failed(covers, errno, place);
@@ -271,7 +287,8 @@ static void add_links(const struct covers *covers, const struct plan_mount *moun
             continue;
         memcpy(link, links, length);
         link[length] = '\0';
-        symlinkat(name, folder, link);
+        if (symlinkat(name, folder, link) < 0 && is_ours(errno))
+            failed(covers, errno, link);
     }
 }
 
@@ -300,9 +317,10 @@ static void place_tree(struct covers *covers, const struct plan_mount *mount)
     const char *target = plan_text(covers->plan, mount->target);
     const char *slash = strrchr(target, '/');
     struct stat tree, there;
-    if (slash == NULL || slash[1] == '\0' || mount->target.length >= sizeof(folder) ||
-        fstat(mount->fd, &tree) < 0)
+    if (slash == NULL || slash[1] == '\0' || mount->target.length >= sizeof(folder))
         failed(covers, EINVAL, target);
+    if (fstat(mount->fd, &tree) < 0)
+        failed(covers, errno, target);
     const size_t length = slash == target ? 1 : (size_t)(slash - target);
     memcpy(folder, target, length);
     folder[length] = '\0';

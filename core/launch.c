@@ -78,6 +78,9 @@ int ctx_helper_image(lua_State *L)
     static const char key = 0;
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TUSERDATA && PROTECTED(image_check) &&
         !untouched(ctx_to_fd(L, -1))) {
+        int *spoilt = lua_touserdata(L, -1);
+        close(*spoilt);
+        *spoilt = -1;
         lua_pop(L, 1);
         lua_pushnil(L);
     }
@@ -102,17 +105,17 @@ static int compare_int(const void *left, const void *right)
 }
 
 /* Every descriptor that is not passed is closed, whatever the host program forgot to mark close-on-exec. */
-static void close_gaps(const struct ctx_passed *passed)
+static bool close_gaps(const struct ctx_passed *passed)
 {
     unsigned first = 3;
     for (unsigned i = 0; i < passed->count; i++) {
         const unsigned fd = (unsigned)passed->fds[i];
-        if (fd > first)
-            syscall(SYS_close_range, first, fd - 1, 0);
+        if (fd > first && syscall(SYS_close_range, first, fd - 1, 0) < 0)
+            return false;
         if (fd >= first)
             first = fd + 1;
     }
-    syscall(SYS_close_range, first, ~0U, 0);
+    return syscall(SYS_close_range, first, ~0U, 0) == 0;
 }
 
 /* Runs on a stack of its own in our memory, as after vfork(2): only system calls, no locks, no allocation.
@@ -135,8 +138,8 @@ launch_helper(void *argument)
     for (unsigned i = 0; i < launch->passed.count; i++)
         if (launch->passed.fds[i] != launch->image && fcntl(launch->passed.fds[i], F_SETFD, 0) < 0)
             goto failed;
-    close_gaps(&launch->passed);
-    syscall(SYS_execveat, launch->image, "", argv, envp, AT_EMPTY_PATH);
+    if (close_gaps(&launch->passed))
+        syscall(SYS_execveat, launch->image, "", argv, envp, AT_EMPTY_PATH);
 failed:
     launch->error = errno;
     _exit(127);

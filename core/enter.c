@@ -64,9 +64,8 @@ struct scheduler_attributes {
 /* ------------------------------------------------------------------------------------------------ messages
  */
 
-/* A message with a descriptor, which only goes over the socket. The result is not looked at: a caller that is
- * gone shows at the next check of the pipe from it, which is the only thing to be done about it. */
-static void tell_fd(const struct plan *plan, uint32_t kind, int fd)
+/* A message with a descriptor, which only goes over the socket. */
+static bool tell_fd(const struct plan *plan, uint32_t kind, int fd)
 {
     const struct plan_message message = {.kind = kind};
     struct iovec data = {.iov_base = (void *)&message, .iov_len = sizeof(message)};
@@ -83,19 +82,39 @@ static void tell_fd(const struct plan *plan, uint32_t kind, int fd)
     control.header.cmsg_type = SCM_RIGHTS;
     control.header.cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-    while (sendmsg(plan->control_fd, &packet, MSG_NOSIGNAL) < 0 && errno == EINTR)
-        ;
+    ssize_t sent;
+    do
+        sent = sendmsg(plan->control_fd, &packet, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent >= 0;
+}
+
+static ssize_t write_some(int fd, const void *data, size_t size)
+{
+    ssize_t count;
+    do
+        count = write(fd, data, size);
+    while (count < 0 && errno == EINTR);
+    return count;
+}
+
+static ssize_t read_some(int fd, void *data, size_t size)
+{
+    ssize_t count;
+    do
+        count = read(fd, data, size);
+    while (count < 0 && errno == EINTR);
+    return count;
 }
 
 /* final has only the pipe: it takes no descriptors, so a container that gets hold of it has no way to hand
  * the caller a file whose close blocks. */
-static void tell(const struct plan *plan, const struct plan_message *message)
+static bool tell(const struct plan *plan, const struct plan_message *message)
 {
     if (!PROTECTED(tell))
-        return;
+        return true;
     const int fd = plan->control_fd >= 0 ? plan->control_fd : plan->status_fd;
-    while (write(fd, message, sizeof(*message)) < 0 && errno == EINTR)
-        ;
+    return write_some(fd, message, sizeof(*message)) == (ssize_t)sizeof(*message);
 }
 
 _Noreturn void enter_fail(const struct plan *plan, enum plan_step step, int error, int value,
@@ -119,7 +138,13 @@ static _Noreturn void fail(const struct plan *plan, enum plan_step step)
 static void end_if_abandoned(const struct plan *plan)
 {
     struct pollfd caller = {.fd = plan->go_fd, .events = 0};
-    if (poll(&caller, 1, 0) > 0 && (caller.revents & (POLLHUP | POLLERR)) != 0)
+    int ready;
+    do
+        ready = poll(&caller, 1, 0);
+    while (ready < 0 && errno == EINTR);
+    if (ready < 0)
+        fail(plan, STEP_DEATH_SIGNAL);
+    if (ready > 0 && (caller.revents & (POLLHUP | POLLERR)) != 0)
         _exit(ENTER_FAILED);
 }
 
@@ -127,7 +152,16 @@ static void end_if_abandoned(const struct plan *plan)
  * signal. */
 static void die_with_caller(const struct plan *plan)
 {
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        fail(plan, STEP_DEATH_SIGNAL);
+    end_if_abandoned(plan);
+}
+
+/* The command may outlive the caller. */
+static void outlive_caller(const struct plan *plan)
+{
+    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
+        fail(plan, STEP_DEATH_SIGNAL);
     end_if_abandoned(plan);
 }
 
@@ -135,11 +169,7 @@ static void die_with_caller(const struct plan *plan)
 static void wait_for_go(const struct plan *plan)
 {
     char go;
-    ssize_t got;
-    do
-        got = read(plan->go_fd, &go, 1);
-    while (got < 0 && errno == EINTR);
-    if (got != 1)
+    if (read_some(plan->go_fd, &go, 1) != 1)
         _exit(ENTER_FAILED);
 }
 
@@ -162,7 +192,7 @@ static int open_own_file(const struct plan *plan, const char *name, enum plan_st
 static void write_own_file(const struct plan *plan, int fd, const char *text, size_t length,
                            enum plan_step step)
 {
-    if (write(fd, text, length) != (ssize_t)length)
+    if (write_some(fd, text, length) != (ssize_t)length)
         fail(plan, step);
     close(fd);
 }
@@ -200,7 +230,7 @@ static void attribute_path(char *path, size_t size, const char *name)
 static void hide(const struct plan *plan)
 {
     if (PROTECTED(dumpable) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        fail(plan, STEP_PLAN);
+        fail(plan, STEP_HIDE);
 }
 
 /* The files are opened while the process is still dumpable, because procfs gives those of a non-dumpable
@@ -284,7 +314,7 @@ static void join_tasks(const struct plan *plan)
 {
     const int32_t *files = plan_list(plan, plan->tasks);
     for (uint32_t i = 0; i < plan->tasks.count; i++) {
-        if (write(files[i], "0", 1) != 1)
+        if (write_some(files[i], "0", 1) != 1)
             enter_fail(plan, STEP_TASKS, errno, (int)i, NULL);
         close(files[i]);
     }
@@ -310,6 +340,14 @@ static inline long clone3_inline(struct clone_args *args)
 #else
 #error "clone3_inline: only x86-64 and arm64 are supported"
 #endif
+}
+
+/* The kernel notes a child or, where the page is not there and cannot be had because the cgroup's memory
+ * limit is reached, says nothing and goes on: the child would be nobody's. A page fault of ours ends this
+ * process instead. */
+static void touch(struct plan *shared)
+{
+    *(volatile int32_t *)&shared->final_pid = 0;
 }
 
 /* Being born in a cgroup costs a fraction of moving there. It has to happen here, outside: the right to do it
@@ -417,7 +455,8 @@ static void open_terminal(const struct plan *plan)
         if (dup2(slave, fd) < 0)
             enter_fail(plan, STEP_TERMINAL, errno, 0, "put the terminal on stdio");
     close(slave);
-    tell_fd(plan, MSG_TERMINAL, master);
+    if (!tell_fd(plan, MSG_TERMINAL, master))
+        enter_fail(plan, STEP_TERMINAL, errno, 0, "send it to the caller");
     close(master);
 }
 
@@ -518,7 +557,7 @@ static bool read_home(uint32_t uid, struct passwd_search *search)
     bool found = false;
     ssize_t got = 0;
     for (size_t total = 0; !found && within_limit(total); total += (size_t)got) {
-        got = read(fd, buffer, sizeof(buffer));
+        got = read_some(fd, buffer, sizeof(buffer));
         if (got <= 0)
             break;
         found = passwd_feed(search, buffer, (size_t)got);
@@ -538,12 +577,12 @@ static _Noreturn void copy_file(const struct plan *plan)
     if (fd < 0)
         fail(plan, STEP_READ);
     for (size_t total = 0; within_limit(total);) {
-        ssize_t got = read(fd, buffer, sizeof(buffer));
+        ssize_t got = read_some(fd, buffer, sizeof(buffer));
         if (got < 0)
             fail(plan, STEP_READ);
         if (got == 0) /* a last NUL says that this was all: the host program may lose the exit status */
-            _exit(write(1, "", 1) == 1 ? 0 : ENTER_FAILED);
-        if (write(1, buffer, (size_t)got) != got)
+            _exit(write_some(1, "", 1) == 1 ? 0 : ENTER_FAILED);
+        if (write_some(1, buffer, (size_t)got) != got)
             fail(plan, STEP_READ);
         total += (size_t)got;
     }
@@ -592,7 +631,7 @@ static void chown_stdio(const struct plan *plan)
 }
 
 /* Dispositions that were ignored survive an execve; the command must not inherit a host program's taste. */
-static void reset_signals(void)
+static void reset_signals(const struct plan *plan)
 {
     struct sigaction action;
     for (int number = 1; number < NSIG; number++) {
@@ -600,10 +639,13 @@ static void reset_signals(void)
             continue;
         memset(&action, 0, sizeof(action));
         action.sa_handler = SIG_DFL;
-        sigaction(number, &action, NULL);
+        /* EINVAL: those that libc keeps for itself */
+        if (sigaction(number, &action, NULL) < 0 && errno != EINVAL)
+            fail(plan, STEP_SIGNALS);
     }
     const uint64_t none = 0;
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+    if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)) < 0)
+        fail(plan, STEP_SIGNALS);
 }
 
 /* ---------------------------------------------------------------------------------------------- seccomp */
@@ -624,7 +666,8 @@ static int hand_over(void *argument)
     while ((fd = atomic_load(&handover->listener)) == -1)
         syscall(SYS_sched_yield);
     if (fd >= 0) {
-        tell_fd(handover->plan, MSG_LISTENER, fd);
+        if (!tell_fd(handover->plan, MSG_LISTENER, fd))
+            fail(handover->plan, STEP_SECCOMP);
         wait_for_go(handover->plan);
         close(fd);
     }
@@ -675,10 +718,11 @@ static void drop_bounding(const struct plan *plan)
             continue;
         if (prctl(PR_CAPBSET_DROP, bit, 0, 0, 0) == 0)
             continue;
-        if (errno == EINVAL)
+        const int error = errno, there = prctl(PR_CAPBSET_READ, bit, 0, 0, 0);
+        if (there < 0 && errno == EINVAL)
             return; /* above the kernel's last capability */
-        if (prctl(PR_CAPBSET_READ, bit, 0, 0, 0) == 1)
-            enter_fail(plan, STEP_BOUNDING, EPERM, bit, NULL);
+        if (there != 0)
+            enter_fail(plan, STEP_BOUNDING, error, bit, NULL);
     }
 }
 
@@ -789,8 +833,6 @@ static _Noreturn void exec_command(struct plan *plan)
 {
     char **env = pointers(plan, plan->env);
     char **args = pointers(plan, plan->args);
-    prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
-    end_if_abandoned(plan);
     if (args[0] == NULL) /* plan_check has seen that there is one */
         fail(plan, STEP_PLAN);
     if (!PROTECTED(no_open))
@@ -840,12 +882,14 @@ static void set_scheduler(const struct plan *plan)
 }
 
 /* Of these capabilities, the ones that there are. */
-static uint64_t permitted_of(uint64_t wanted)
+static uint64_t permitted_of(const struct plan *plan, uint64_t wanted)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0}};
-    if (wanted == 0 || syscall(SYS_capget, &header, data) < 0)
+    if (wanted == 0)
         return 0;
+    if (syscall(SYS_capget, &header, data) < 0)
+        fail(plan, STEP_CAPABILITIES);
     return wanted & ((uint64_t)data[1].permitted << 32 | data[0].permitted);
 }
 
@@ -874,9 +918,11 @@ static _Noreturn void final(struct plan *plan, const struct rest *rest)
         close_others(plan);
     if (plan->flags & PLAN_WAIT) {
         const struct plan_message message = {.kind = MSG_READY};
-        tell(plan, &message);
+        if (!tell(plan, &message)) /* nobody would say "go" */
+            _exit(ENTER_FAILED);
         wait_for_go(plan);
     }
+    outlive_caller(plan); /* which the filter may refuse */
     if (rest->filter && !no_new_privs)
         install_filter(plan);
     if (rest->kept != 0)
@@ -896,6 +942,7 @@ static _Noreturn void fork_final(struct plan *plan, struct plan *shared, const s
         close(plan->control_fd);
         plan->control_fd = -1;
     }
+    touch(shared);
     long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_PARENT_SETTID, 0, &shared->final_pid, 0, 0);
     if (pid < 0)
         fail(plan, STEP_CLONE);
@@ -923,7 +970,7 @@ static void prepare_final(struct plan *plan, struct rest *rest)
     if (plan->flags & PLAN_SET_HOME)
         set_home(plan);
     chown_stdio(plan);
-    reset_signals();
+    reset_signals(plan);
     if (no_new_privs && PROTECTED(no_new_privs) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         fail(plan, STEP_NO_NEW_PRIVS);
     /* Without no_new_privs a filter takes CAP_SYS_ADMIN, so it goes before the drop. */
@@ -934,7 +981,7 @@ static void prepare_final(struct plan *plan, struct rest *rest)
         rest->kept |= 1ULL << CAP_SYS_ADMIN;
     if (plan->flags & PLAN_SCHEDULER)
         rest->kept |= 1ULL << CAP_SYS_NICE;
-    rest->kept = permitted_of(rest->kept);
+    rest->kept = permitted_of(plan, rest->kept);
     if (PROTECTED(early_drop))
         become_user(plan, rest->kept);
     /* A change of user undoes both, in the first case to what the sysctl fs.suid_dumpable says. */
@@ -983,11 +1030,12 @@ int main(int argc, char **argv)
         return ENTER_FAILED;
     if (madvise(shared, sizeof(struct plan), MADV_DONTFORK) < 0)
         fail(plan, STEP_PLAN);
+    touch(shared); /* here, where the caller pays for it */
     close(fd);
     prctl(PR_SET_NAME, PLAN_COMM, 0, 0, 0);
-    fcntl(plan->control_fd, F_SETFD, FD_CLOEXEC);
-    fcntl(plan->status_fd, F_SETFD, FD_CLOEXEC);
-    fcntl(plan->go_fd, F_SETFD, FD_CLOEXEC);
+    if (fcntl(plan->control_fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(plan->status_fd, F_SETFD, FD_CLOEXEC) < 0 ||
+        fcntl(plan->go_fd, F_SETFD, FD_CLOEXEC) < 0)
+        fail(plan, STEP_PLAN);
     die_with_caller(plan);
     if (PROTECTED(host_proc))
         write_own_files(plan);

@@ -192,6 +192,7 @@ bool ctx_filter_lets_enter(const struct sock_filter *program, size_t count, cons
         {CLONE_PARENT | CLONE_PARENT_SETTID, 0, SYS_clone, true},
         {0, 0, SYS_exit_group, true},
         {PR_SET_PDEATHSIG, SIGKILL, SYS_prctl, true},
+        {PR_SET_PDEATHSIG, 0, SYS_prctl, true},
 #ifdef SYS_poll
         {0, 1, SYS_poll, true},
 #else

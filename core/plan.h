@@ -143,6 +143,8 @@ struct plan {
 /* What failed. The names that Lua sees are in spawn.c, in this order. */
 enum plan_step {
     STEP_PLAN = 1,
+    STEP_DEATH_SIGNAL,
+    STEP_HIDE,
     STEP_OOM_SCORE_ADJ,
     STEP_LOGIN_UID,
     STEP_LABEL,
@@ -162,6 +164,7 @@ enum plan_step {
     STEP_IO_PRIORITY,
     STEP_PERSONALITY,
     STEP_MEMORY_POLICY,
+    STEP_SIGNALS,
     STEP_CLOSE,
     STEP_CWD,
     STEP_CWD_OUTSIDE,

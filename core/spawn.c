@@ -39,6 +39,8 @@ is. The decisions that the events ask for are Lua's.
 /* The names of enum plan_step, as Lua sees them. */
 static const char *const step_names[STEP_COUNT] = {
     [STEP_PLAN] = "plan",
+    [STEP_DEATH_SIGNAL] = "death_signal",
+    [STEP_HIDE] = "hide",
     [STEP_OOM_SCORE_ADJ] = "oom_score_adj",
     [STEP_LOGIN_UID] = "login_uid",
     [STEP_LABEL] = "label",
@@ -58,6 +60,7 @@ static const char *const step_names[STEP_COUNT] = {
     [STEP_IO_PRIORITY] = "io_priority",
     [STEP_PERSONALITY] = "personality",
     [STEP_MEMORY_POLICY] = "memory_policy",
+    [STEP_SIGNALS] = "signals",
     [STEP_CLOSE] = "close",
     [STEP_CWD] = "cwd",
     [STEP_CWD_OUTSIDE] = "cwd_outside",
@@ -106,6 +109,8 @@ struct entry {
     bool released;           /* it was given that */
     bool ended;              /* the status pipe has no writer left */
     bool told;               /* `started`, `error` or `died` was given */
+    int fault;               /* errno of a call of ours without which we cannot follow; 0: none */
+    const char *fault_call;  /* its name */
 };
 
 static struct entry *check_entry(lua_State *L)
@@ -140,7 +145,11 @@ static void read_children(const struct entry *entry, pid_t *member, pid_t *final
     int32_t pids[2] = {0, 0};
     _Static_assert(offsetof(struct plan, final_pid) == offsetof(struct plan, member_pid) + sizeof(pids[0]),
                    "member_pid and final_pid are read as one");
-    if (pread(entry->plan_fd, pids, sizeof(pids), offsetof(struct plan, member_pid)) != (ssize_t)sizeof(pids))
+    ssize_t got;
+    do
+        got = pread(entry->plan_fd, pids, sizeof(pids), offsetof(struct plan, member_pid));
+    while (got < 0 && errno == EINTR);
+    if (got != (ssize_t)sizeof(pids))
         pids[0] = pids[1] = 0;
     *member = pids[0];
     *final = pids[1];
@@ -152,9 +161,18 @@ static int child_pidfd_of(pid_t pid)
 {
     siginfo_t info;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (fd >= 0 && waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
-        close_fd(&fd);
+    while (fd >= 0 && waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+        if (errno != EINTR)
+            close_fd(&fd);
     return fd;
+}
+
+/* A limit of ours must not look like an end of the command's process. */
+static void note_fault(struct entry *entry, const char *call)
+{
+    const bool gone = errno == ESRCH || errno == ENOENT || errno == ECHILD;
+    entry->fault = gone ? 0 : errno;
+    entry->fault_call = call;
 }
 
 /* Makes itself acquainted with the command's process as soon as the kernel has noted it. */
@@ -166,8 +184,11 @@ static void adopt_child(struct entry *entry)
     read_children(entry, &member, &final);
     if (final <= 0)
         return;
-    entry->child = final;
     entry->child_pidfd = child_pidfd_of(final);
+    if (entry->child_pidfd < 0)
+        note_fault(entry, "pidfd_open");
+    if (entry->child_pidfd >= 0 || entry->fault == 0)
+        entry->child = final;
 }
 
 static bool has_ended(int pidfd, int milliseconds)
@@ -213,11 +234,11 @@ static void reap_helpers(struct entry *entry, bool kill_first)
     if (kill_first)
         syscall(SYS_pidfd_send_signal, entry->first_pidfd, SIGKILL, NULL, 0);
     reap(entry->first_pidfd, &info); /* from here on there is no other member than the one that is noted */
+    close_fd(&entry->first_pidfd);   /* first: there may be no more descriptors */
     read_children(entry, &member, &final);
     if (kill_first)
         kill_member(member);
     reap_member(member);
-    close_fd(&entry->first_pidfd);
     adopt_child(entry);
 }
 
@@ -252,12 +273,14 @@ enum stage { STAGE_HELPER, STAGE_COMMAND, STAGE_UNKNOWN };
 /* Whether the process has made its execve. The kernel says so, in a flag that nothing but an execve clears
  * and nothing sets again: not the process's name, which the command may change to anything, and not the end
  * of the pipe, which is also how a killed helper looks. A zombie still shows it. */
-static enum stage stage_of(pid_t pid)
+static enum stage stage_of(struct entry *entry)
 {
     char path[40], text[1024];
     struct ctx_stat about;
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)entry->child);
     ssize_t size = ctx_read_small(path, text, sizeof(text));
+    if (size < 0)
+        note_fault(entry, "read /proc/PID/stat");
     if (!PROTECTED(exec_proof))
         return STAGE_COMMAND;
     if (!PROTECTED(exec_flag) && size >= 0 && ctx_parse_stat(ctx_text(text, (size_t)size), &about))
@@ -335,7 +358,9 @@ static int look_at_child(lua_State *L, struct entry *entry)
     if (entry->child_pidfd < 0)
         return entry->ended ? push_death(L, entry) : 0;
     const bool over = has_ended(entry->child_pidfd, 0); /* before its stage is looked at */
-    const enum stage stage = stage_of(entry->child);
+    const enum stage stage = stage_of(entry);
+    if (entry->fault != 0)
+        return 0;
     if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && (!over || entry->released)))
         return push_started(L, entry);
     return over ? push_death(L, entry) : 0;
@@ -353,6 +378,8 @@ static int push_child(lua_State *L, struct entry *entry)
 static int progress(lua_State *L, struct entry *entry)
 {
     adopt_child(entry);
+    if (entry->fault != 0)
+        return 0;
     return entry->child_pidfd >= 0 && !entry->announced ? push_child(L, entry) : look_at_child(L, entry);
 }
 
@@ -410,7 +437,11 @@ static int read_on(lua_State *L, struct entry *entry)
     ctx_receive(current(entry), entry->control >= 0, &packet);
     if (packet.size < 0 && errno == EAGAIN)
         return 0;
-    if (packet.size <= 0) {
+    if (packet.size < 0) {
+        note_fault(entry, "read from the helper");
+        return 0;
+    }
+    if (packet.size == 0) {
         if (entry->control >= 0)
             close_fd(&entry->control);
         else
@@ -464,6 +495,8 @@ static int entry_next(lua_State *L)
             return ctx_error(L, errno, "poll");
         if (ready > 0 ? read_on(L, entry) != 0 : PROTECTED(glance) && progress(L, entry) != 0)
             return 1;
+        if (entry->fault != 0)
+            return ctx_error(L, entry->fault, "%s", entry->fault_call);
         /* no message puts the end off: one that has the pipe may send without end */
         if (!PROTECTED(flood) && ready > 0)
             end = now_ms() + timeout;
@@ -544,7 +577,10 @@ static int write_plan(const struct plan *plan, const char *data)
         {.iov_base = (void *)plan, .iov_len = sizeof(*plan)},
         {.iov_base = (void *)data, .iov_len = plan->size - sizeof(*plan)},
     };
-    ssize_t written = writev(fd, parts, 2);
+    ssize_t written;
+    do
+        written = writev(fd, parts, 2);
+    while (written < 0 && errno == EINTR);
     if (written == (ssize_t)plan->size)
         return fd;
     int error = written < 0 ? errno : ENOSPC;

@@ -55,7 +55,20 @@ describe("failure.describe of a step:", function()
   says("unable to setup user: invalid argument", "invalid", "uid", "Invalid argument")
   says("unable to setup user: invalid argument", "invalid", "gid", "Invalid argument")
   says("unable to setup user: resource temporarily unavailable", "system", "uid", "Resource temporarily unavailable")
-  says("fork: cannot allocate memory (the container's init has ended)", "system", "clone", "Cannot allocate memory")
+  says("fork: cannot allocate memory", "system", "clone", "Cannot allocate memory")
+
+  it("says of a lack of memory that the container's init has ended, if it has", function()
+    local pidfd = require "ctrexec.core".pidfd
+    local pipe = assert(io.popen "echo $$; exec sleep 100")
+    local init <close> = assert(pidfd.open(pipe:read "n"))
+    local event = { event = "error", step = "clone", message = "Cannot allocate memory", value = 0, detail = "" }
+    assert.equal(START .. "fork: cannot allocate memory", (failure.describe(event, { init = init })))
+    assert(pidfd.send_signal(init, pidfd.signals.KILL))
+    pipe:close()
+    assert.equal(START .. "fork: cannot allocate memory (the container's init has ended)",
+      (failure.describe(event, { init = init })))
+  end)
+
   says("error creating terminal: /dev/pts is not a devpts: no such device", "system", "terminal", "No such device",
     { detail = "/dev/pts is not a devpts" })
   says("io priority: operation not permitted", "system", "io_priority", "Operation not permitted")

@@ -86,8 +86,11 @@ function steps.namespace(_, reason)
   return "error joining the container's namespaces: " .. reason, "system"
 end
 
-function steps.clone(_, reason)
-  if reason == "cannot allocate memory" then reason = reason .. " (the container's init has ended)" end
+-- ENOMEM is also what the kernel says of a pid namespace whose init has ended.
+function steps.clone(_, reason, plan)
+  if reason == "cannot allocate memory" and plan.init and require "ctrexec.core".pidfd.alive(plan.init) == false then
+    reason = reason .. " (the container's init has ended)"
+  end
   return "fork: " .. reason, "system"
 end
 
@@ -119,6 +122,14 @@ end
 
 function steps.mount(event, reason)
   return ("mount %s: %s"):format(event.detail, reason), "system"
+end
+
+--- The message and code of a call of the caller's that failed on the way.
+-- @tparam string message of the core
+-- @treturn string message
+-- @treturn string code "system"
+function failure.of_call(message)
+  return START .. wording.reworded(message), "system"
 end
 
 --- The message and code of the last event of an entry that failed.

@@ -170,8 +170,11 @@ end
 local function undo(started)
   local pidfd = require "ctrexec.core".pidfd
   if started.entry then return require "ctrexec.start".abort(started) end
+  local tree = started.plan.tree
+  if tree then tree:kill(started.pidfd) end
   pidfd.send_signal(started.pidfd, pidfd.signals.KILL)
   if pidfd.poll({ { fd = started.pidfd, read = true } }, 1000) then pidfd.wait(started.pidfd) end
+  if tree then tree:close() end
   started.pidfd:close()
   if started.terminal then started.terminal:close() end
 end

@@ -36,8 +36,13 @@ local function problem_of(entry, deadline)
     local event, message, errno = entry:next(left)
     if not event and errno ~= EINTR then return message or "timeout" end
     event = event or {}
-    if event.event == "error" then return event.errno == EINVAL and "not a regular file" or event.message end
-    if event.event == "died" then return "the helper was killed" end
+    if event.event == "error" and event.step == "read" then
+      return event.errno == EINVAL and "not a regular file" or event.message
+    elseif event.event == "error" then
+      return ("%s: %s"):format(event.step:gsub("_", " "), event.message)
+    elseif event.event == "died" then
+      return event.reason == "killed" and "the helper was killed" or "the helper ended"
+    end
   end
 end
 
@@ -53,21 +58,26 @@ function inside.read(record, path)
   if not entrance then return nil, message, code end
   local _ <close> = entrance.root
   local names = core.namespace.names
+  local reworded = require "ctrexec.wording".reworded
   local reader <close>, writer = core.fd.pipe()
-  if not reader then return nil, writer, "system" end
-  local null <close> = core.file.open("/dev/null", { read = true, write = true })
+  if not reader then return nil, reworded(writer), "system" end
+  local null <close>, problem = core.file.open("/dev/null", { read = true, write = true })
+  if not null then
+    writer:close()
+    return nil, reworded(problem), "system"
+  end
   local entry <close>, why = core.spawn.start {
     init = entrance.init, namespaces = entrance.namespaces & (names.user | names.mnt), root = entrance.root,
     become_root = entrance.become_root, read = path, args = { path }, cwd = "/",
     stdin = null, stdout = writer, stderr = null,
   }
   writer:close()
-  if not entry then return nil, why, "system" end
+  if not entry then return nil, reworded(why), "system" end
   local deadline = pidfd.clock() + SECONDS
   local text, fault = collect(reader, deadline)
   if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter.c
   fault = fault or problem_of(entry, deadline)
-  return nil, ("%s: %s"):format(path, require "ctrexec.wording".reason(fault)), "system"
+  return nil, ("%s: %s"):format(path, reworded(fault)), "system"
 end
 
 return inside

@@ -69,11 +69,6 @@ local function reason(message)
   return require "ctrexec.wording".reason(message)
 end
 
--- The whole of it with that reason.
-local function reworded(message)
-  return message:match "^.*: " .. reason(message)
-end
-
 -- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list. What `process.validate` has not
 -- seen, the container's own settings, may be anything.
 local function words_of_list(list, what)
@@ -259,6 +254,13 @@ local function add_preserved(target, count)
   target.preserve_fds = math.max(count, 0)
 end
 
+-- Whether a process's user namespace has setgroups(2) switched off: user_namespaces(7). Where it does not, a refusal is
+-- a failure: the command would keep the caller's groups.
+local function denies_groups(pid)
+  local file <close> = io.open(("/proc/%d/setgroups"):format(pid))
+  return file ~= nil and file:read "l" == "deny"
+end
+
 -- setns(2) with exactly the namespaces that differ: joining one's own user namespace is an error.
 local function entrance(record)
   local mask, differing, errno = core.namespace.differing(record.pid)
@@ -266,16 +268,16 @@ local function entrance(record)
   if mask and record.runtime == "pid" then
     root, message = require "ctrexec.container.pid".root(record.pid, differing.mnt)
   end
-  if errno == ESRCH or not core.pidfd.alive(record.pidfd) then
-    fail("cannot exec in a stopped container", "stopped")
-  end
-  if message then fail(reworded(message)) end
+  local alive, problem = core.pidfd.alive(record.pidfd)
+  if errno == ESRCH or alive == false then fail("cannot exec in a stopped container", "stopped") end
+  message = message or problem
+  if message then fail(require "ctrexec.wording".reworded(message)) end
   local mappings = record.settings.uid_mappings or {}
   local has_root = #mappings == 0
   for _, mapping in ipairs(mappings) do has_root = has_root or mapping.containerID == 0 end
   return {
     init = record.pidfd, namespaces = mask, root = root, become_root = differing.user and has_root,
-    groups_optional = differing.user,
+    groups_optional = differing.user and denies_groups(record.pid),
   }
 end
 
@@ -419,13 +421,13 @@ end
 
 -- ------------------------------------------------------------------------------------------------- all of it
 
-local function build(record, process, options)
+local function build(target, record, process, options)
   local settings = record.settings
-  local target = {
-    args = process.args, cwd = process.cwd, terminal = process.terminal, no_new_privs = process.noNewPrivileges,
-    oom_score_adj = process.oomScoreAdj, login_uid = options.login_uid, chown_stdio = true, wait = options.wait,
-    stdin = options.stdin, stdout = options.stdout, stderr = options.stderr, mounts = options.mounts,
-  }
+  target.args, target.cwd, target.terminal = process.args, process.cwd, process.terminal
+  target.no_new_privs, target.oom_score_adj = process.noNewPrivileges, process.oomScoreAdj
+  target.login_uid, target.chown_stdio, target.wait = options.login_uid, true, options.wait
+  target.stdin, target.stdout, target.stderr = options.stdin, options.stdout, options.stderr
+  target.mounts = options.mounts
   if process.consoleSize then
     target.rows, target.columns = process.consoleSize.height, process.consoleSize.width
   end
@@ -467,12 +469,19 @@ end
 -- @tparam table target a plan
 function plan.close(target)
   local kept = target.kept or {}
-  for _, file in ipairs(target.tasks) do
+  for _, file in ipairs(target.tasks or {}) do
     if not kept[file] then file:close() end
   end
   if target.root then target.root:close() end
   local cgroup = target.cgroup
   if cgroup and not kept[cgroup] and not (target.tree and target.tree.folder == cgroup) then cgroup:close() end
+end
+
+--- Closes all that a plan opened and removes its tree: nothing has started.
+-- @tparam table target a plan
+function plan.discard(target)
+  plan.close(target)
+  if target.tree then target.tree:close() end
 end
 
 --- Builds the plan of an exec.
@@ -488,7 +497,10 @@ end
 -- @treturn[2] string code: "invalid", "stopped", "system"
 -- @treturn[2] ?boolean true when it is the cgroup that failed, and with other `cgroup_paths` it might do
 function plan.build(record, process, options)
-  return guarded(build, record, process, options)
+  local target = {}
+  local built, message, code, cgroup = guarded(build, target, record, process, options)
+  if not built then plan.discard(target) end
+  return built, message, code, cgroup
 end
 
 return plan

@@ -4,7 +4,7 @@ local core = require "ctrexec.core"
 
 local start = {}
 
-local ENOMEM = 12
+local ENOMEM, EPIPE = 12, 32
 
 -- Longer than any entry takes, shorter than anybody waits: what is inside may have stopped our process.
 local ENTRY_SECONDS = 60
@@ -22,10 +22,23 @@ local JOINS = { cgroup = true, tasks = true }
 
 local answer = {}
 
+local function failed_call(message)
+  return nil, require "ctrexec.failure".of_call(message)
+end
+
+-- A helper that is gone is an event to come.
+local function go(state)
+  local ok, message, errno = state.entry:go()
+  if ok or errno == EPIPE then return true end
+  return failed_call(message)
+end
+
 -- The command's process and the one that started it report on their own, so the first may already wait for an answer.
 function answer.child(state, event)
+  local message
   state.pid = event.pid
-  state.pidfd = assert(state.entry:pidfd())
+  state.pidfd, message = state.entry:pidfd()
+  if not state.pidfd then return failed_call(message) end
   local early = state.early
   if not early then return true end
   state.early = nil
@@ -44,7 +57,7 @@ function answer.listener(state, event)
   local ok, message, code = state.hooks.listener(event.fd, state)
   event.fd:close()
   if not ok then return nil, message, code end
-  return state.entry:go()
+  return go(state)
 end
 
 function answer.ready(state)
@@ -56,7 +69,7 @@ function answer.ready(state)
     state.hooks.pause = nil
     return "pause"
   end
-  return state.entry:go()
+  return go(state)
 end
 
 local WAITS = { listener = true, ready = true }
@@ -80,6 +93,7 @@ end
 
 local function close(state)
   state.entry:abort()
+  if state.plan.tree then state.plan.tree:close() end
   for _, name in ipairs { "pidfd", "terminal" } do
     if state[name] then state[name]:close() end
     state[name] = nil
@@ -113,7 +127,7 @@ local function follow(state)
       return nil, ("the command did not start within %g seconds"):format(state.hooks.seconds), "timeout"
     elseif errno ~= 4 then -- EINTR: a signal handler of the host program ran
       close(state)
-      return nil, message, "system"
+      return failed_call(message)
     end
   end
 end
@@ -123,9 +137,10 @@ local FAILED = "unable to start container process: "
 local function begin(plan, hooks)
   -- It raises an error for what no plan can hold, as an argument of 40 MiB.
   local ok, entry, message = pcall(core.spawn.start, plan)
-  require "ctrexec.plan".close(plan) -- the helper has its own copies
+  if not (ok and entry) then require "ctrexec.plan".discard(plan) end
   if not ok then return nil, FAILED .. entry, "invalid" end
-  if not entry then return nil, FAILED .. message, "system" end
+  if not entry then return failed_call(message) end
+  require "ctrexec.plan".close(plan) -- the helper has its own copies
   local state = { entry = entry, plan = plan, hooks = hooks }
   local started, why, code = follow(state)
   return started, why, code, state
@@ -159,10 +174,10 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function start.resume(state)
-  local ok, message = state.entry:go()
+  local ok, message, code = go(state)
   if not ok then
     close(state)
-    return nil, message, "system"
+    return nil, message, code
   end
   return follow(state)
 end

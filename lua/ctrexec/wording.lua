@@ -25,4 +25,11 @@ function wording.reason(message)
   return ((message:match ".*: (.*)$" or message):gsub("^%u", string.lower))
 end
 
+--- A core error message with that reason.
+-- @tparam string message "CALL: Reason"
+-- @treturn string "CALL: reason"
+function wording.reworded(message)
+  return (message:match "^.*: " or "") .. wording.reason(message)
+end
+
 return wording

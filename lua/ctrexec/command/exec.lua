@@ -82,7 +82,7 @@ function Settings:raw(terminal, master)
   local ok, message
   self.saved, message = core.terminal.raw(terminal)
   if self.saved then ok, message = core.terminal.pass_newlines(master) end
-  if not ok then return nil, message, "system" end
+  if not ok then return nil, require "ctrexec.wording".reworded(message), "system" end
   return true
 end
 
@@ -196,7 +196,12 @@ function exec.run(parsed, log, site)
   status, message = foreground(handle, terminal)
   settings:restore()
   log_warnings(log, handle.warnings, logged)
-  if not status then return failed(message) end
+  if not status then
+    handle:kill { tree = handle.tree ~= nil, signal = "KILL" } -- nobody will see to it any more
+    handle:wait(1)
+    handle:close()
+    return failed(require "ctrexec.wording".reworded(message))
+  end
   return status
 end
 

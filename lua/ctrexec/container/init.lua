@@ -46,7 +46,8 @@ end
 
 -- Whether a process that has the pid now is the container's. The caller has opened the pidfd before.
 local function is_ours(self)
-  local stat = core.pidfd.stat(self.pid)
+  local stat, message, errno = core.pidfd.stat(self.pid)
+  if not stat and errno ~= ENOENT and errno ~= ESRCH then check.refuse(message, "system") end
   if not stat or stat.state == "Z" or stat.state == "X" then return false end
   if self.start_time then return stat.start_time == self.start_time end
   local identify = self.runtime ~= "pid" and reader(self.runtime).identify
@@ -59,11 +60,11 @@ local function attach(self)
   local fd, message, errno = core.pidfd.open(self.pid)
   if not fd and errno ~= ESRCH then check.refuse(message, "system") end
   if not fd then return end
-  if is_ours(self) and core.pidfd.alive(fd) then self.pidfd = fd else fd:close() end
+  if is_ours(self) and core.pidfd.alive(fd) ~= false then self.pidfd = fd else fd:close() end
 end
 
 local function status_of(self)
-  if not self.pidfd or not core.pidfd.alive(self.pidfd) then return "stopped" end
+  if not self.pidfd or core.pidfd.alive(self.pidfd) == false then return "stopped" end
   if frozen(self) then return "paused" end
   -- runc and crun wait in a fifo for the start.
   if self.not_started or self.dir and core.file.stat(self.dir .. "/exec.fifo", true) then return "created" end

@@ -317,7 +317,7 @@ $(1): deps
 	@$(2)
 endef
 $(foreach job,bench:tests/bench/run soak:tests/soak/run load:tests/load/run fuzz:tests/fuzz/run test-hostile:tests/hostile/run \
-  test-vm:tests/vm/run test-engines:tests/engines/run,\
+  faults:tests/faults/run test-vm:tests/vm/run test-engines:tests/engines/run,\
   $(if $(wildcard $(lastword $(subst :, ,$(job)))),\
     $(eval $(call job_rule,$(firstword $(subst :, ,$(job))),$(lastword $(subst :, ,$(job)))))))
 

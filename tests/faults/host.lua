@@ -1,0 +1,47 @@
+-- A host program: one exec of the module between two marks, and what it has changed in this process.
+-- usage: host.lua ROOT ID     exit: 0 with the command's output, else 255 with one line as the command has it
+package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
+package.cpath = "./build/lua/?.so;" .. package.cpath
+
+local core = require "ctrexec.core"
+local ctrexec = require "ctrexec"
+local lfs = require "lfs"
+
+local own = core.pidfd.ids().pid
+
+-- What nobody asked to be changed: descriptors, children, signals, directory.
+local function state()
+  local lines = {}
+  for _, name in ipairs(core.file.list "/proc/self/fd") do
+    lines[#lines + 1] = "fd " .. name .. " " .. (lfs.symlinkattributes("/proc/self/fd/" .. name, "target") or "")
+  end
+  local children <close> = io.open(("/proc/self/task/%d/children"):format(own))
+  lines[#lines + 1] = "children " .. (children and children:read "l" or "")
+  for line in io.lines "/proc/self/status" do
+    if line:find "^Sig%u%l+:" or line:find "^Umask:" then lines[#lines + 1] = line end
+  end
+  lines[#lines + 1] = "cwd " .. core.file.realpath "."
+  table.sort(lines)
+  return table.concat(lines, "\n")
+end
+
+local container = assert(ctrexec.open(arg[2], { root = arg[1] }))
+assert(container:exec { "/report" }) -- loads what is loaded once
+local before = state()
+io.open "/ctrexec-faults-begin"
+local called, result, message, code = pcall(container.exec, container, { "/report" })
+io.open "/ctrexec-faults-end"
+local after = state()
+if before ~= after then
+  io.stderr:write(("changed:\n%s\nto:\n%s\n"):format(before, after))
+elseif not called then
+  io.stderr:write("raised: " .. tostring(result) .. "\n")
+elseif not result and type(code) ~= "string" then
+  io.stderr:write("code: " .. tostring(code) .. "\n")
+elseif not result then
+  io.stderr:write(('time="now" level=error msg="exec failed: %s"\n'):format(message))
+else
+  io.stdout:write(result.stdout)
+  os.exit(result.code)
+end
+os.exit(255)

@@ -67,7 +67,7 @@ local GONE = "the process ended with status 255 before the command could start|t
 local IMAGE = "make the helper's sealed memfd: %E"
 local HELPER = "start the helper: %E"
 local RULES = {
-  { call = "close", ran = "the descriptor is closed all the same" },
+  { call = "close", ran = "the descriptor is closed all the same", says = "%E", bare = true }, -- of a pid file
 
   -- The caller, once the command runs: what is lost is the command's output, or its status.
   { by = "caller", late = true, call = "ioctl", ran = "a terminal that does not answer", restores = true, facts = "",
@@ -100,7 +100,7 @@ local RULES = {
   { by = "caller", call = "memfd_create", detail = "^ctrexec$", says = IMAGE },
   { by = "caller", call = "openat", detail = "^/proc/self/fd/", says = IMAGE },
   { by = "caller", call = "fcntl", detail = "^1033$", says = IMAGE },
-  { by = "caller", call = "fcntl", detail = "^1030$", says = "pidfd: %E" },
+  { by = "caller", call = "fcntl", detail = "^1030$", says = "pidfd: %E|duplicate descriptor 1: %E", bare = true },
   { by = "caller", call = "socketpair memfd_create writev clone fcntl", says = HELPER },
   { by = "caller", call = "pipe2", says = "pipe: %E|" .. HELPER, bare = true },
   { by = "caller", call = "ioctl", ran = "what does not answer as a terminal is none", says = "terminal", bare = true },
@@ -120,7 +120,8 @@ local RULES = {
 
   -- The helper's start: it cannot say yet what it was.
   { by = "first", call = "dup2 close_range execveat", says = HELPER },
-  { by = "first", call = "fcntl", says = "%E", bare = true }, -- before its execve or after it
+  { by = "first", call = "fcntl", ran = "libc's, of a descriptor that it had opened close-on-exec", says = "%E",
+    bare = true }, -- the caller's before its execve, its own after it
   { call = "arch_prctl",
     says = "the process was killed by signal 11 before the command could start|the helper was killed" },
   { call = "set_tid_address", ran = "libc's, of which the helper has no use" },

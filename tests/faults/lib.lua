@@ -32,10 +32,13 @@ local function cgroups(ct)
   return table.concat(list, "\n")
 end
 
-local function names_in(dir)
+-- Of the run's folder and of the container's state.
+local function names_in(...)
   local names = {}
-  for name in lfs.dir(dir) do
-    if name ~= "." and name ~= ".." then names[#names + 1] = name end
+  for _, dir in ipairs { ... } do
+    for name in lfs.dir(dir) do
+      if name ~= "." and name ~= ".." then names[#names + 1] = name end
+    end
   end
   table.sort(names)
   return table.concat(names, " ")
@@ -79,7 +82,7 @@ end
 -- @treturn table what `inject.run` gives; `output`, `message`: of the command and of ctrexec; `facts`; `files`,
 -- `cgroups` and `settings`: before and after
 function lib.run(variant, ct, target)
-  local dir = variants.directory "run"
+  local dir, state = variants.directory "run", ct.root .. "/" .. ct.id
   local pty <close> = variant.terminal and setmetatable(session.pty(), { __close = function (self)
     self.master:close()
     self.slave:close()
@@ -88,7 +91,7 @@ function lib.run(variant, ct, target)
   local out <close> = file(dir .. "/stdout")
   local err <close> = file(dir .. "/stderr")
   local slave = pty and pty.slave:fd()
-  local before = { files = names_in(dir), cgroups = cgroups(ct), settings = slave and processes.settings(slave) }
+  local before = { files = names_in(dir, state), cgroups = cgroups(ct), settings = slave and processes.settings(slave) }
   local agent = variant.agent and variant.agent(ct)
   local result = inject.run(command_line(variant, ct, dir), {
     stdin = slave or null:fd(), stdout = slave or out:fd(), stderr = err:fd(), terminal = slave, seconds = DEADLINE,
@@ -101,7 +104,7 @@ function lib.run(variant, ct, target)
   result.pid_file = tool.read(dir .. "/pid")
   os.remove(dir .. "/pid")
   result.before = before
-  result.after = { files = names_in(dir), cgroups = cgroups(ct), settings = slave and processes.settings(slave) }
+  result.after = { files = names_in(dir, state), cgroups = cgroups(ct), settings = slave and processes.settings(slave) }
   return result
 end
 

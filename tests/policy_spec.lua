@@ -273,6 +273,20 @@ describe("limits and powers:", function()
     each_ends(function (handle) handle:close() end)
   end)
 
+  check("a time limit is kept also where no cgroup can be made, and with the freezer of version 1", function()
+    tool.write(ct.dir .. "/t.lua", body "request.options.timeout = 0.3")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    local paths, version_1 = container.record.cgroup_paths, {}
+    for controller, path in pairs(paths) do version_1[controller] = controller ~= "" and path or nil end
+    for _, given in ipairs { {}, paths.freezer and version_1 or paths } do
+      container.record.cgroup_paths = given
+      local handle <close> = assert(container:spawn { "sh", "-c", "sh -c 'sleep 1000; :' & sleep 1000" })
+      container.record.cgroup_paths = paths
+      wait_until_empty(container)
+      assert.equal(9, handle:wait(10).signal)
+    end
+  end)
+
   check("the caller's own time limit is his to keep, and a policy's where it takes its place", function()
     tool.write(ct.dir .. "/t.lua", body "if request.command == 'sleep' then request.options.timeout = 0.3 end")
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))

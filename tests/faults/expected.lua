@@ -190,7 +190,7 @@ local RULES = {
   { by = "final thread", call = "write read", says = GONE }, -- there is nobody to tell
   { by = "final", call = "execve", detail = "^/report$", says = "exec /report: %E" },
   { by = "final", call = "execve stat", detail = "bin/report$", ran = "the next folder of PATH is looked at",
-    says = "exec /bin/report: %E" },
+    says = "exec /bin/report: %E|executable file not found in $PATH" }, -- as with runc
   { call = "seccomp", says = "unable to init seccomp: error loading seccomp filter into kernel: %E" },
 }
 

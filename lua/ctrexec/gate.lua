@@ -152,12 +152,10 @@ local function settle_recording(self)
   set_option(self, "record", settings)
 end
 
--- Whether nobody but a process of our own would keep the time limit. One that the caller himself has asked for is his
--- to keep, as long as he waits.
+-- Whether nobody but a process of our own would keep the time limit. Also one that the caller has asked for: it stands
+-- where a policy may have found it short enough.
 local function is_unattended(self, spec)
-  local options = self.options
-  if not options.timeout or spec.keeps_limits then return false end
-  return self.detached or options.timeout ~= spec.timeout or options.kill_after ~= spec.kill_after
+  return self.options.timeout ~= nil and not spec.keeps_limits
 end
 
 -- Whether the status of a process that is not our child can be had for certain once it has ended: Linux 6.15.

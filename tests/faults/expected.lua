@@ -36,7 +36,7 @@ local ERRORS = {
   ["fcntl 1"] = "", -- F_GETFD: only of a descriptor that is not open, which is what it is asked for
   ["fcntl 2"] = "EPERM", ["fcntl 4"] = "EPERM", ["fcntl 1030"] = "EMFILE", ["fcntl 1033"] = "EPERM EBUSY",
   ["caller rt_sigaction"] = "", ["caller rt_sigprocmask"] = "", ["caller rt_sigpending"] = "", -- as they are called
-  ["umask"] = "", ["geteuid"] = "", ["getegid"] = "", -- never fail
+  ["umask"] = "", ["uname"] = "", ["geteuid"] = "", ["getegid"] = "", -- never fail
   ["exit"] = "", ["exit_group"] = "", ["rt_sigreturn"] = "", -- do not come back
   ["sched_yield"] = "", -- as often as it likes
   ["restart_syscall"] = "", -- the kernel's, of a poll that the tracing interrupts
@@ -63,6 +63,7 @@ end
 local START = "unable to start container process: "
 local AGAIN = "is made again"
 local OTHER_CGROUP = "the plan is tried again with the cgroups of the container's init"
+local READ_ANEW = "what is kept of it is not believed then, and it is read once more"
 local GONE = "the process ended with status 255 before the command could start|the helper ended"
 local IMAGE = "make the helper's sealed memfd: %E"
 local HELPER = "start the helper: %E"
@@ -85,6 +86,9 @@ local RULES = {
   -- The caller: the container.
   { by = "caller", call = "openat2", detail = "^freezer%.state$",
     ran = "what cannot be asked is not taken for paused" },
+  { by = "caller", call = "openat2", detail = "^ctrexec%.digest$", ran = "the state itself is read" },
+  { by = "caller", call = "openat openat2", detail = "/bundle$", ran = READ_ANEW, says = "%E", bare = true },
+  { by = "caller", call = "openat2", detail = "^config%.json$", ran = READ_ANEW, says = "%E", bare = true },
   { by = "caller", call = "newfstatat", detail = "/exec%.fifo$", ran = "it is no more than the word for the state" },
   { by = "caller", call = "newfstatat", ran = "the next place is looked at, or a new image is made", says = "%E",
     bare = true },

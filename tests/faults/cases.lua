@@ -11,6 +11,7 @@
 -- agent     function (ct): serves the socket AGENT
 -- prefix    shell text around the command line
 -- from      the text of the first call that counts; else that of the helper's image, where spawn begins
+-- cold      what an earlier exec has left beside the state is taken away
 -- pid_file  there is one afterwards
 -- to        the last call that counts
 -- host      tests/faults/host.lua is run instead of the command
@@ -125,6 +126,7 @@ return {
   { name = "by a name on PATH, as a user of the container's passwd", words = { "-u", "alice" }, command = "report" },
   { name = "with the whole of the command line's work", words = { "--pid-file", "DIR/pid" }, pid_file = true,
     from = "state.json", views = "hybrid" },
+  { name = "for the first time in a container", cold = true, from = "state.json", views = "hybrid" },
   { name = "with all attributes", on = "personality", words = { "--process", "PROCESS", "--login-uid", "1234" },
     process = EVERYTHING, command = false },
   { name = "with descriptors", words = { "--preserve-fds", "2" }, prefix = "3</dev/null 4</dev/zero" },

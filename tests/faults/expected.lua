@@ -76,7 +76,8 @@ local RULES = {
   { by = "caller", late = true, ran = "the command runs", facts = "", says = "", bare = true },
 
   -- The caller: its memory and its Lua.
-  { by = "caller", call = "brk mmap munmap", ran = "malloc(3) finds another way", says = "not enough memory",
+  { by = "caller", call = "openat", detail = "/cjson%.so$", ran = "the next place is looked in" },
+  { by = "caller", call = "brk mmap munmap mprotect", ran = "malloc(3) finds another way", says = "not enough memory",
     bare = true },
   { by = "caller", call = "openat", detail = "^/ctrexec%-faults", ran = "a mark of the test" },
   { by = "caller", call = "openat newfstatat", detail = "/lua/ctrexec/",

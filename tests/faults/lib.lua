@@ -91,6 +91,8 @@ function lib.run(variant, ct, target)
   local out <close> = file(dir .. "/stdout")
   local err <close> = file(dir .. "/stderr")
   local slave = pty and pty.slave:fd()
+  local digest = variant.cold and state .. "/ctrexec.digest"
+  if digest then os.remove(digest) end
   local before = { files = names_in(dir, state), cgroups = cgroups(ct), settings = slave and processes.settings(slave) }
   local agent = variant.agent and variant.agent(ct)
   local result = inject.run(command_line(variant, ct, dir), {
@@ -103,6 +105,7 @@ function lib.run(variant, ct, target)
   result.facts = facts_of(result.output)
   result.pid_file = tool.read(dir .. "/pid")
   os.remove(dir .. "/pid")
+  if digest then os.remove(digest) end
   result.before = before
   result.after = { files = names_in(dir, state), cgroups = cgroups(ct), settings = slave and processes.settings(slave) }
   return result

@@ -9,7 +9,7 @@ BINDIR ?= $(PREFIX)/bin
 LUA_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 LUA_SHAREDIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 MANDIR ?= $(PREFIX)/share/man
-# What engines call: the script under the names of runtimes (the launcher's script does not learn its name).
+# What engines call: the command under the names of runtimes.
 FRONTDIR ?= $(PREFIX)/lib/ctrexec
 LUA_INCDIR ?= /usr/include/lua$(LUA_VERSION)
 LUA ?= lua$(LUA_VERSION)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -242,10 +243,12 @@ static int fail(const char *message)
     return FAILED;
 }
 
-/* The script cannot see under which name it was called, which may be a runtime's, so it is told. */
+/* The script cannot see under which name it was called, which may be a runtime's, so it is told: the path, as
+ * the kernel tells a script its own. */
 static int hand_over(int argc, char **argv)
 {
-    char *words[] = {(char *)CTX_SCRIPT, (char *)"--launched-as", argv[0]};
+    char *path = (char *)getauxval(AT_EXECFN); /* NOLINT(performance-no-int-to-ptr) */
+    char *words[] = {(char *)CTX_SCRIPT, (char *)"--launched-as", path != NULL ? path : argv[0]};
     char **all = calloc((size_t)argc + 3, sizeof *all);
 
     if (all == NULL) {

@@ -12,13 +12,19 @@ local variants = require "tests.lib.variants"
 local skip = session.missing()
 local site, ct, front, real
 
--- As `make install` lays it out: links of the runtimes' names to the script, and the modules where it looks for them.
-local function make_front(dir)
-  assert(os.execute(([[
-    set -e; cd %s; mkdir front front/bin
-    ln -s %s/lua front/lua; ln -s %s front/build
-    for name in runc crun; do ln -s %s/scripts/ctrexec.lua front/bin/$name; done
-    cp %s/tests/report real]]):format(dir, tool.repository, tool.build, tool.repository, tool.build)))
+-- The script, and the launcher where there is one.
+local FRONTS = { ["scripts/ctrexec.lua"] = "by-script", ["build/ctrexec"] = "by-launcher" }
+
+-- As `make install` lays it out: links of the runtimes' names, and the modules where the script looks for them.
+local function make_fronts(dir)
+  for program, name in pairs(FRONTS) do
+    assert(os.execute(([[
+      set -e; cd %s; mkdir -p %s/bin; cd %s
+      ln -s %s/lua lua; ln -s %s build
+      for name in runc crun; do ln -s %s/%s bin/$name; done]]):format(dir, name, name, tool.repository, tool.build,
+      tool.repository, program)))
+  end
+  assert(os.execute(("cp %s/tests/report %s/real"):format(tool.build, dir)))
 end
 
 local function configure(runtime)
@@ -27,8 +33,8 @@ end
 
 local check = suite(_ENV, skip, function ()
   site = site_of.new()
-  make_front(site.dir)
-  front, real = site.dir .. "/front/bin/runc", site.dir .. "/real"
+  make_fronts(site.dir)
+  real = site.dir .. "/real"
   ct = fixture.container { config = function (config) config.annotations = { ["org.example.team"] = "red" } end }
   return ct
 end, session.clear)
@@ -47,6 +53,7 @@ end)
 -- A runtime of a few lines of shell, in place of the real one.
 local function script(text)
   local path = site.dir .. "/script"
+  os.remove(path)
   tool.write(path, "#!/bin/sh\n" .. text .. "\n")
   assert(os.execute("chmod 755 " .. path))
   configure(path)
@@ -56,157 +63,223 @@ local function call(words) return site:shell(("cd %s && exec %s %s"):format(site
 
 local GLOBAL = "--root /r --log-format json --systemd-cgroup --rootless=auto --criu c --debug --newoption value"
 
-describe("what is not exec reaches the real runtime", function ()
-  check("with the arguments, environment, descriptors, signals and all else that it was called with", function ()
-    configure(real)
-    local settings = [[cd /usr; umask 027; trap '' HUP QUIT; ulimit -n 100; export LISTEN_FDS=1 LISTEN_PID=9 X='a
-b' EMPTY=; exec 3</etc/passwd 4</dev/null 7</dev/zero; exec bash -c 'exec -a "$0" "$@"' ]]
-    local words = GLOBAL .. [[ create --bundle /b --pid-file '' --preserve-fds 2 --console-socket '/a b' -- -x]]
-    local expected = site:shell(settings .. ("%s %s %s"):format(front, real, words))
-    local got = site:shell(settings .. ("%s %s %s"):format(front, front, words))
-    assert.matches("\nargument 0: [^\n]*/front/bin/runc\n", "\n" .. expected.stdout)
-    assert.matches("fd 7: /dev/zero", expected.stdout, 1, true)
-    assert.same(expected, got)
+local function define(program)
+  setup(function ()
+    if site then front = ("%s/%s/bin/runc"):format(site.dir, FRONTS[program]) end
   end)
 
-  check("in the same process, whose exit status and signals are the runtime's", function ()
-    script "echo $$; exit 7"
-    local result = site:shell(("echo $$; exec %s state ct"):format(front))
-    local before, after = result.stdout:match "^(%d+)\n(%d+)\n$"
-    assert.equal(before, after)
-    assert.equal(7, result.code)
-    script "trap 'echo got it; exit 3' TERM; kill -TERM $$; sleep 10"
-    assert.same({ code = 3, stdout = "got it\n", stderr = "" }, call "start ct")
-    script "kill -KILL $$"
-    assert.equal(137, call("start ct").code)
-  end)
-
-  check("whatever the command and the options before it", function ()
-    configure(real)
-    local commands = { "", "checkpoint", "create", "delete -f", "events --stats", "features", "help", "kill ct KILL",
-      "list", "pause", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "no-such-command",
-      "--help", "-h exec ct", "--version", "-v", "--version exec ct", "run exec", "create --bundle exec ct",
-      "explain exec ct true", "policy", "completion bash", "--root exec list", "--root=exec list" }
-    for _, command in ipairs(commands) do
-      for _, prefix in ipairs { "", GLOBAL } do
-        local words = prefix .. " " .. command
-        local result = call(words)
-        local last = words:match "(%S*)%s*$"
-        assert.same({ 0, "" }, { result.code, result.stderr }, words)
-        assert.is_truthy(result.stdout:find((": %s\nenv: "):format(last == "" and front or last), 1, true), words)
+  describe("what is not exec reaches the real runtime", function ()
+    check("with the arguments, environment, descriptors, signals and all else that it was called with", function ()
+      configure(real)
+      local settings = [[cd /usr; umask 027; trap '' HUP QUIT; ulimit -n 100; export LISTEN_FDS=1 LISTEN_PID=9 X='a
+  b' EMPTY=; exec 3</etc/passwd 4</dev/null 7</dev/zero; exec bash -c 'exec -a "$0" "$@"' ]]
+      local words = GLOBAL .. [[ create --bundle /b --pid-file '' --preserve-fds 2 --console-socket '/a b' -- -x]]
+      local function seen_by(called)
+        local result = site:shell(settings .. ("%s %s %s"):format(front, called, words))
+        result.stdout = result.stdout:gsub("\nns mnt: [^\n]*", "") -- each shell has its own
+        return result
       end
+      local expected, got = seen_by(real), seen_by(front)
+      assert.matches("\nargument 0: [^\n]*/bin/runc\n", "\n" .. expected.stdout)
+      assert.matches("fd 7: /dev/zero", expected.stdout, 1, true)
+      assert.same(expected, got)
+    end)
+
+    check("in the same process, whose exit status and signals are the runtime's", function ()
+      script "echo $$; exit 7"
+      local result = site:shell(("echo $$; exec %s state ct"):format(front))
+      local before, after = result.stdout:match "^(%d+)\n(%d+)\n$"
+      assert.equal(before, after)
+      assert.equal(7, result.code)
+      script "trap 'echo got it; exit 3' TERM; kill -TERM $$; sleep 10"
+      assert.same({ code = 3, stdout = "got it\n", stderr = "" }, call "start ct")
+      script "kill -KILL $$"
+      assert.equal(137, call("start ct").code)
+    end)
+
+    check("whatever the command and the options before it", function ()
+      configure(real)
+      local commands = { "", "checkpoint", "create", "delete -f", "events --stats", "features", "help", "kill ct KILL",
+        "list", "pause", "ps", "restore", "resume", "run", "spec", "start", "state", "update", "no-such-command",
+        "--help", "-h exec ct", "--version", "-v", "--version exec ct", "run exec", "create --bundle exec ct",
+        "explain exec ct true", "policy", "completion bash", "--root exec list", "--root=exec list" }
+      for _, command in ipairs(commands) do
+        for _, prefix in ipairs { "", GLOBAL } do
+          local words = prefix .. " " .. command
+          local result = call(words)
+          local last = words:match "(%S*)%s*$"
+          assert.same({ 0, "" }, { result.code, result.stderr }, words)
+          assert.is_truthy(result.stdout:find((": %s\nenv: "):format(last == "" and front or last), 1, true), words)
+        end
+      end
+    end)
+
+    check("but no exec does, however it is written", function ()
+      configure(real)
+      for _, prefix in ipairs { "", GLOBAL, "--", "-debug", "--debug=false", "--new=option", "--newoption value",
+        "--newoption", "--log exec", "--version=false", "--root=/r", "-root /r", "--log-level info --" } do
+        local result = call(prefix .. " exec ct true")
+        assert.not_equal(0, result.code, prefix)
+        assert.equal("", result.stdout, prefix)
+      end
+    end)
+
+    check("not under ctrexec's own name", function ()
+      configure(real)
+      local result = site:run(ct, { "create", "x" })
+      assert.equal(1, result.code)
+      assert.matches("unknown command", result.stderr, 1, true)
+      assert.matches("^ctrexec ", site:shell(tool.ctrexec() .. " --version").stdout)
+    end)
+  end)
+
+  describe("the real runtime", function ()
+    local refusals = {
+      { "is missing", function () configure "/no/such/runtime" end, "No such file or directory" },
+      { "cannot be executed", function ()
+        tool.write(site.dir .. "/plain", "")
+        configure(site.dir .. "/plain")
+      end, "/plain: Permission denied" },
+      { "is a folder", function () configure "/etc" end, "not a plain file" },
+      { "may be written by others", function ()
+        script "echo ran"
+        os.execute(("chmod 775 %s/script"):format(site.dir))
+      end, "/script is writable by group or others (mode 0775)" },
+      { "is somebody's", function ()
+        script "echo ran"
+        os.execute(("chown 1000 %s/script"):format(site.dir))
+      end, "/script is owned by uid 1000" },
+      { "lies in a folder that others may write", function ()
+        os.execute(("mkdir -p %s/open; cp %s %s/open; chmod 777 %s/open"):format(site.dir, real, site.dir, site.dir))
+        configure(site.dir .. "/open/real")
+      end, "/open is writable by group or others (mode 0777)" },
+      { "is ctrexec", function () configure(front) end, "/bin/runc is ctrexec itself" },
+      { "is not known, for a mistake in the configuration", function ()
+        site:write("config.lua", "return { runtim = '/usr/sbin/runc' }")
+      end, "config.runtim: unknown field" },
+    }
+    for _, refusal in ipairs(refusals) do
+      check("is not run when it " .. refusal[1], function ()
+        refusal[2]()
+        local result = call "--root /r create ct"
+        assert.same({ 1, "" }, { result.code, result.stdout })
+        assert.matches("^time=[^\n]* level=error msg=\"the real runtime cannot be run: [^\n]*\n$", result.stderr)
+        assert.matches(refusal[3], result.stderr, 1, true)
+      end)
     end
+
+    check("that cannot be run is a line of the log that the engine reads", function ()
+      configure "/no/such/runtime"
+      local log = site.dir .. "/log"
+      local result = call(("--log %s --log-format json --newoption value state ct"):format(log))
+      assert.equal(1, result.code)
+      local entry = cjson.decode(tool.read(log))
+      assert.equal("error", entry.level)
+      assert.equal("the real runtime cannot be run: realpath /no/such/runtime: No such file or directory", entry.msg)
+    end)
+
+    -- Which an engine calls by a name that it looks up.
+    check("is not run when it is a copy of ctrexec that would call itself", function ()
+      assert(os.execute(("cp --remove-destination $(readlink -f %s) %s"):format(front, front)))
+      configure(front)
+      local result = site:shell(("PATH=%s:$PATH; exec bash -c 'exec -a runc runc state ct'"):format(
+        front:match "^(.*)/"))
+      assert(os.execute(("ln -sf %s/%s %s"):format(tool.repository, program, front)))
+      assert.equal(1, result.code)
+      assert.matches("/bin/runc is ctrexec itself", result.stderr, 1, true)
+    end)
+
+    check("is the one in the system's folders, when the configuration names none", function ()
+      local result = site:shell(("PATH=%s; export PATH; exec runc --version"):format(front:match "^(.*)/"))
+      assert.equal(tool.output "runc --version", result.stdout:match "^[^\n]*", result.stderr)
+    end)
   end)
 
-  check("but no exec does, however it is written", function ()
-    configure(real)
-    for _, prefix in ipairs { "", GLOBAL, "--", "-debug", "--debug=false", "--new=option", "--newoption value",
-      "--newoption", "--log exec", "--version=false", "--root=/r", "-root /r", "--log-level info --" } do
-      local result = call(prefix .. " exec ct true")
-      assert.not_equal(0, result.code, prefix)
-      assert.equal("", result.stdout, prefix)
-    end
-  end)
+  for _, name in ipairs { "runc", "crun" } do
+    describe("a container of " .. name .. " made through the front", function ()
+      local available, reason = variants.available(name)
 
-  check("not under ctrexec's own name", function ()
-    configure(real)
-    local result = site:run(ct, { "create", "x" })
-    assert.equal(1, result.code)
-    assert.matches("unknown command", result.stderr, 1, true)
-    assert.matches("^ctrexec ", site:shell(tool.ctrexec() .. " --version").stdout)
-  end)
-end)
-
-describe("the real runtime", function ()
-  local refusals = {
-    { "is missing", function () configure "/no/such/runtime" end, "No such file or directory" },
-    { "cannot be executed", function ()
-      tool.write(site.dir .. "/plain", "")
-      configure(site.dir .. "/plain")
-    end, "/plain: Permission denied" },
-    { "is a folder", function () configure "/etc" end, "not a plain file" },
-    { "may be written by others", function ()
-      script "echo ran"
-      os.execute(("chmod 775 %s/script"):format(site.dir))
-    end, "/script is writable by group or others (mode 0775)" },
-    { "is somebody's", function ()
-      script "echo ran"
-      os.execute(("chown 1000 %s/script"):format(site.dir))
-    end, "/script is owned by uid 1000" },
-    { "lies in a folder that others may write", function ()
-      os.execute(("mkdir -p %s/open; cp %s %s/open; chmod 777 %s/open"):format(site.dir, real, site.dir, site.dir))
-      configure(site.dir .. "/open/real")
-    end, "/open is writable by group or others (mode 0777)" },
-    { "is ctrexec", function () configure(front) end, "/front/bin/runc is ctrexec itself" },
-    { "is a copy of ctrexec that calls itself", function ()
-      os.execute(("cp --remove-destination %s/scripts/ctrexec.lua %s/front/bin/crun"):format(tool.repository, site.dir))
-      configure(site.dir .. "/front/bin/crun")
-    end, "/front/bin/crun is ctrexec itself" },
-    { "is not known, for a mistake in the configuration", function ()
-      site:write("config.lua", "return { runtim = '/usr/sbin/runc' }")
-    end, "config.runtim: unknown field" },
-  }
-  for _, refusal in ipairs(refusals) do
-    check("is not run when it " .. refusal[1], function ()
-      refusal[2]()
-      local result = call "--root /r create ct"
-      assert.same({ 1, "" }, { result.code, result.stdout })
-      assert.matches("^time=[^\n]* level=error msg=\"the real runtime cannot be run: [^\n]*\n$", result.stderr)
-      assert.matches(refusal[3], result.stderr, 1, true)
+      check("lives as with the runtime itself", function ()
+        if not available then return pending(reason) end
+        local path = front:gsub("runc$", name)
+        local own <close> = fixture.container { runtime = path, created = true }
+        local function run(words) return site:shell(("exec %s --root %s %s"):format(path, own.root, words)) end
+        local function ok(words)
+          local result = run(words)
+          assert.equal(0, result.code, words .. ": " .. result.stderr)
+          return result.stdout
+        end
+        local function status() return cjson.decode(ok "state ct").status end
+        assert.equal("created", status())
+        ok "start ct"
+        assert.equal("running", status())
+        assert.equal(tool.output(("%s --root %s list -q"):format(name, own.root)), ok("list -q"):match "%S+")
+        assert.equal("hello\n", ok "exec ct echo hello")
+        assert.equal(7, run("exec ct sh -c 'exit 7'").code)
+        assert.matches(("%%f[%%d]%d%%f[%%D]"):format(own.pid), ok "ps ct")
+        ok "pause ct"
+        assert.equal("paused", status())
+        assert.matches("cannot exec in a paused container", run("exec ct true").stderr, 1, true)
+        ok "resume ct"
+        assert.equal("hello\n", ok "exec ct echo hello")
+        ok "kill ct KILL"
+        session.eventually(function () return status() == "stopped" end)
+        ok "delete ct"
+        assert.not_equal(0, run("state ct").code)
+      end)
     end)
   end
 
-  check("that cannot be run is a line of the log that the engine reads", function ()
-    configure "/no/such/runtime"
-    local log = site.dir .. "/log"
-    local result = call(("--log %s --log-format json --newoption value state ct"):format(log))
-    assert.equal(1, result.code)
-    local entry = cjson.decode(tool.read(log))
-    assert.equal("error", entry.level)
-    assert.equal("the real runtime cannot be run: realpath /no/such/runtime: No such file or directory", entry.msg)
-  end)
+  describe("an engine's exec", function ()
+    -- As conmon calls it: no more environment than that, and nobody but the log and the pid file to tell.
+    local function exec(args, more)
+      tool.write(site.dir .. "/process.json", cjson.encode {
+        args = args, cwd = "/", user = { uid = 0, gid = 0 }, env = { "PATH=/bin" },
+      })
+      return site:shell(("exec env -i %s --root %s --log-format=json --log %s/log exec --pid-file %s/pid "
+        .. "--process %s/process.json --detach %s ct"):format(front, ct.root, site.dir, site.dir, site.dir, more or ""))
+    end
 
-  check("is the one in the system's folders, when the configuration names none", function ()
-    local result = site:shell(("PATH=%s/front/bin; export PATH; exec runc --version"):format(site.dir))
-    assert.equal(tool.output "runc --version", result.stdout:match "^[^\n]*", result.stderr)
-  end)
-end)
-
-for _, name in ipairs { "runc", "crun" } do
-  describe("a container of " .. name .. " made through the front", function ()
-    local available, reason = variants.available(name)
-
-    check("lives as with the runtime itself", function ()
-      if not available then return pending(reason) end
-      local path = site.dir .. "/front/bin/" .. name
-      if name == "crun" then
-        os.execute(("ln -sf %s/scripts/ctrexec.lua %s"):format(tool.repository, path))
-      end
-      local own <close> = fixture.container { runtime = path, created = true }
-      local function run(words) return site:shell(("exec %s --root %s %s"):format(path, own.root, words)) end
-      local function ok(words)
-        local result = run(words)
-        assert.equal(0, result.code, words .. ": " .. result.stderr)
-        return result.stdout
-      end
-      local function status() return cjson.decode(ok "state ct").status end
-      assert.equal("created", status())
-      ok "start ct"
-      assert.equal("running", status())
-      assert.equal(tool.output(("%s --root %s list -q"):format(name, own.root)), ok("list -q"):match "%S+")
-      assert.equal("hello\n", ok "exec ct echo hello")
-      assert.equal(7, run("exec ct sh -c 'exit 7'").code)
-      assert.matches(("%%f[%%d]%d%%f[%%D]"):format(own.pid), ok "ps ct")
-      ok "pause ct"
-      assert.equal("paused", status())
-      assert.matches("cannot exec in a paused container", run("exec ct true").stderr, 1, true)
-      ok "resume ct"
-      assert.equal("hello\n", ok "exec ct echo hello")
-      ok "kill ct KILL"
-      session.eventually(function () return status() == "stopped" end)
-      ok "delete ct"
-      assert.not_equal(0, run("state ct").code)
+    check("is ctrexec's, and says nothing", function ()
+      configure "/no/such/runtime"
+      local result = exec({ "sleep", "1000" }, "--preserve-fds 0")
+      assert.same({ code = 0, stdout = "", stderr = "" }, result)
+      assert.equal("", tool.read(site.dir .. "/log"))
+      assert.matches("^%d+$", tool.read(site.dir .. "/pid"))
+      assert.equal("sleep", session.names_inside(ct))
     end)
+
+    check("that a policy denies is an error line of the log, and nothing runs", function ()
+      os.remove(site.dir .. "/pid")
+      site:write("policy.d/team.lua", [[return { check = function (request)
+        if request.process.args[1] == "sh" then
+          return deny("ask team " .. request.container.annotations["org.example.team"])
+        end
+      end }]])
+      assert.equal(255, exec({ "sh", "-c", "touch /tmp/ran" }).code)
+      local entry = cjson.decode(tool.read(site.dir .. "/log"))
+      assert.equal("error", entry.level)
+      assert.equal("exec failed: denied by policy team: ask team red", entry.msg)
+      assert.is_nil(tool.read(site.dir .. "/pid"))
+      assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
+      assert.equal(0, exec({ "true" }).code)
+    end)
+
+    check("is denied when the configuration cannot be used", function ()
+      site:write("config.lua", "return 1")
+      assert.equal(255, exec({ "true" }).code)
+      assert.matches("denied by policy", tool.read(site.dir .. "/log"), 1, true)
+    end)
+  end)
+end
+
+for _, program in ipairs { "scripts/ctrexec.lua", "build/ctrexec" } do
+  describe(program .. " in front:", function ()
+    local missing = skip or not tool.read(program) and program .. " is not built"
+    if missing then
+      return check("stands for the runtime", function () pending(missing) end)
+    end
+    define(program)
   end)
 end
 
@@ -216,46 +289,4 @@ check("no module is taken from the caller's directory", function ()
   tool.write(site.dir .. "/elsewhere/ctrexec/core.lua", "print 'taken' os.exit(0)")
   local result = site:shell(("cd %s/elsewhere && exec lua5.4 -E ../script state ct"):format(site.dir))
   assert.equal("", result.stdout)
-end)
-
-describe("an engine's exec", function ()
-  -- As conmon calls it: no more environment than that, and nobody but the log and the pid file to tell.
-  local function exec(args, more)
-    tool.write(site.dir .. "/process.json", cjson.encode {
-      args = args, cwd = "/", user = { uid = 0, gid = 0 }, env = { "PATH=/bin" },
-    })
-    return site:shell(("exec env -i %s --root %s --log-format=json --log %s/log exec --pid-file %s/pid "
-      .. "--process %s/process.json --detach %s ct"):format(front, ct.root, site.dir, site.dir, site.dir, more or ""))
-  end
-
-  check("is ctrexec's, and says nothing", function ()
-    configure "/no/such/runtime"
-    local result = exec({ "sleep", "1000" }, "--preserve-fds 0")
-    assert.same({ code = 0, stdout = "", stderr = "" }, result)
-    assert.equal("", tool.read(site.dir .. "/log"))
-    assert.matches("^%d+$", tool.read(site.dir .. "/pid"))
-    assert.equal("sleep", session.names_inside(ct))
-  end)
-
-  check("that a policy denies is an error line of the log, and nothing runs", function ()
-    os.remove(site.dir .. "/pid")
-    site:write("policy.d/team.lua", [[return { check = function (request)
-      if request.process.args[1] == "sh" then
-        return deny("ask team " .. request.container.annotations["org.example.team"])
-      end
-    end }]])
-    assert.equal(255, exec({ "sh", "-c", "touch /tmp/ran" }).code)
-    local entry = cjson.decode(tool.read(site.dir .. "/log"))
-    assert.equal("error", entry.level)
-    assert.equal("exec failed: denied by policy team: ask team red", entry.msg)
-    assert.is_nil(tool.read(site.dir .. "/pid"))
-    assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
-    assert.equal(0, exec({ "true" }).code)
-  end)
-
-  check("is denied when the configuration cannot be used", function ()
-    site:write("config.lua", "return 1")
-    assert.equal(255, exec({ "true" }).code)
-    assert.matches("denied by policy", tool.read(site.dir .. "/log"), 1, true)
-  end)
 end)

@@ -194,7 +194,12 @@ static void adopt_child(struct entry *entry)
 static bool has_ended(int pidfd, int milliseconds)
 {
     struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    return pidfd >= 0 && poll(&ended, 1, milliseconds) > 0;
+    int ready = 0;
+    if (pidfd >= 0)
+        do
+            ready = poll(&ended, 1, milliseconds);
+        while (ready < 0 && errno == EINTR); /* a handler of the host program's must not leave it a zombie */
+    return ready > 0;
 }
 
 /* Reaps a child, unless it has not ended within the time. */

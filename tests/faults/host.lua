@@ -15,14 +15,17 @@ local function state()
   for _, name in ipairs(core.file.list "/proc/self/fd") do
     lines[#lines + 1] = "fd " .. name .. " " .. (lfs.symlinkattributes("/proc/self/fd/" .. name, "target") or "")
   end
-  local children <close> = io.open(("/proc/self/task/%d/children"):format(own))
-  lines[#lines + 1] = "children " .. (children and children:read "l" or "")
   for line in io.lines "/proc/self/status" do
     if line:find "^Sig%u%l+:" or line:find "^Umask:" then lines[#lines + 1] = line end
   end
   lines[#lines + 1] = "cwd " .. core.file.realpath "."
   table.sort(lines)
   return table.concat(lines, "\n")
+end
+
+local function children()
+  local file <close> = assert(io.open(("/proc/self/task/%d/children"):format(own)))
+  return file:read "l" or ""
 end
 
 local container = assert(ctrexec.open(arg[2], { root = arg[1] }))
@@ -34,6 +37,8 @@ io.open "/ctrexec-faults-end"
 local after = state()
 if before ~= after then
   io.stderr:write(("changed:\n%s\nto:\n%s\n"):format(before, after))
+elseif children() ~= "" then
+  io.stderr:write "left: a child\n"
 elseif not called then
   io.stderr:write("raised: " .. tostring(result) .. "\n")
 elseif not result and type(code) ~= "string" then

@@ -11,6 +11,7 @@ in it. What is left of the starter's memory cannot be read by others: the proces
 #include "sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lualib.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -27,10 +28,26 @@ struct work {
     const char *argument;
     size_t argument_length;
     int fds[CTX_KEPT_MAX];
-    size_t fd_count;
+    size_t fd_count; /* the last is the pipe to the starter */
 };
 
-/* Runs protected: chunk(argument), with the standard libraries and the core module at hand. */
+/* Tells the starter an errno, 0 when the chunk can do what it was started for. Nothing at all, the end of the
+ * pipe, says that the process has ended. */
+static void report(int pipe, int error)
+{
+    unsigned char byte = (unsigned char)error;
+
+    (void)ctx_write(pipe, &byte, 1);
+    (void)close(pipe);
+}
+
+static int ready(lua_State *L)
+{
+    report((int)lua_tointeger(L, lua_upvalueindex(1)), 0);
+    return 0;
+}
+
+/* Runs protected: chunk(argument, ready), with the standard libraries and the core module at hand. */
 static int run_chunk(lua_State *L)
 {
     struct work *work = lua_touserdata(L, 1);
@@ -41,7 +58,9 @@ static int run_chunk(lua_State *L)
         ctx_unpack(L, work->argument, work->argument_length) != 1) {
         return lua_error(L);
     }
-    lua_call(L, 1, 0);
+    lua_pushinteger(L, CTX_KEPT_FD + (lua_Integer)work->fd_count - 1);
+    lua_pushcclosure(L, ready, 1);
+    lua_call(L, 2, 0);
     return 0;
 }
 
@@ -65,7 +84,6 @@ _Noreturn static void run_background(struct work *work)
     _exit(lua_pcall(state, 1, 0, 0) == LUA_OK ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-/* The first child: its exit status is the errno of the second fork. */
 _Noreturn static void fork_again(struct work *work)
 {
     pid_t pid;
@@ -75,15 +93,29 @@ _Noreturn static void fork_again(struct work *work)
     if (pid == 0) {
         run_background(work);
     }
-    _exit(pid < 0 ? errno : 0);
+    if (pid < 0) {
+        report(work->fds[work->fd_count - 1], errno);
+    }
+    _exit(EXIT_SUCCESS);
 }
 
-/* Returns 0 or an errno. All signals are blocked until the child has put the parent's handlers aside. */
-static int start_background(struct work *work)
+/* The errno that the process reports; one that ends without a word was cancelled. */
+static int read_report(int pipe)
+{
+    unsigned char byte;
+    ssize_t got = ctx_read(pipe, &byte, 1);
+
+    if (got < 0) {
+        return errno;
+    }
+    return got == 0 ? ECANCELED : byte;
+}
+
+/* All signals are blocked until the child has put the parent's handlers aside. Returns 0 or an errno. */
+static int fork_twice(struct work *work)
 {
     sigset_t all;
     sigset_t before;
-    int status = 0;
     int error;
     pid_t pid;
 
@@ -98,19 +130,36 @@ static int start_background(struct work *work)
     if (pid < 0) {
         return error;
     }
-    while (waitpid(pid, &status, 0) < 0) {
-        /* ECHILD: a program that ignores SIGCHLD has reaped it, and its word is lost. */
-        if (errno != EINTR) {
-            return 0;
-        }
+    /* A program that ignores SIGCHLD has no child to wait for. */
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : ECANCELED;
+    return 0;
+}
+
+/* Returns 0 or an errno. */
+static int start_background(struct work *work)
+{
+    int ends[2];
+    int error;
+
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return errno;
+    }
+    work->fds[work->fd_count++] = ends[1];
+    error = fork_twice(work);
+    (void)close(ends[1]);
+    if (error == 0) {
+        error = read_report(ends[0]);
+    }
+    (void)close(ends[0]);
+    return error;
 }
 
 /***
-Starts a process in the background and returns.
+Starts a process in the background and returns when it is ready.
 @function start
-@tparam string chunk Lua source or binary chunk, called with the argument; `require "ctrexec.core"` is at hand
+@tparam string chunk Lua source or binary chunk, called with the argument and a function that it calls once
+it is ready; `require "ctrexec.core"` is at hand
 @param argument a plain value (`ctrexec.core.sandbox.pack`)
 @tparam int|fd ... what the process keeps, as descriptors 3, 4 and 5: three at most
 @treturn[1] bool true
@@ -125,7 +174,7 @@ static int background_start(lua_State *L)
     int top = lua_gettop(L);
     int error;
 
-    luaL_argcheck(L, top <= 2 + CTX_KEPT_MAX, top, "too many descriptors");
+    luaL_argcheck(L, top < 2 + CTX_KEPT_MAX, top, "too many descriptors");
     for (int arg = 3; arg <= top; arg++) {
         work.fds[work.fd_count++] = ctx_check_fd(L, arg);
     }

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 /* Where a forked process of ours keeps the first of the descriptors that it is given; the others follow. */
-enum { CTX_KEPT_FD = 3, CTX_KEPT_MAX = 3 };
+enum { CTX_KEPT_FD = 3, CTX_KEPT_MAX = 4 };
 
 /* In a process just forked: stdio becomes /dev/null, the descriptors, CTX_KEPT_MAX at most, become
  * CTX_KEPT_FD and the next numbers, and nothing else of the parent's stays open. */

@@ -321,6 +321,27 @@ describe("limits and powers:", function()
     wait_until_empty(container)
   end)
 
+  check("nor does one whose watcher does not find its modules", function()
+    tool.write(ct.dir .. "/t.lua", body "request.options.timeout = 0.3")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    local path <const> = package.path
+    local function search(name)
+      local file = package.searchpath(name, path)
+      return file and loadfile(file)
+    end
+    finally(function ()
+      package.path = path
+      table.remove(package.searchers)
+    end)
+    table.insert(package.searchers, search)
+    package.path = ""
+    local handle, message, code = container:spawn { "sleep", "1000" }
+    assert.is_nil(handle)
+    assert.matches("^the time limit cannot be kept: ", message)
+    assert.equal("system", code)
+    wait_until_empty(container)
+  end)
+
   check("the site's exec_timeout stands above all", function()
     site:write("config.lua", "return { limits = { exec_timeout = 0.3 } }")
     assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)

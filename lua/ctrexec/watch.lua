@@ -85,27 +85,29 @@ local function sweep(tree, kill_at)
   if not tree:is_empty() then tree:kill(PIDFD) end
 end
 
--- The life of the watcher.
-local function run(job)
+-- The life of the watcher. It is ready when it has found the modules that it needs.
+local function run(job, ready)
   local tree <close> = job.tree and owned_tree(job.tree)
+  local audit, policy
+  if job.event then audit, policy = require "ctrexec.audit", require "ctrexec.policy" end
+  ready()
   local kill_at = tree and keep_limit(job, tree)
   wait_for_end(PIDFD)
   local outcome = from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true }
   if kill_at then sweep(tree, kill_at) end
   if not job.event then return end
-  local audit = require "ctrexec.audit"
   outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
   job.event.outcome, job.event.time = outcome, audit.timestamp()
-  local chain <close> = require "ctrexec.policy".from_sources(job.config, job.policies)
+  local chain <close> = policy.from_sources(job.config, job.policies)
   chain:audit(job.event)
 end
 
 -- What the new state starts with: it finds its modules as this program does.
 local CHUNK = [[
-local job = ...
+local job, ready = ...
 package.path, package.cpath = job.path, job.cpath
 if job.module_directory then require "ctrexec.replace".install(job.module_directory) end
-require "ctrexec.watch".run(job)
+require "ctrexec.watch".run(job, ready)
 ]]
 
 watch.run = run
@@ -118,7 +120,7 @@ local function absolute(templates)
   end))
 end
 
---- Starts a watcher.
+--- Starts a watcher and returns when it watches.
 -- @tparam table chain of `ctrexec.policy`, which gets the event
 -- @tparam fd pidfd of the command
 -- @tparam table job `event`, the "exit" of `ctrexec.audit.event` without its outcome, nil when it is not to be told;

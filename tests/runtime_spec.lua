@@ -117,11 +117,26 @@ local function define(program)
     check("but no exec does, however it is written", function ()
       configure(real)
       for _, prefix in ipairs { "", GLOBAL, "--", "-debug", "--debug=false", "--new=option", "--newoption value",
-        "--newoption", "--log exec", "--version=false", "--root=/r", "-root /r", "--log-level info --" } do
+        "--newoption", "--log exec", "--version=false", "--root=/r", "-root /r", "--log-level info --", "--roo list",
+        "--log-f json --roo create", "--roo --", "--roo -- --", "-x state", "-dx", "--rootless", "--rootless run" } do
         local result = call(prefix .. " exec ct true")
         assert.not_equal(0, result.code, prefix)
         assert.equal("", result.stdout, prefix)
       end
+    end)
+
+    check("nor one that only the runtime would understand", function ()
+      local available, reason = variants.available "crun"
+      if not available then return pending(reason) end
+      local own <close> = fixture.container { runtime = "crun" }
+      site:write("policy.d/none.lua", "return { check = function () return deny 'no' end }")
+      assert(os.execute(("ln -sfn %s %s/list"):format(own.root, site.dir)))
+      local words = "--roo list exec ct echo through"
+      local direct = site:shell(("cd %s && exec crun %s"):format(site.dir, words))
+      assert.same({ 0, "through\n" }, { direct.code, direct.stdout }, direct.stderr)
+      local result = site:shell(("cd %s && exec ./%s/bin/crun %s"):format(site.dir, FRONTS[program], words))
+      assert.same({ 1, "" }, { result.code, result.stdout })
+      assert.matches("flag provided but not defined: -roo", result.stderr, 1, true)
     end)
 
     check("not under ctrexec's own name", function ()

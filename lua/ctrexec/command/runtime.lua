@@ -8,33 +8,29 @@ local runtime = {}
 -- Never the caller's PATH.
 local FOLDERS = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin" }
 
-local COMMANDS = {}
-for name in ([[checkpoint create delete events exec features help info init kill list mounts pause ps restore resume run
-  spec start state update]]):gmatch "%l+" do
-  COMMANDS[name] = true
+-- What may follow an option: the next option or the command; a value of this one.
+local function followers(word)
+  local name, value = word:match "^%-%-?([^=]*)(.*)$"
+  if name == "" or value ~= "" then return true, false end
+  local entry = options.find(options.global, name)
+  -- A runtime may know more options, and crun takes long ones cut short (--roo for --root).
+  if not entry or entry.name == "rootless" then return true, true end -- a switch for runsc
+  if entry.name == "help" or entry.name == "version" then return false, false end
+  return entry.type == "bool", entry.type ~= "bool"
 end
 
--- A runtime may know global options that nobody here does. What follows one is its value, unless it can be none: an
--- exec must not get past the policies behind it.
-local function takes_next(entry, word)
-  if entry then return entry.type ~= "bool" end
-  return word ~= nil and not word:find "^%-." and not COMMANDS[word]
-end
-
--- The word that is the runtime's command; nil when there is none, or the runtime only describes itself.
-local function command_of(argv)
-  local i = 1
-  while argv[i] and argv[i]:find "^%-." do
-    local name, value = argv[i]:match "^%-%-?([^=]*)(.*)$"
-    i = i + 1
-    if name == "" then break end
-    local entry = options.find(options.global, name)
-    if value == "" then
-      if entry and (entry.name == "help" or entry.name == "version") then return nil end
-      if takes_next(entry, argv[i]) then i = i + 1 end
+-- Whether some runtime could take the line for an exec: none may get past the policies. The parser refuses what is in
+-- doubt.
+local function may_be_exec(argv)
+  local reached = { true } -- where the options may go on or end
+  for i, word in ipairs(argv) do
+    if reached[i] and word == "exec" then return true end
+    if reached[i] and word:find "^%-." then
+      local alone, with_value = followers(word)
+      reached[i + 1], reached[i + 2] = reached[i + 1] or alone, reached[i + 2] or with_value
     end
   end
-  return argv[i]
+  return false
 end
 
 local function find(name)
@@ -72,13 +68,13 @@ end
 -- @tparam {string,...} argv at index 0 the path by which ctrexec was called
 -- @tparam string name of the runtime that ctrexec stands for
 -- @tparam table site of `ctrexec.site`
--- @treturn[1] boolean true: the command is exec
+-- @treturn[1] boolean true: the command is exec, or could be for a runtime with other options
 -- @treturn[2] nil
 -- @treturn[2] string why there is no real runtime to run: it is missing, not to be trusted, ctrexec itself, or unknown
 -- because the configuration cannot be used
 -- @see execve(2)
 function runtime.hand_on(argv, name, site)
-  if command_of(argv) == "exec" then return true end
+  if may_be_exec(argv) then return true end
   local path, message = real_runtime(argv, name, site)
   local _
   if path then

@@ -137,6 +137,14 @@ describe("a policy", function()
       tools = { "/usr/bin/busybox:/b" }, host_env = { "TERM" }, record = "/var/log/r" }, result.options)
   end)
 
+  it("keeps the recording of the one before it, in whatever order its fields come", function()
+    local record = "request.options.record = { folder = '/r', input = %s, passwords = false, required = true, "
+      .. "max_size = 9 }"
+    for _ = 1, 40 do accepted(body(record:format "true"), body "request.env.X = 1") end
+    local result = check(body(record:format "true"), body(record:format "false"))
+    assert.equal("denied by policy p2: options.record was set by an earlier policy", result.message)
+  end)
+
   it("sees container, configuration and caller", function()
     accepted(body [[
       assert(request.container.id == "web" and request.container.annotations.team == "a")

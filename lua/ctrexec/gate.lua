@@ -108,10 +108,9 @@ end
 
 -- Which policy set an option as it is now.
 local function author_of(result, name)
-  local pack = require "ctrexec.core".sandbox.pack
   for index = #result.changes, 1, -1 do
     local change = result.changes[index]
-    if pack(change.before.options[name]) ~= pack(change.after.options[name]) then return change.policy end
+    if not policy.same(change.before.options[name], change.after.options[name]) then return change.policy end
   end
 end
 

@@ -79,9 +79,22 @@ local EDITABLE = {
   end },
 }
 
-local function same(one, other)
-  return core.sandbox.pack(one) == core.sandbox.pack(other)
+--- Whether two plain values are equal, tables by what is in them in whatever order.
+-- @param one
+-- @param other
+-- @treturn boolean
+function policy.same(one, other)
+  if type(one) ~= "table" or type(other) ~= "table" then return one == other end
+  for key, value in pairs(one) do
+    if not policy.same(value, other[key]) then return false end
+  end
+  for key in pairs(other) do
+    if one[key] == nil then return false end
+  end
+  return true
 end
+
+local same = policy.same
 
 --- The names of what a policy may set in `request.options`.
 policy.options = {}

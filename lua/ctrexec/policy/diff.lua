@@ -1,5 +1,7 @@
 --- What a policy changed, as a list of places: for `ctrexec explain` and for the audit.
 -- @module ctrexec.policy.diff
+local same = require "ctrexec.policy".same
+
 local diff = {}
 
 local function env_map(env)
@@ -9,17 +11,6 @@ local function env_map(env)
     if name then map[name] = value end
   end
   return map
-end
-
-local function equal(one, other)
-  if type(one) ~= "table" or type(other) ~= "table" then return one == other end
-  for key, value in pairs(one) do
-    if not equal(value, other[key]) then return false end
-  end
-  for key in pairs(other) do
-    if one[key] == nil then return false end
-  end
-  return true
 end
 
 local function sorted_names(one, other)
@@ -50,7 +41,7 @@ end
 
 -- Objects are gone into, arrays are shown whole, and the environment by name.
 function walk(before, after, path, result)
-  if equal(before, after) then return end
+  if same(before, after) then return end
   if path == "process.env" then
     walk_fields(env_map(before or {}), env_map(after or {}), path, result)
   elseif is_object(before) and is_object(after) then

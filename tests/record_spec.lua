@@ -318,7 +318,7 @@ describe("when a recording cannot be written,", function()
     site:write("policy.d/r.lua", body "request.options.record = true")
     local result = run { "exec", ct.id, "sh", "-c", "while :; do echo 0123456789; done" }
     assert.equal(255, result.code)
-    assert.is_truthy(result.stderr:find "the recording ends early: [^\n]*%.cast: write: File too large", result.stderr)
+    assert.is_truthy(result.stderr:find "the recording ends early: [^\n]*%.cast: write: file too large", result.stderr)
     session.await_empty(ct)
     local path = only_file(folder)
     local size = core.file.stat(path).size

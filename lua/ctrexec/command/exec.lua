@@ -99,11 +99,14 @@ local KILLED_SECONDS = 10
 local function finish_recording(handle, ended)
   if not handle.recording then return true end
   local complete, message = handle.recording:finish(handle.warnings)
-  if complete and ended ~= nil then return true end
-  handle:kill { tree = true }
+  return complete and ended ~= nil, message
+end
+
+-- Nobody will see to the command any more.
+local function give_up(handle)
+  handle:kill { tree = handle.tree ~= nil or handle.recording ~= nil, signal = "KILL" }
   handle:wait(KILLED_SECONDS)
   handle:close()
-  return nil, message
 end
 
 -- Copies, forwards signals and waits. `terminal`: of the caller, when the command has one.
@@ -197,9 +200,7 @@ function exec.run(parsed, log, site)
   settings:restore()
   log_warnings(log, handle.warnings, logged)
   if not status then
-    handle:kill { tree = handle.tree ~= nil, signal = "KILL" } -- nobody will see to it any more
-    handle:wait(1)
-    handle:close()
+    give_up(handle)
     return failed(require "ctrexec.wording".reworded(message))
   end
   return status

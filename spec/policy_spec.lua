@@ -145,6 +145,28 @@ describe("a policy", function()
     assert.equal("denied by policy p2: options.record was set by an earlier policy", result.message)
   end)
 
+  it("cannot spoil what the next one is told, by running out of stack while it asks", function()
+    local frames = body [[
+      local function dive(depth, act) if depth == 0 then return act() end return (dive(depth - 1, act)) end
+      local low, high = 0, 1000000
+      while high - low > 1 do
+        local middle = (low + high) // 2
+        if pcall(dive, middle, function() end) then low = middle else high = middle end
+      end
+      for depth = low, low - 40, -1 do
+        if pcall(dive, depth, function() return request.caller.user end) then break end
+      end]]
+    local calls = body [[
+      local function dive() pcall(dive) return request.caller.user end
+      pcall(dive)]]
+    for _, hostile in ipairs { frames, calls } do
+      local chain <close> = policy.from_sources(config { limits = { policy_time = 20, policy_memory = 64 * MIB } }, {
+        { name = "hostile", source = hostile },
+        { name = "next", source = body "if request.caller.user == 'mallory' then deny 'not you' end" } })
+      assert.equal("reject", chain:check(request { names = { user = "mallory" } }).decision)
+    end
+  end)
+
   it("sees container, configuration and caller", function()
     accepted(body [[
       assert(request.container.id == "web" and request.container.annotations.team == "a")

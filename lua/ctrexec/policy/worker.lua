@@ -53,9 +53,15 @@ local function deny(reason)
   return DENIED
 end
 
+-- Still set when a policy has ended: its question was broken off, and the next one would get the answer.
+local asking = false
+
 local function ask(what)
+  asking = true
   host.send { need = what }
-  return host.receive()
+  local answer = host.receive()
+  asking = false
+  return answer
 end
 
 -- The globals of a policy.
@@ -189,10 +195,12 @@ local function leave()
   return exceeded
 end
 
--- Runs code of a policy within its limits. Returns the results of pcall, or false and a message.
+-- Runs code of a policy within its limits. Returns the results of pcall, or false and a message. A question that was
+-- broken off ends the process, while it still counts as the policy's.
 local function limited(policy, code, ...)
   enter(policy)
   local ok, result = pcall(code, ...)
+  if asking then error "a question was broken off" end
   if leave() then return false, format("more than %d MiB of memory", argument.memory_mib) end
   if not ok then return false, message_of(result) end
   return true, result
@@ -444,8 +452,8 @@ local FOUND_OUT = { user = "names", login_user = "names", ancestry = "origin", e
 
 local function find_out(part, into)
   if told[part] then return end
-  told[part] = true
   for name, value in next, ask(part) or {} do into[name] = value end
+  told[part] = true
 end
 
 local function find_out_caller(name)
@@ -456,7 +464,8 @@ end
 
 local function find_out_container(name)
   if name ~= nil and name ~= "config" or told.config then return end
-  told.config, container.config = true, ask "config"
+  container.config = ask "config"
+  told.config = true
 end
 
 local REQUEST = {

@@ -37,6 +37,16 @@ describe("a time-out", function ()
     assert_nothing_left()
   end)
 
+  check("leaves no cgroup when the command cannot be started", function ()
+    for _, name in ipairs { "exec", "spawn", "prepare" } do
+      local result, _, code = container[name](container, { "/no/such", timeout = 30 })
+      if name == "prepare" then result, _, code = result:start() end
+      assert.is_nil(result)
+      assert.equal("not_found", code)
+      assert.same({}, support.leaves(container))
+    end
+  end)
+
   check("kills the command", function ()
     local result = run_out { "sh", "-c", "echo begun; sleep 1000", timeout = 0.3 }
     assert.equal(137, result.code)

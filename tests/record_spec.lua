@@ -282,6 +282,17 @@ describe("a recorded command without a terminal", function()
   end)
 end)
 
+describe("a recorded command's stdin", function()
+  it("is no way past the recording", function()
+    local path, side = new_path(), new_path()
+    local line = ("%s --root %s exec --record %s %s sh -c 'echo secret >&0; echo secret >/dev/stdin' <>%s 2>/dev/null")
+      :format(tool.ctrexec(), ct.root, path, ct.id, side)
+    os.execute("timeout 20 " .. line)
+    assert.same({}, recording(path).i)
+    assert.is_nil(tool.read(side):find("secret", 1, true))
+  end)
+end)
+
 describe("when a recording cannot be written,", function()
   it("the session ends, with its terminal as it was and nothing running", function()
     local tty <close>, copy = run_on_small_disk({ "exec", "-t", ct.id, "sh", "-c",
@@ -532,7 +543,8 @@ describe("container:exec", function()
   it("refuses what it could not record", function()
     local path = new_path()
     for _, spec in ipairs {
-      { stdout = "inherit" }, { stderr = 2 }, { detach = true }, { record = "relative" }, { record = true },
+      { stdout = "inherit" }, { stderr = 2 }, { stdin = "inherit" }, { stdin = 0 },
+      { detach = true }, { record = "relative" }, { record = true },
       { record = {} }, { record = { file = path, inputs = true } }, { record = { folder = dir .. "/nosuch" } },
     } do
       spec.args, spec.record = { "touch", "/ran" }, spec.record or path

@@ -457,9 +457,11 @@ end
 
 local function drop() end
 
--- To be recorded, a stream has to come by here.
-local function is_recordable(wanted)
-  return wanted == nil or wanted == "null" or type(wanted) == "function"
+-- To be recorded, a stream has to come by here; stdin, too, which may be one that can be written.
+local function is_recordable(spec)
+  local function passes(wanted) return wanted == nil or wanted == "null" or type(wanted) == "function" end
+  return (passes(spec.stdin) or spec.stdin == "pipe" or spec.input ~= nil) and passes(spec.stdout)
+    and (passes(spec.stderr) or spec.stderr == "stdout")
 end
 
 -- Where the streams of `exec` go. It is decided last, because a policy may have given or taken away the terminal, or
@@ -482,7 +484,7 @@ local function capturing(spec)
   local own, capture = setmetatable({}, { __index = spec }), {}
   for index, word in ipairs(spec) do own[index] = word end
   own.keeps_limits = true
-  own.records = is_recordable(spec.stdout) and (is_recordable(spec.stderr) or spec.stderr == "stdout")
+  own.records = is_recordable(spec)
   function own.on_process(object, record)
     direct_streams(own, spec, capture, object.terminal, record)
     if spec.on_process then return spec.on_process(object, record) end
@@ -535,8 +537,8 @@ end
 -- or a file (default: nothing); `stdout` and `stderr`: a function that is given each piece, or what `spawn` takes
 -- (default: collected); `timeout`: seconds after which the command and everything that it started are ended;
 -- `kill_after`: with `timeout`, TERM is sent first and KILL that many seconds later; `max_output`: how many bytes of
--- each stream are kept, the rest being read and dropped. With `record` (see `ctrexec.record`) no output may be
--- inherited or go to a descriptor.
+-- each stream are kept, the rest being read and dropped. With `record` (see `ctrexec.record`) no stream may be
+-- inherited or a descriptor.
 -- @tparam table spec
 -- @treturn[1] table `code` (128 + signal when killed), `signal`, `stdout`, `stderr` (strings, where collected),
 -- `truncated`, `timed_out`, `utime`, `stime` (seconds), `maxrss` (KiB)

@@ -22,12 +22,12 @@ local function is_same_file(one, other)
   return first and second and first.dev == second.dev and first.ino == second.ino
 end
 
--- What is recorded has to come by here. Outputs that are one file stay one stream: what was written there keeps its
--- order.
-local function divert(spec, record)
+-- What is recorded has to come by here, and a stdin may be one that can be written. Outputs that are one file stay one
+-- stream: what was written there keeps its order.
+local function divert(spec)
   if core.fd.is_open(1) then spec.stdout = "pipe" end
   if core.fd.is_open(2) then spec.stderr = is_same_file(1, 2) and "stdout" or "pipe" end
-  if record.input and core.fd.is_open(0) then spec.stdin = "pipe" end
+  if core.fd.is_open(0) then spec.stdin = "pipe" end
 end
 
 local function copies_of(handle)
@@ -178,7 +178,7 @@ function exec.run(parsed, log, site)
       return terminal, message, code
     end
     shield_terminals(spec)
-    if recording then divert(spec, recording) end
+    if recording then divert(spec) end
     return true
   end
   spec.keeps_limits = not spec.detach

@@ -408,6 +408,8 @@ describe("a policy that wants a recording", function()
     site:write("config.lua", config(folder))
     assert_denied(run { "exec", "-d", "ct", "touch", "/ran" },
       "r: options.record: nobody would be there to record a detached command")
+    assert_denied(run { "exec", "--preserve-fds", "1", "ct", "touch", "/ran" },
+      "r: options.record: what goes to descriptors of --preserve-fds would not pass by the recorder")
     local container <close> = ctrexec.open(ct.id, { root = ct.root, policy = { site.folder .. "/policy.d/r.lua" } })
     local handle, message, code = container:spawn { "touch", "/ran" }
     assert.is_nil(handle)

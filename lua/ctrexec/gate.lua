@@ -115,8 +115,8 @@ local function author_of(result, name)
 end
 
 -- What cannot be done for this exec. The same words whether a policy or the caller wants it.
-local function impossible(options, spec)
-  local why = options.record and require "ctrexec.record".obstacle(spec)
+local function impossible(result, spec)
+  local why = result.options.record and require "ctrexec.record".obstacle(spec, author_of(result, "record") ~= nil)
   if why then return "record", why end
 end
 
@@ -175,7 +175,7 @@ end
 local function decide(self, spec)
   local result = self.result
   if result.decision == "accept" then
-    local name, reason = impossible(result.options, spec)
+    local name, reason = impossible(result, spec)
     if name then reject(self, author_of(result, name) or "ctrexec", ("options.%s: %s"):format(name, reason)) end
   end
   if result.decision == "accept" then settle_recording(self) end

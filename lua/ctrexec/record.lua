@@ -31,10 +31,14 @@ end
 
 --- Why a session cannot be recorded, if it cannot.
 -- @tparam table spec of the exec: `detach`; `records`, true where the caller copies all streams of the command himself
--- and records them
+-- and records them; `preserve_fds`
+-- @tparam[opt] boolean by_policy nothing that the command writes may get past the recording
 -- @treturn ?string one line
-function record.obstacle(spec)
+function record.obstacle(spec, by_policy)
   if spec.detach then return "nobody would be there to record a detached command" end
+  if by_policy and (spec.preserve_fds or 0) > 0 then
+    return "what goes to descriptors of --preserve-fds would not pass by the recorder"
+  end
   if not spec.records then
     return "the command's streams would not pass by the recorder (a program records with container:exec, "
       .. "and captures or drops every stream)"

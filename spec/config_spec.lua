@@ -76,6 +76,8 @@ describe("config.load", function()
     { "return { audit = { redact = { '(' } } }", "config.audit.redact[1]: " },
     { "return { record = { folder = 'x' } }", "config.record.folder: must be an absolute path" },
     { "return { record = { file = '/x' } }", "config.record.file: unknown field" },
+    { "return { record = { max_size = 0.5 } }", "config.record.max_size: expected a whole number, got a number" },
+    { "return { record = { max_size = 0 } }", "config.record.max_size: must be greater than 0" },
     { "return { record = true }", "config.record: expected a table, got a boolean" },
     { "return { limits = { policy_time = 0 } }", "config.limits.policy_time: must be greater than 0" },
     { "return { limits = { policy_time = 1/0 } }", "config.limits.policy_time: must be greater than 0" },

@@ -603,6 +603,15 @@ describe("container:exec", function()
   end)
 end)
 
+describe("record.settings", function()
+  it("finds the folder that a policy's file is to be in", function()
+    for file, expected in pairs { ["/x.cast"] = { "/", "x.cast" }, ["/var/log//a.cast"] = { "/var/log", "a.cast" } } do
+      local settings = assert(require "ctrexec.record".settings(file, nil, "ct", true))
+      assert.same(expected, { settings.folder, settings.name })
+    end
+  end)
+end)
+
 describe("replay", function()
   local function make(text)
     local path = new_path()
@@ -658,6 +667,9 @@ describe("replay", function()
       assert.matches('^[^\n]* level=error msg="replay failed: ' .. path:gsub("%p", "%%%0") .. ": "
         .. message:gsub("%p", "%%%0") .. '"\n$', result.stderr)
     end
+    assert(os.execute(("%s replay %s >/dev/full 2>%s/errors; [ $? = 1 ]")
+      :format(tool.ctrexec(), make(header .. '[0, "o", "ok"]\n'), dir)))
+    assert.matches('replay failed: [^\n]*: write: no space left on device"\n$', tool.read(dir .. "/errors"))
     for _, words in ipairs { { "replay" }, { "replay", "a", "b" }, { "replay", "--speed", "0", "a" },
       { "replay", "--speed", "x", "a" }, { "replay", "/nosuch" }, { "replay", dir }, { "replay", "/dev/zero" } } do
       local result = run(words)

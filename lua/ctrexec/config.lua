@@ -33,6 +33,11 @@ local function positive(value, path)
   if not (value > 0 and value <= 1e12) then return path .. ": must be greater than 0" end
 end
 
+local function count(value, path)
+  if math.type(value) ~= "integer" then return mismatch(path, "a whole number", value) end
+  if value < 1 then return path .. ": must be greater than 0" end
+end
+
 local function array(item)
   return function(value, path)
     if type(value) ~= "table" then return mismatch(path, "an array", value) end
@@ -80,7 +85,7 @@ local check = record {
     command = is "boolean",
   },
   record = record { folder = absolute, input = is "boolean", passwords = is "boolean", required = is "boolean",
-    max_size = positive },
+    max_size = count },
   limits = record { policy_time = positive, policy_memory = positive, exec_timeout = positive },
 }
 

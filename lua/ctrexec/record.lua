@@ -69,7 +69,7 @@ function record.settings(wanted, site, id, by_policy)
   if settings.required == nil then settings.required = true end
   if settings.file then
     settings.folder = nil
-    if by_policy then settings.folder, settings.name = settings.file:match "^(.*)/([^/]+)$" end
+    if by_policy then settings.folder, settings.name = settings.file:match "^(/.-)/*([^/]+)$" end
   elseif settings.folder then
     settings.name = name_for(id)
     settings.file = settings.folder .. "/" .. settings.name

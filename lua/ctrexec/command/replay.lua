@@ -83,8 +83,9 @@ local function play(next_line, speed, terminal)
     end
     if event[2] == "o" then
       if not wait_until(began + event[1] / speed, terminal) then return INTERRUPTED end
-      io.stdout:write(event[3])
-      io.stdout:flush()
+      local shown, why = io.stdout:write(event[3])
+      if shown then shown, why = io.stdout:flush() end
+      if not shown then return nil, "write: " .. require "ctrexec.wording".reason(why) end
     end
   end
 end
@@ -113,6 +114,7 @@ end
 -- @tparam table log from `ctrexec.log`
 -- @treturn integer exit status: 0; 1 when the file is no recording or is damaged; 130 after control-C
 function replay.run(parsed, log)
+  collectgarbage "restart" -- which a command of a short life goes without; a recording may be large
   local path = parsed.args[1]
   local next_line, fd = open(path)
   if not next_line then

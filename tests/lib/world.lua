@@ -34,7 +34,12 @@ local INSIDE = [[#!/bin/sh
 export XDG_RUNTIME_DIR=@DIR@/run
 export LUA_PATH="@DIR@/repository/lua/?.lua;@DIR@/repository/lua/?/init.lua;;"
 export LUA_CPATH="@DIR@/repository/build/lua/?.so;;"
-exec nsenter -t @HOLDER@ -U -m -S 0 -G 0 -- sh -c 'cd "$1" && shift && exec "$@"' sh "$PWD" "$@"
+repository=@REPOSITORY@
+case $PWD/ in
+  "$repository"/*) folder=@DIR@/repository${PWD#"$repository"} ;;
+  *) folder=$PWD ;;
+esac
+exec nsenter -t @HOLDER@ -U -m -S 0 -G 0 -- sh -c 'cd "$1" && shift && exec "$@"' sh "$folder" "$@"
 ]]
 
 local function run(command)

@@ -75,11 +75,25 @@ local function wanted(number, case)
   return false
 end
 
-local function line(title, good, verdict, word)
-  local answer = verdict == good and "yes" or verdict == "cannot" and "not here" or verdict == "broken" and "?" or "no"
-  io.write(("      %s: %s (%s)\n"):format(title, answer, word))
+-- The two forms: `good` is the verdict that is wanted, `again` those that a busy machine can give: they are tried again
+-- with nothing beside them. An attack that was not blocked is never tried again.
+local FORMS = {
+  { without = true, title = "attack works without the protection", good = "worked",
+    again = { failed = true, broken = true, cannot = true } },
+  { without = false, title = "blocked", good = "failed", again = { broken = true, cannot = true } },
+}
+
+local ANSWERS = { cannot = "not here", broken = "?" }
+
+local function report(form, verdict, word)
+  local answer = verdict == form.good and "yes" or ANSWERS[verdict] or "no"
+  io.write(("      %s: %s (%s)\n"):format(form.title, answer, word))
   io.flush()
-  return verdict == good and 1 or 0
+end
+
+local function title(case)
+  io.write(("%2d  %s\n"):format(case.number, case.name))
+  io.flush()
 end
 
 -- Both forms of every wanted case, in order: functions that start them.
@@ -89,8 +103,8 @@ for _, file in ipairs(case_files()) do
     case.number = tonumber(file:match "^%d+")
     if wanted(case.number, case) then
       cases[#cases + 1] = case
-      for _, without in ipairs { true, false } do
-        starts[#starts + 1] = function () return start(file, index, case, without) end
+      for _, form in ipairs(FORMS) do
+        starts[#starts + 1] = function () return start(file, index, case, form.without) end
       end
     end
   end
@@ -107,21 +121,44 @@ local function next_verdict()
   return finish(running[taken])
 end
 
-local count, works, blocked, absent = 0, 0, 0, 0
-for _, case in ipairs(cases) do
-  io.write(("%2d  %s\n"):format(case.number, case.name))
-  io.flush()
-  local verdict, word = next_verdict()
-  local works_here = line("attack works without the protection", "worked", verdict, word)
-  if verdict == "cannot" then
-    absent = absent + 1
-    next_verdict()
-  else
-    count, works = count + 1, works + works_here
-    blocked = blocked + line("blocked", "failed", next_verdict())
+local verdicts, words, again = {}, {}, {}
+for i, case in ipairs(cases) do
+  title(case)
+  verdicts[i], words[i] = {}, {}
+  for j, form in ipairs(FORMS) do
+    local verdict, word = next_verdict()
+    report(form, verdict, word)
+    verdicts[i][j], words[i][j] = verdict, word
+    if form.again[verdict] then again[#again + 1] = { i = i, j = j, start = starts[taken] } end
   end
 end
+if #again > 0 then io.write "again, with nothing beside them:\n" end
+for _, one in ipairs(again) do
+  title(cases[one.i])
+  local verdict, word = finish(one.start())
+  report(FORMS[one.j], verdict, word)
+  verdicts[one.i][one.j], words[one.i][one.j] = verdict, word
+end
 require "ctrexec.busted".reap()
+
+local count, works, blocked, absent, bad = 0, 0, 0, 0, {}
+for i, case in ipairs(cases) do
+  local worked, held = verdicts[i][1], verdicts[i][2]
+  if worked == "cannot" then
+    absent = absent + 1
+  else
+    count = count + 1
+    works = works + (worked == "worked" and 1 or 0)
+    blocked = blocked + (held == "failed" and 1 or 0)
+  end
+  local shown = worked == "worked" or worked == "cannot"
+  local kept = held == "failed" or held == "cannot" and worked == "cannot"
+  if not (shown and kept) then
+    bad[#bad + 1] = ("%2d  %s\n      without the protection: %s (%s)\n      with it: %s (%s)\n"):format(case.number,
+      case.name, worked, words[i][1], held, words[i][2])
+  end
+end
+if #bad > 0 then io.write("not as it should be:\n", table.concat(bad)) end
 io.write(("cases: %d, attacks that work without the protection: %d, blocked: %d, not possible here: %d\n")
   :format(count, works, blocked, absent))
-os.exit(count > 0 and works == count and blocked == count)
+os.exit(count > 0 and #bad == 0)

@@ -310,19 +310,12 @@ local SPECS = {
   { process = { args = { "id" }, cwd = "/", user = { uid = 1, gid = 2 }, env = { "A=1" } } },
 }
 
-local function deep_copy(value)
-  if type(value) ~= "table" then return value end
-  local copy = {}
-  for key, item in pairs(value) do copy[key] = deep_copy(item) end
-  return copy
-end
-
 describe("a mutated spec", function()
   it("is a process object, or is refused", function()
     local documents, spec, defaults = processes(), nil, nil
     rounds("specs", function()
-      spec = deep_copy(SPECS[math.random(#SPECS)])
-      defaults = deep_copy(documents[math.random(#documents)])
+      spec = mutate.copy(SPECS[math.random(#SPECS)])
+      defaults = mutate.copy(documents[math.random(#documents)])
       if math.random(2) == 1 then mutate.value(spec) else mutate.value(defaults) end
       local settings = { capabilities = defaults.capabilities, rlimits = defaults.rlimits, umask = 18 }
       local runtime = ({ "runc", "crun", "youki", "pid" })[math.random(4)]
@@ -366,7 +359,7 @@ describe("a mutated configuration", function()
     finally(scratch.remove)
     local text
     rounds("configurations", function()
-      local tree = deep_copy(CONFIG)
+      local tree = mutate.copy(CONFIG)
       mutate.value(tree)
       text = "return " .. source(tree)
       if math.random(4) == 1 then text = mutate.text("return " .. source(CONFIG)) end

@@ -3,6 +3,7 @@
 
 local cjson = require "cjson"
 local lfs = require "lfs"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 local write_youki = require "tests.lib.youki"
@@ -11,11 +12,7 @@ local view = tool.view()
 local reference = view == "v2" and "crun" or "runc"
 local available, reason = variants.available(reference)
 
-local function test(title, check, unless)
-  it(title, available and not unless and check or function ()
-    pending(reason or unless)
-  end)
-end
+local test = suite(_ENV, reason)
 
 -- Runs a report with a whole process object in which some fields are set.
 local function exec(ct, fields, options)

@@ -3,12 +3,13 @@
 
 local cjson = require "cjson"
 local matrix = require "tests.lib.matrix"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
 local view = tool.view()
 local reference = view == "v2" and "crun" or "runc"
-local available, reason = variants.available(reference)
+local _, reason = variants.available(reference)
 
 matrix.define("runc", { {
   { name = "--cgroup with two colons", args = { "--cgroup", "pids:a:b" }, fails = true },
@@ -23,11 +24,7 @@ matrix.define("runc", { {
 describe("exec and cgroups", function ()
   lazy_teardown(variants.remove_all)
 
-  local function test(title, check, unless)
-    it(title, available and not unless and check or function ()
-      pending(reason or unless)
-    end)
-  end
+  local test = suite(_ENV, reason)
 
   local function exec(ct, words, root)
     local files = variants.directory "streams"

@@ -3,12 +3,13 @@
 
 local lfs = require "lfs"
 local outcome = require "tests.lib.outcome"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
 local REPORT = tool.build .. "/tests/report"
 
-local available, reason
+local reason
 for _, program in ipairs { "busybox", "setpriv", "unshare", "mount" } do
   if not tool.has(program) then
     reason = program .. " is not installed"
@@ -19,13 +20,8 @@ if tool.output "id -u" ~= "0" then
 elseif not lfs.attributes(REPORT) then
   reason = REPORT .. " is not built: make test-helpers"
 end
-available = not reason
 
-local function test(title, check)
-  it(title, available and check or function ()
-    pending(reason)
-  end)
-end
+local test = suite(_ENV, reason)
 
 describe("exec --pid", function ()
   local dir, rootfs
@@ -172,7 +168,7 @@ describe("exec --pid", function ()
     local pid
 
     before_each(function ()
-      pid = available and start("chroot " .. rootfs, "/bin/sleep 1000")
+      pid = not reason and start("chroot " .. rootfs, "/bin/sleep 1000")
     end)
 
     test("enters its root", function ()

@@ -3,6 +3,7 @@
 
 local fixture = require "ctrexec.busted"
 local matrix = require "tests.lib.matrix"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
@@ -111,11 +112,7 @@ describe("names of users and groups", function ()
   local available, reason = variants.available(reference)
   local scratch
 
-  local function test(title, check)
-    it(title, available and check or function ()
-      pending(reason)
-    end)
-  end
+  local test = suite(_ENV, reason)
 
   lazy_setup(function ()
     scratch = variants.directory "names"

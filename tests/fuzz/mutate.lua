@@ -56,10 +56,13 @@ local function places(tree, list)
   return list
 end
 
-local function copy(value)
+--- A deep copy.
+-- @param value a tree, or any other value
+-- @return its copy
+function mutate.copy(value)
   if type(value) ~= "table" then return value end
   local result = {}
-  for key, item in pairs(value) do result[key] = copy(item) end
+  for key, item in pairs(value) do result[key] = mutate.copy(item) end
   return result
 end
 
@@ -72,10 +75,10 @@ end
 local function duplicate(place)
   local parent, key = place[1], place[2]
   if not math.type(key) then
-    parent[AGAIN .. key] = copy(parent[key])
+    parent[AGAIN .. key] = mutate.copy(parent[key])
     return
   end
-  for _ = 1, ({ 1, 2, 40, 300 })[random(4)] do table.insert(parent, random(#parent + 1), copy(parent[key])) end
+  for _ = 1, ({ 1, 2, 40, 300 })[random(4)] do table.insert(parent, random(#parent + 1), mutate.copy(parent[key])) end
 end
 
 -- By any value, or half the time by one that is of the right type at least.
@@ -101,7 +104,7 @@ end
 -- What stands in one place comes to another.
 local function move(place, all)
   local from = all[random(#all)]
-  place[1][place[2]] = copy(from[1][from[2]])
+  place[1][place[2]] = mutate.copy(from[1][from[2]])
 end
 
 local function edit_number(place)

@@ -5,7 +5,7 @@
 -- @tparam string|nil skip why nothing can be tested here
 -- @tparam[opt] func make makes the container, keeps what the file needs of it, and returns it
 -- @tparam[opt] func clear called with the container before each test
--- @treturn func check(title, test): as busted's `it`
+-- @treturn func check(title, test, unless): as busted's `it`; `unless` is why this one cannot run here
 return function (env, skip, make, clear)
   local ct
   if not skip and make then
@@ -19,9 +19,9 @@ return function (env, skip, make, clear)
       if ct then clear(ct) end
     end)
   end
-  return function (title, test)
+  return function (title, test, unless)
     env.it(title, function ()
-      if skip then return env.pending(skip) end
+      if skip or unless then return env.pending(skip or unless) end
       return test()
     end)
   end

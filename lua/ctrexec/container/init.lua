@@ -122,8 +122,7 @@ local function open_config(self)
 end
 
 local function bundle_config(self)
-  local fd, path = open_config(self)
-  local _ <close> = fd
+  local fd <close>, path = open_config(self)
   local text, status = trust.read(fd, path)
   local config = decode(text, path)
   if self.digest then self.digest:learn_process(status, config.process) end

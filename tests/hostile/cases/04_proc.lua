@@ -19,6 +19,15 @@ local function values(ct)
   return score, login
 end
 
+-- Both values of a command and the score of init, when the container's /proc/self leads to init's files.
+local function redirected(t, setup)
+  local ct = t:container()
+  lib.inside(ct, "mkdir /real; mount -t proc none /real; mount -t tmpfs none /proc; mkdir /proc/self; " .. setup)
+  local score, login = values(ct) -- another process's login uid cannot be written at all
+  local init = lib.read(("/proc/%d/oom_score_adj"):format(ct.pid)):gsub("%s", "")
+  return init == SCORE, ("oom_score_adj of the container's init %s, of the command %s"):format(init, score or login)
+end
+
 return {
   {
     name = "/proc is a tmpfs with files of the same names: what is written is lost",
@@ -37,25 +46,14 @@ return {
     name = "/proc is a farm of links to another process's files: what is written lands there",
     without = { "host_proc" },
     attack = function (t)
-      local ct = t:container()
-      lib.inside(ct, "mkdir /real; mount -t proc none /real; mount -t tmpfs none /proc; mkdir /proc/self; "
-        .. "ln -s /real/1/oom_score_adj /proc/self/oom_score_adj; echo none >/proc/self/loginuid")
-      local score, login = values(ct)
-      assert(score, login)
-      local init = lib.read(("/proc/%d/oom_score_adj"):format(ct.pid)):gsub("%s", "")
-      return init == SCORE, ("oom_score_adj of the container's init %s, of the command %s"):format(init, score)
+      return redirected(t, "ln -s /real/1/oom_score_adj /proc/self/oom_score_adj; echo none >/proc/self/loginuid")
     end,
   },
   {
     name = "/proc/self is a bind of another process's folder: what is written lands there",
     without = { "host_proc" },
     attack = function (t)
-      local ct = t:container()
-      lib.inside(ct, "mkdir /real; mount -t proc none /real; mount -t tmpfs none /proc; mkdir /proc/self; "
-        .. "mount --bind /real/1 /proc/self")
-      local score, login = values(ct) -- another process's login uid cannot be written at all
-      local init = lib.read(("/proc/%d/oom_score_adj"):format(ct.pid)):gsub("%s", "")
-      return init == SCORE, ("oom_score_adj of the container's init %s, of the command %s"):format(init, score or login)
+      return redirected(t, "mount --bind /real/1 /proc/self")
     end,
   },
   {

@@ -67,16 +67,48 @@ describe("a lent program", function()
   check("cannot be written, not even by root with all capabilities that a container may have", function()
     local lent = site.dir .. "/lent"
     assert(os.execute(("install -m 755 %s %s"):format(BUSYBOX, lent)))
-    local before = tool.output("md5sum <" .. lent)
+    local before = tool.output("md5sum " .. lent)
     local attack = "chmod 777 /lent; echo x >>/lent; mount -o remount,bind,rw /lent; echo x >>/lent; "
       .. "cat /lent >/dev/null && echo tried"
     for _, cap in ipairs { "CAP_NET_RAW", "CAP_SYS_ADMIN" } do
       local result = run { "exec", "--cap", cap, "--cap", "CAP_DAC_OVERRIDE", "--tool", BUSYBOX, "--tool",
         lent .. ":/lent", "ct", "sh", "-c", attack }
       assert.equal("tried\n", result.stdout, result.stderr)
-      assert.equal(before, tool.output("md5sum <" .. lent))
+      assert.equal(before, tool.output("md5sum " .. lent))
       assert.equal("755", tool.output("stat -c %a " .. lent))
     end
+  end)
+
+  -- The command has no CAP_SYS_ADMIN, its neighbour has, and joins its mount namespace.
+  check("cannot be written by another process of a container that may mount", function()
+    local lent = site.dir .. "/lent"
+    assert(os.execute(("install -m 755 %s %s"):format(BUSYBOX, lent)))
+    local before = tool.output("md5sum " .. lent)
+    local ct <close> = site_of.container {
+      id = "mounter",
+      config = function(config)
+        for _, set in ipairs { "bounding", "effective", "permitted" } do
+          local list = config.process.capabilities[set]
+          for _, name in ipairs { "CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE" } do list[#list + 1] = name end
+        end
+      end,
+    }
+    local plain = '{"cwd": "/", "args": ["sleep", "1000"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, '
+      .. '"capabilities": {"bounding": [], "effective": [], "permitted": []}}'
+    local process_file, pid_file = site.dir .. "/plain.json", site.dir .. "/pid"
+    tool.write(process_file, plain)
+    local result = site:run(ct, { "exec", "-d", "--pid-file", pid_file, "--process", process_file,
+      "--tool", lent .. ":/lent", "mounter" })
+    assert.equal(0, result.code, result.stderr)
+    local attack = [[
+      for process in /proc/[0-9]*; do
+        grep -qs "^sleep.1000.$" $process/cmdline && target=${process#/proc/}
+      done
+      nsenter -t $target -m sh -c "mount -o remount,bind,rw /lent; echo x >>/lent; test -e /lent" \
+        2>/dev/null && echo tried]]
+    result = assert(ct:exec { "sh", "-c", attack, timeout = 30 })
+    assert.equal("tried\n", result.stdout, result.stderr)
+    assert.equal(before, tool.output("md5sum " .. lent))
   end)
 
   check("goes by no link of the container's, which might lead out of it", function()

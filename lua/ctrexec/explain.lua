@@ -141,7 +141,7 @@ local function plan_of(self, process, spec, warnings)
   local options = { preserve_fds = spec.preserve_fds, cgroup = spec.cgroup, login_uid = spec.login_uid,
     warnings = warnings }
   local message, code
-  options.mounts, message, code = require "ctrexec.tools".open(spec.tools, process)
+  options.mounts, message, code = require "ctrexec.tools".open(spec.tools, process, self.record)
   if message then return nil, message, code end
   local plan
   plan, message, code = plans.build(self.record, process, options)

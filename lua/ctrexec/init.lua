@@ -244,7 +244,7 @@ local function launch(self, spec, object, set, pause, warnings)
     tree = spec.tree or spec.timeout ~= nil or spec.record ~= nil,
   }
   if spec.tools then
-    options.mounts, message, code = require "ctrexec.tools".open(spec.tools, object)
+    options.mounts, message, code = require "ctrexec.tools".open(spec.tools, object, record)
     if message then return nil, message, code end
   end
   -- The pty takes its place in the command.

@@ -1,7 +1,8 @@
 --- Lends files of the host to a command: `--tool PATH[:DEST]`.
 --
--- Each is a read-only mount in a mount namespace that only the command has (core/enter_mounts.c). A command that may
--- mount could make it writable, so one with CAP_SYS_ADMIN gets a copy.
+-- Each is a read-only mount in a mount namespace that only the command has (core/enter_mounts.c). Who may mount could
+-- make it writable, also from another process of the container, which joins that namespace: where the command or the
+-- container has CAP_SYS_ADMIN, the command gets a copy.
 -- @module ctrexec.tools
 local core = require "ctrexec.core"
 
@@ -39,11 +40,20 @@ local function may_mount(object)
   return false
 end
 
+-- By what the container was made with: what its first process still has, it can have given up to look harmless, after
+-- it left the capability to another.
+local function container_may_mount(record)
+  local config = record:config()
+  return not config or may_mount(config.process or {})
+end
+
 local function open_copy(text, path, about)
   if about.type ~= "file" then
-    return bad(text, "only a file can be lent to a command with CAP_SYS_ADMIN, which could change a mount")
+    return bad(text, "only a file can be lent where the command or the container has CAP_SYS_ADMIN")
   end
-  if about.size > COPY_LIMIT then return bad(text, "too large to be copied for a command with CAP_SYS_ADMIN") end
+  if about.size > COPY_LIMIT then
+    return bad(text, "too large to be copied, as it must be where the command or the container has CAP_SYS_ADMIN")
+  end
   return core.file.open(path, { read = true })
 end
 
@@ -89,13 +99,14 @@ end
 --- Opens what is lent, and adds the folders of the programs to the command's PATH.
 -- @tparam ?{string,...} list each "PATH[:DEST]"
 -- @tparam table object the command's process object; its env may be changed
+-- @tparam table record of the container
 -- @treturn[1] ?{table,...} mounts for `ctrexec.plan`; nil when nothing is lent
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "invalid" or "system"
-function tools.open(list, object)
+function tools.open(list, object, record)
   if not list or #list == 0 then return nil end
-  local mounts, copy = {}, may_mount(object)
+  local mounts, copy = {}, may_mount(object) or container_may_mount(record)
   for _, text in ipairs(list) do
     local mount, message, code = one(text, copy)
     if not mount then

@@ -96,6 +96,17 @@ describe("audit.write", function()
     assert.equal("--password=hunter2", event.what.args[2])
   end)
 
+  it("hides every capture, and the whole match where it is not clear which piece was captured", function()
+    local function hidden(pattern, text)
+      return require "ctrexec.audit".arguments({ text }, { redact = { pattern } })[1]
+    end
+    assert.equal("[redacted]", hidden("password=(%S+)", "password=password"))
+    assert.equal("[redacted] rest", hidden("password=(%S+)", "password=a rest"))
+    assert.equal("//[redacted]:[redacted]@host", hidden("//(%w+):(%w+)@", "//joe:secret@host"))
+    assert.equal("//[redacted]@host", hidden("//((%w+):%w+)@", "//joe:secret@host"))
+    assert.equal("pin [redacted]", hidden("%d*", "pin 1234"))
+  end)
+
   it("is not held up by a pattern that matches nothing at all", function()
     assert.same({ "sh", "-c", "x" }, written({ redact = { "q*" } }, audit.event("accept", details())).what.args)
   end)

@@ -38,21 +38,40 @@ function audit.seconds(value)
   return math.floor(value * 1e6 + 0.5) / 1e6
 end
 
--- A pattern without a capture hides all it matches, one with a capture what it captures: `token=(%S+)`.
-local function hide_match(match, capture)
-  if type(capture) ~= "string" or capture == "" then return REDACTED end
-  local start, stop = match:find(capture, 1, true)
-  return match:sub(1, start - 1) .. REDACTED .. match:sub(stop + 1)
+-- A pattern without a capture hides all it matches, one with captures what they capture: `token=(%S+)`. Where it cannot
+-- be told which piece was captured (`token=token`), everything.
+local function hide_match(match, captures)
+  local spans = {}
+  for _, capture in ipairs(captures) do
+    if type(capture) == "string" and capture ~= "" then
+      local start, stop = match:find(capture, 1, true)
+      if match:find(capture, start + 1, true) then return REDACTED end
+      spans[#spans + 1] = { start, stop }
+    end
+  end
+  if #spans == 0 then return REDACTED end
+  table.sort(spans, function(one, other) return one[1] < other[1] end)
+  local parts, at = {}, 1
+  for _, span in ipairs(spans) do
+    if span[1] >= at then parts[#parts + 1] = match:sub(at, span[1] - 1) .. REDACTED end
+    at = math.max(at, span[2] + 1)
+  end
+  return table.concat(parts) .. match:sub(at)
 end
 
 local function redact(text, patterns)
   for _, pattern in ipairs(patterns or {}) do
     local parts, at = {}, 1
     while at <= #text do
-      local start, stop, capture = text:find(pattern, at)
-      if not start or stop < start then break end
-      parts[#parts + 1] = text:sub(at, start - 1) .. hide_match(text:sub(start, stop), capture)
-      at = stop + 1
+      local found = table.pack(text:find(pattern, at))
+      local start, stop = found[1], found[2]
+      if not start then break end
+      parts[#parts + 1] = text:sub(at, start - 1)
+      if stop < start then
+        parts[#parts + 1], at = text:sub(start, start), start + 1 -- nothing matched here, but may further on
+      else
+        parts[#parts + 1], at = hide_match(text:sub(start, stop), table.move(found, 3, found.n, 1, {})), stop + 1
+      end
     end
     text = table.concat(parts) .. text:sub(at)
   end

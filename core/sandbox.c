@@ -244,6 +244,17 @@ static int child_rest(lua_State *L)
 }
 
 /***
+In the child: after `rest`, the unit goes on: its time counts from here, its memory as before.
+
+@function resume
+*/
+static int child_resume(lua_State *L)
+{
+    start_timer(budget_of(L));
+    return 0;
+}
+
+/***
 In the child: sends a value to the parent. Ends the child when the parent is gone.
 
 @function send
@@ -341,9 +352,11 @@ struct job {
 };
 
 static const luaL_Reg CHILD_FUNCTIONS[] = {
-    {"begin", child_begin},     {"finish", child_finish},       {"rest", child_rest},
-    {"send", child_send},       {"receive", child_receive},     {"pack", sandbox_pack},
-    {"unpack", sandbox_unpack}, {"untouched", child_untouched}, {NULL, NULL},
+    {"begin", child_begin},         {"finish", child_finish},
+    {"rest", child_rest},           {"resume", child_resume},
+    {"send", child_send},           {"receive", child_receive},
+    {"pack", sandbox_pack},         {"unpack", sandbox_unpack},
+    {"untouched", child_untouched}, {NULL, NULL},
 };
 
 /* What a policy is given: no package, for files are read by the parent, which checks them, and no debug. */
@@ -682,9 +695,9 @@ Starts a process that runs a chunk of Lua in a fresh state with the standard lib
 
 The chunk is called with the argument and a table of functions: `receive()` and `send(value)`; `begin(unit)`
 and `finish()`, between which the time and memory limits hold (setitimer(2); `finish` returns true if memory
-ran out), and `rest()` after the last of several such units; `pack(value)` and `unpack(bytes)`;
-`untouched(value, bytes)`: whether a value is still as it was packed, and has no metatable and no table twice
-in it. The process ends when the chunk returns or the channel is closed.
+ran out), `rest()` after the last of several such units, and `resume()` when one goes on; `pack(value)` and
+`unpack(bytes)`; `untouched(value, bytes)`: whether a value is still as it was packed, and has no metatable
+and no table twice in it. The process ends when the chunk returns or the channel is closed.
 @function start
 @tparam table options `chunk` (string: source or binary chunk), `argument` (a plain value), `time_limit`
 (seconds, each unit), `memory_limit` (bytes, each unit), `patience` (seconds that `receive` waits at most)

@@ -309,6 +309,32 @@ describe("a broken policy is denied when it", function()
   it("is of 40 kinds or more", function() assert.is_true(#BROKEN >= 40) end)
 end)
 
+describe("the policies' process", function()
+  -- With another program in it.
+  local function chain_with(worker)
+    local loaded, preload = package.loaded, package.preload
+    local original = loaded["ctrexec.policy"]
+    loaded["ctrexec.policy"], preload["ctrexec.policy.worker"] = nil, worker
+    local ok, chain = pcall(function()
+      return require "ctrexec.policy".from_sources(config(), { { name = "a", source = body "" } })
+    end)
+    loaded["ctrexec.policy"], preload["ctrexec.policy.worker"] = original, nil
+    return assert(ok and chain, chain)
+  end
+
+  it("denies by whatever is not the reply to this very request", function()
+    for _, worker in ipairs {
+      function(_, host) while host.receive() do host.send {} end end,
+      function(_, host) while host.receive() do host.send { to = "describe", policies = {} } end end,
+      function(_, host) while host.receive() do host.send { warnings = {}, snapshots = {}, hooks = false } end end,
+      function(_, host) while host.receive() do host.send(true) end end,
+    } do
+      local chain <close> = chain_with(worker)
+      assert.equal("denied by policy ctrexec: malformed answer", chain:check(request()).message)
+    end
+  end)
+end)
+
 describe("loading policies from files", function()
   local folder
 
@@ -362,6 +388,38 @@ describe("loading policies from files", function()
     write("policy.d/modules/m.lua", "shared = 1 return { five = function() return 5 end }")
     local chain <close> = load()
     assert.equal("accept", chain:check(request()).decision)
+  end)
+
+  it("gives it also while its file is loaded, which the other policies do not suffer from", function()
+    for _, name in ipairs { "a", "b" } do
+      write(("policy.d/%s.lua"):format(name), [[
+        local m, n = require "m", require "n"
+        return { check = function() if m() + n() == 3 then return deny "counted" end end }]])
+    end
+    write("policy.d/modules/m.lua", "return function() return 1 end")
+    write("policy.d/modules/n.lua", "return function() return 1 end")
+    local relaxed <close> = load()
+    assert.equal("accept", relaxed:check(request()).decision)
+    write("policy.d/modules/n.lua", "return function() return 2 end")
+    local chain <close> = load()
+    for _ = 1, 2 do assert.equal("denied by policy a: counted", chain:check(request()).message) end
+    local described <close> = load()
+    assert.is_true(described:describe()[2].check)
+    os.remove(folder .. "/policy.d/modules/m.lua")
+    for _ = 1, 2 do assert.matches('a:1: module "m" not found: .*No such file', (reason_of())) end
+  end)
+
+  it("does not count the time before the first request as that of a policy that asks for a module", function()
+    write("policy.d/a.lua", [[local m = require "m" return { check = function() return deny(m) end }]])
+    write("policy.d/modules/m.lua", "return 'in time'")
+    local hasty = { policy_directories = { folder .. "/policy.d" },
+      limits = { policy_time = 0.1, policy_memory = MIB } }
+    local chain <close> = load(nil, hasty)
+    core.pidfd.poll({}, 300)
+    assert.equal("denied by policy a: in time", chain:check(request()).message)
+    write("policy.d/modules/m.lua", "while true do end")
+    local endless <close> = load(nil, hasty)
+    assert.equal("denied by policy a: it took longer than 0.1 s", endless:check(request()).message)
   end)
 
   it("refuses a module that others can write", function()

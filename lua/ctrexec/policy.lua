@@ -304,12 +304,13 @@ local function answer(request, need)
   if kind == "module" then return module_source(rest:match "^(.*):([^:]*)$") end
 end
 
--- One exchange. Returns the reply, or nil, the policy to blame and why.
-local function exchange(chain, job, request)
+-- One exchange. Returns the reply, or nil, the policy to blame and why. What is not the reply to this job says nothing
+-- about it, least of all that the exec may go on.
+local function exchange(chain, kind, job, request)
   if not chain.sandbox then start(chain) end
   local sandbox = chain.sandbox
   if not sandbox then return nil, chain.failure.name, chain.failure.reason end
-  local sent, problem, errno = sandbox:send(job)
+  local sent, problem, errno = sandbox:send { [kind] = job }
   if not sent and not errno then return nil, "ctrexec", "the request cannot be passed to the policies" .. problem end
   if request.meanwhile then request.meanwhile() end
   while true do
@@ -317,7 +318,7 @@ local function exchange(chain, job, request)
     if type(reply) == "table" and type(reply.need) == "string" then
       -- A provider's value that cannot be packed is no value to the policy, which then has to do without.
       if not sandbox:send(answer(request, reply.need)) then sandbox:send(nil) end
-    elseif type(reply) == "table" then
+    elseif type(reply) == "table" and reply.to == kind then
       return reply
     else
       sandbox:close()
@@ -395,10 +396,10 @@ function Chain:check(request)
     result.decision = "accept"
     return result
   end
-  local reply, name, reason = exchange(self, { check = {
+  local reply, name, reason = exchange(self, "check", {
     state = { process = request.process, options = request.options }, container = view_of(request.container or {}),
     caller = mentions_caller(self) and called(request.caller) or nil,
-  } }, request)
+  }, request)
   if not reply then return rejection(result, name, reason) end
   result.warnings, self.hooks = reply.warnings or {}, reply.hooks
   local last, blamed, fault = follow(request, reply, result.changes)
@@ -415,7 +416,7 @@ end
 function Chain:describe()
   if self.failure then return { { name = self.failure.name, fault = self.failure.reason } } end
   if #self.policies == 0 then return {} end
-  local reply, name, reason = exchange(self, { describe = true }, {})
+  local reply, name, reason = exchange(self, "describe", true, {})
   return reply and reply.policies or { { name = name, fault = reason } }
 end
 
@@ -438,7 +439,7 @@ end
 
 local function run_hooks(chain, event)
   if not has_hooks(chain) then return end
-  local reply, name, reason = exchange(chain, { audit = event }, {})
+  local reply, name, reason = exchange(chain, "audit", event, {})
   local failure = reply and reply.failures and reply.failures[1]
   if failure then name, reason = failure.name, failure.reason end
   if name then return ("audit of policy %s: %s"):format(name, reason) end

@@ -56,8 +56,17 @@ end
 -- Still set when a policy has ended: its question was broken off, and the next one would get the answer.
 local asking = false
 
+-- While the files are loaded, and the first job if it was waited for then.
+local loading, first_job = true, nil
+
 local function ask(what)
   asking = true
+  -- Nobody answers before there is a job, and the wait for that is not the policy's time.
+  if loading and not first_job then
+    host.rest()
+    first_job = host.receive()
+    host.resume()
+  end
   host.send { need = what }
   local answer = host.receive()
   asking = false
@@ -545,11 +554,11 @@ local function check(job)
     end
     for _, entry in ipairs(policy.warnings) do warnings[#warnings + 1] = entry end
     if reason then
-      return { denied = policy.index, name = policy.name, reason = reason, warnings = warnings, snapshots = snapshots,
-        hooks = hooks }
+      return { to = "check", denied = policy.index, name = policy.name, reason = reason, warnings = warnings,
+        snapshots = snapshots, hooks = hooks }
     end
   end
-  return { warnings = warnings, snapshots = snapshots, hooks = hooks }
+  return { to = "check", warnings = warnings, snapshots = snapshots, hooks = hooks }
 end
 
 -- Every policy gets its own copy of the event, and one that fails does not keep the next from it.
@@ -562,7 +571,7 @@ local function audit(event)
       if not ok then failures[#failures + 1] = { index = policy.index, name = policy.name, reason = problem } end
     end
   end
-  return { failures = failures }
+  return { to = "audit", failures = failures }
 end
 
 local function describe()
@@ -572,7 +581,7 @@ local function describe()
       name = policy.name, fault = policy.fault, check = policy.check ~= nil, audit = policy.audit ~= nil,
     }
   end
-  return { policies = policies }
+  return { to = "describe", policies = policies }
 end
 
 for index, policy in ipairs(argument.policies) do
@@ -580,13 +589,15 @@ for index, policy in ipairs(argument.policies) do
   policy.fault = load_policy(policy)
   hooks = hooks or policy.audit ~= nil
 end
+loading = false
 host.rest()
 
 local GARBAGE = 1024 -- KiB that may gather
 local collect_at = GARBAGE
 
 while true do
-  local job = host.receive()
+  local job = first_job or host.receive()
+  first_job = nil
   local reply = job.check and check(job.check) or job.audit and audit(job.audit) or describe()
   host.rest()
   host.send(reply)

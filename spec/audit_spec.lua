@@ -96,6 +96,12 @@ describe("audit.write", function()
     assert.equal("--password=hunter2", event.what.args[2])
   end)
 
+  it("writes JSON whatever bytes a command has", function()
+    local event = audit.event("accept", details { process = { args = { "a\xff\xc3(b\u{E9}" } } })
+    assert.equal("a\u{FFFD}\u{FFFD}(b\u{E9}", written({}, event).what.args[1])
+    assert.equal("a\xff\xc3(b\u{E9}", event.what.args[1])
+  end)
+
   it("hides every capture, and the whole match where it is not clear which piece was captured", function()
     local function hidden(pattern, text)
       return require "ctrexec.audit".arguments({ text }, { redact = { pattern } })[1]

@@ -161,14 +161,19 @@ local function prepared(event, settings)
   return copy
 end
 
+-- A byte of a command that is no UTF-8 must not make the line one that readers throw away.
+local function encoded(event)
+  return require "ctrexec.log".valid_utf8(encoder().encode(event))
+end
+
 -- Half of the arguments at a time goes, until the line fits.
 local function line_of(event)
-  local line = encoder().encode(event)
+  local line = encoded(event)
   while #line > MAX_LINE and event.what and event.what.args and #event.what.args > 0 do
     local args = event.what.args
     event.what.args = table.move(args, 1, #args // 2, 1, {})
     event.what.args_omitted = (event.what.args_omitted or 0) + #args - #args // 2
-    line = encoder().encode(event)
+    line = encoded(event)
   end
   if #line > MAX_LINE then return nil, ("the event is larger than %d bytes"):format(MAX_LINE) end
   return line

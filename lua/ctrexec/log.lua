@@ -57,6 +57,14 @@ local function map_utf8(text, valid, invalid)
   return table.concat(parts)
 end
 
+--- Text as it may stand in JSON, which is UTF-8: each byte that is none becomes U+FFFD.
+-- @tparam string text
+-- @treturn string
+function log.valid_utf8(text)
+  if utf8.len(text) then return text end
+  return map_utf8(text, function(run) return run end, function() return "\u{FFFD}" end)
+end
+
 -- Go's %q, without the quotes.
 local function go_escape(text)
   return map_utf8(text, function(run)

@@ -53,7 +53,7 @@ end
 
 local function print_json(report, out)
   local cjson = require "cjson".new()
-  out:write(cjson.encode(encodable(report, cjson)), "\n")
+  out:write(require "ctrexec.log".valid_utf8(cjson.encode(encodable(report, cjson))), "\n")
 end
 
 --- Runs the command.

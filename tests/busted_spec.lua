@@ -61,6 +61,9 @@ local function define(runtime)
       assert.matches("stdout:\n    a", message, 1, true)
       assert.matches("expected stdout:\n    b", message, 1, true)
       assert.matches("expected pattern: ^b", failure("exec_outputs", ct, { "echo", "a" }, { pattern = "^b" }), 1, true)
+      assert.matches("exit status: 137 (ended by its timeout)",
+        failure("exec_ok", ct, { "sleep", "60", timeout = 0.1 }), 1, true)
+      assert.matches("exec_outputs: expected a string or { pattern", failure("exec_outputs", ct, { "true" }), 1, true)
     end)
 
     it("does not take a failure for a denial", function ()

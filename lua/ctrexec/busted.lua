@@ -16,6 +16,10 @@
 -- Needs root, util-linux and coreutils (`timeout`), a static busybox, and runc or crun.
 -- @module ctrexec.busted
 
+if _VERSION ~= "Lua 5.4" then
+  error(('ctrexec.busted needs Lua 5.4, and this is %s: start it with lua5.4 "$(command -v busted)"'):format(_VERSION), 0)
+end
+
 local cjson = require "cjson"
 local lfs = require "lfs"
 
@@ -341,7 +345,7 @@ end
 local function describe(ct, spec, result, message, code)
   local lines = { ("container %s: %s"):format(ct.id or "?", describe_command(spec)) }
   if result then
-    lines[2] = "  exit status: " .. tostring(result.code)
+    lines[2] = "  exit status: " .. tostring(result.code) .. (result.timed_out and " (ended by its timeout)" or "")
     lines[3] = "  stdout:" .. indent(result.stdout)
     lines[4] = "  stderr:" .. indent(result.stderr)
   else
@@ -364,7 +368,11 @@ local function exec_ok(state, arguments)
 end
 
 local function exec_outputs(state, arguments)
-  local result, expected = exec(state, arguments), arguments[3]
+  local expected = arguments[3]
+  if type(expected) ~= "string" and type((type(expected) == "table" and expected or {}).pattern) ~= "string" then
+    error("exec_outputs: expected a string or { pattern = STRING } as its third argument, got a " .. type(expected), 0)
+  end
+  local result = exec(state, arguments)
   local output = result and result.stdout or ""
   local matches
   if type(expected) == "table" then

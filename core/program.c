@@ -31,13 +31,36 @@ static char **check_arguments(lua_State *L, int index)
     return arguments;
 }
 
+/* The environment with `variable`, "NAME=VALUE", in it. Its memory is Lua's. */
+static char **environment_with(lua_State *L, const char *variable)
+{
+    const size_t name = strcspn(variable, "=") + 1;
+    size_t count = 0;
+    char **all;
+
+    while (environ[count] != NULL) {
+        count++;
+    }
+    all = lua_newuserdatauv(L, (count + 2) * sizeof *all, 0);
+    count = 0;
+    for (char **entry = environ; *entry != NULL; entry++) {
+        if (strncmp(*entry, variable, name) != 0) {
+            all[count++] = *entry;
+        }
+    }
+    all[count++] = (char *)variable; /* execve(2) does not write to it */
+    all[count] = NULL;
+    return all;
+}
+
 /***
-Runs another program in place of this one: same process, environment, working directory, umask and signal
-mask. Descriptors that this program did not open itself stay open.
+Runs another program in place of this one: same process, environment (but for `variable`), working directory,
+umask and signal mask. Descriptors that this program did not open itself stay open.
 
 @function replace
 @string path of the program; no PATH is searched
 @tparam {string,...} arguments from the program's own name on
+@string[opt] variable "NAME=VALUE", to be set in its environment
 @treturn[1] nil only on failure: after success nothing is left that could return
 @treturn[1] string error message
 @treturn[1] int errno
@@ -46,9 +69,11 @@ mask. Descriptors that this program did not open itself stay open.
 static int replace(lua_State *L)
 {
     const char *path = ctx_check_path(L, 1);
+    const char *variable = luaL_optstring(L, 3, NULL);
     char **arguments = check_arguments(L, 2);
 
-    execv(path, arguments);
+    luaL_argcheck(L, variable == NULL || strchr(variable, '=') != NULL, 3, "not NAME=VALUE");
+    execve(path, arguments, variable != NULL ? environment_with(L, variable) : environ);
     return ctx_error(L, errno, "%s", path);
 }
 

@@ -30,6 +30,14 @@
 
 #define FAILED 255 /* what ctrexec says when it could not do its work */
 
+/* By this note, in the first page, lua/ctrexec/command/runtime.lua knows any launcher. */
+__asm__(".pushsection .note.ctrexec, \"a\", %note\n"
+        ".balign 4\n"
+        ".long 8, 8, 1\n"
+        ".asciz \"ctrexec\"\n"
+        ".asciz \"command\"\n"
+        ".popsection");
+
 int luaopen_cjson(lua_State *L);
 int luaopen_ctrexec_core(lua_State *L);
 int luaopen_ctrexec_core_seccomp(lua_State *L);

@@ -24,7 +24,7 @@ local function make_fronts(dir)
       for name in runc crun; do ln -s %s/%s bin/$name; done]]):format(dir, name, name, tool.repository, tool.build,
       tool.repository, program)))
   end
-  assert(os.execute(("cp %s/tests/report %s/real"):format(tool.build, dir)))
+  assert(os.execute(("mkdir %s/real; cp %s/tests/report %s/real/runc"):format(dir, tool.build, dir)))
 end
 
 local function configure(runtime)
@@ -34,7 +34,7 @@ end
 local check = suite(_ENV, skip, function ()
   site = site_of.new()
   make_fronts(site.dir)
-  real = site.dir .. "/real"
+  real = site.dir .. "/real/runc"
   ct = fixture.container { config = function (config) config.annotations = { ["org.example.team"] = "red" } end }
   return ct
 end, session.clear)
@@ -166,7 +166,7 @@ local function define(program)
       end, "/script is owned by uid 1000" },
       { "lies in a folder that others may write", function ()
         os.execute(("mkdir -p %s/open; cp %s %s/open; chmod 777 %s/open"):format(site.dir, real, site.dir, site.dir))
-        configure(site.dir .. "/open/real")
+        configure(site.dir .. "/open/runc")
       end, "/open is writable by group or others (mode 0777)" },
       { "is ctrexec", function () configure(front) end, "/bin/runc is ctrexec itself" },
       { "is not known, for a mistake in the configuration", function ()
@@ -208,6 +208,62 @@ local function define(program)
       local result = site:shell(("PATH=%s; export PATH; exec runc --version"):format(front:match "^(.*)/"))
       assert.equal(tool.output "runc --version", result.stdout:match "^[^\n]*", result.stderr)
     end)
+
+    local copies = { ["the script"] = "scripts/ctrexec.lua", ["the launcher"] = "build/ctrexec" }
+    local first = {
+      ["a link to a link"] = function () return ("ln -s %s runc"):format(front) end,
+      ["a hard link or copy of it"] = function ()
+        return ("ln -L %s runc 2>/dev/null || cp -L %s runc"):format(front, front)
+      end,
+      ["a script that runs it"] = function ()
+        return ("printf '#!/bin/sh\\n# not /bin/true\\nexec \"%s\" \"$@\"\\n' >runc; chmod 755 runc"):format(front)
+      end,
+      ["a link to nothing"] = function () return "ln -s /no/such runc" end,
+    }
+    for what, file in pairs(copies) do
+      if tool.read(file) then
+        first["another installation of " .. what] = function ()
+          return ("cp %s/%s other; ln -s other runc"):format(tool.repository, file)
+        end
+      end
+    end
+    for what, make in pairs(first) do
+      check("is searched for beyond " .. what, function ()
+        local folder = site.dir .. "/first"
+        assert(os.execute(("rm -rf %s && mkdir %s && cd %s && %s"):format(folder, folder, folder, make())))
+        local result = site:shell(("mount --bind %s /usr/local/sbin && exec %s --version"):format(folder, front))
+        assert.same({ 0, "" }, { result.code, result.stderr })
+        assert.equal(tool.output "runc --version", result.stdout:match "^[^\n]*")
+      end)
+    end
+
+    check("is refused, not passed over, when the first of its name is somebody's", function ()
+      local result = site:shell(("mkdir -p %s/his && cp %s %s/his/runc && chown 1000 %s/his/runc && "
+        .. "mount --bind %s/his /usr/local/sbin && exec %s state ct"):format(site.dir, real, site.dir, site.dir,
+        site.dir, front))
+      assert.same({ 1, "" }, { result.code, result.stdout })
+      assert.matches("/usr/local/sbin/runc is owned by uid 1000", result.stderr, 1, true)
+    end)
+
+    check("is missing when all of its name are ctrexec", function ()
+      local path = tool.output "readlink -f $(command -v runc)"
+      local result = site:shell(("mount --bind %s/%s %s && exec %s state ct"):format(tool.repository, program, path,
+        front))
+      assert.equal(1, result.code)
+      assert.matches("no runc in [^\n]*/bin: [^\n]*/runc is ctrexec itself", result.stderr)
+    end)
+
+    -- Here no path leads back, as with a runtime that looks for another in PATH.
+    for how, last in pairs { ["in its place"] = 'exec runc "$@"', ["and waits for it"] = 'runc "$@"; exit $?' } do
+      check("is stopped when it starts ctrexec " .. how, function ()
+        script(("echo round >>%s/rounds; PATH=%s:$PATH; %s"):format(site.dir, front:match "^(.*)/", last))
+        local result = call "state ct"
+        local _, rounds = tool.read(site.dir .. "/rounds"):gsub("round", "")
+        os.remove(site.dir .. "/rounds")
+        assert.same({ 1, 4 }, { result.code, rounds })
+        assert.matches("cannot be run: %S*/script starts ctrexec again and again", result.stderr)
+      end)
+    end
   end)
 
   for _, name in ipairs { "runc", "crun" } do

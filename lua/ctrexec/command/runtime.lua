@@ -8,6 +8,12 @@ local runtime = {}
 -- Never the caller's PATH.
 local FOLDERS = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin" }
 
+local ENOENT = 2
+local HEAD = 4096 -- bytes of a program that are looked at
+local PLAIN = { runc = true, crun = true }
+-- How often a runtime may come back; a hook of it may call one once more.
+local COUNT, MAX_COUNT = "CTREXEC_FRONT", 4
+
 -- What may follow an option: the next option or the command; a value of this one.
 local function followers(word)
   local name, value = word:match "^%-%-?([^=]*)(.*)$"
@@ -33,38 +39,87 @@ local function may_be_exec(argv)
   return false
 end
 
-local function find(name)
-  for _, folder in ipairs(FOLDERS) do
-    local path = folder .. "/" .. name
-    if core.file.stat(path, true) then return path end
-  end
-  return nil, ("no %s in %s"):format(name, table.concat(FOLDERS, ", "))
+-- The first page of a plain file, or nothing.
+local function head_of(path)
+  local fd <close> = core.file.open(path, { read = true, nonblock = true, nofollow = true })
+  local status = fd and core.file.stat(fd)
+  return status and status.type == "file" and core.fd.read(fd, HEAD) or ""
 end
 
-local function is_self(path, status, name)
+-- The script, which says what it runs, and the launcher, which has a note (scripts/ctrexec.c).
+local function is_ours(head)
+  return head:find("^#!.*[\"']ctrexec%.command[\"']") or head:find("^\127ELF.*ctrexec\0command\0")
+end
+
+-- Whether a file, its path resolved, is ctrexec: this one by any link, or any copy or other installation of it.
+local function is_self(path, name)
+  local status = core.file.stat(path)
+  if not status or status.type ~= "file" then return false end
   local base = path:match "[^/]*$"
   if base == "ctrexec" or base == "ctrexec.lua" then return true end
   for _, own in ipairs { name, "/proc/self/exe" } do
     local about = core.file.stat(own)
     if about and about.ino == status.ino and about.dev == status.dev then return true end
   end
+  return is_ours(head_of(path))
+end
+
+-- Whether a file of the search leads back here: ctrexec, or a script in which a path leads to it.
+local function leads_back(path, name)
+  if is_self(path, name) then return true end
+  local head = head_of(path)
+  if not head:find "^#!" then return false end
+  for line in head:gmatch "[^\n]+" do
+    for word in line:match "^[^#]*":gmatch "/[%w/._+-]+" do
+      local real = core.file.realpath(word)
+      if real and is_self(real, name) then return true end
+    end
+  end
+end
+
+-- The first program of this name that does not lead back here. Whether it is to be trusted is asked of that one alone:
+-- one that is not is an error, it is not passed over.
+local function find(name, own)
+  local passed
+  for _, folder in ipairs(FOLDERS) do
+    local path = folder .. "/" .. name
+    local real, _, errno = core.file.realpath(path)
+    if real and leads_back(real, own) then
+      passed = path
+    elseif real or errno ~= ENOENT then
+      return path
+    end
+  end
+  return nil, ("no %s in %s%s"):format(name, table.concat(FOLDERS, ", "), passed
+    and (": %s is ctrexec itself"):format(passed) or "")
 end
 
 -- The path of the real runtime, checked as a policy is: it runs with all that the engine may do.
 local function real_runtime(argv, name, site)
   if site.fault then return nil, site.fault end
   local path, message = site.settings.runtime
-  if not path then path, message = find(name) end
+  if not path then path, message = find(name, argv[0]) end
   if not path then return nil, message end
   local reader <close> = require "ctrexec.policy.trust".reader()
-  local real, status = reader:program(path)
-  if not real then return nil, status end
-  if is_self(real, status, argv[0]) then return nil, path .. " is ctrexec itself" end
+  local real
+  real, message = reader:program(path)
+  if not real then return nil, message end
+  if is_self(real, argv[0]) then return nil, path .. " is ctrexec itself" end
   return real
 end
 
+-- A runtime that is no plain runc or crun, a script or one that looks for another in PATH, can come back here for ever.
+-- So it gets a variable that counts the ways through; runc and crun see nothing new.
+local function count_of(path)
+  if head_of(path):find "^\127ELF" and PLAIN[path:match "[^/]*$"] then return nil end
+  local count = (tonumber((os.getenv(COUNT) or ""):match "^%d$") or 0) + 1
+  if count > MAX_COUNT then return nil, ("%s starts ctrexec again and again (%s)"):format(path, COUNT) end
+  return ("%s=%d"):format(COUNT, count)
+end
+
 --- Runs the real runtime in place of this process, with the same arguments, environment and descriptors, unless the
--- command is exec. That is `runtime` of the site's configuration, else the program of this name in a system folder.
+-- command is exec. That is `runtime` of the site's configuration, else the first program of this name in the system's
+-- folders that is not ctrexec.
 -- @tparam {string,...} argv at index 0 the path by which ctrexec was called
 -- @tparam string name of the runtime that ctrexec stands for
 -- @tparam table site of `ctrexec.site`
@@ -76,9 +131,10 @@ end
 function runtime.hand_on(argv, name, site)
   if may_be_exec(argv) then return true end
   local path, message = real_runtime(argv, name, site)
-  local _
-  if path then
-    _, message = core.program.replace(path, table.move(argv, 0, #argv, 1, {}))
+  local count, _
+  if path then count, message = count_of(path) end
+  if not message then
+    _, message = core.program.replace(path, table.move(argv, 0, #argv, 1, {}), count)
   end
   return nil, "the real runtime cannot be run: " .. message
 end

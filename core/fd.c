@@ -321,6 +321,63 @@ static int write_once(lua_State *L)
 }
 
 /***
+Reads once from a place of a file. EINTR is retried.
+@function read_at
+@tparam int|fd fd the descriptor
+@int offset from the start of the file
+@int max how many bytes at most; a single call gives at most 1 MiB
+@treturn[1] string the bytes; "" at the end of the file
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno
+@see pread(2)
+*/
+static int read_at(lua_State *L)
+{
+    int fd = ctx_check_fd(L, 1);
+    lua_Integer offset = luaL_checkinteger(L, 2);
+    lua_Integer max = luaL_checkinteger(L, 3);
+    luaL_Buffer data;
+    size_t size;
+    ssize_t count;
+    int error;
+
+    luaL_argcheck(L, offset >= 0, 2, "must not be negative");
+    luaL_argcheck(L, max > 0, 3, "must be positive");
+    size = max < READ_MAX ? (size_t)max : READ_MAX;
+    luaL_buffinitsize(L, &data, size);
+    do {
+        count = pread(fd, luaL_buffaddr(&data), size, (off_t)offset);
+    } while (count < 0 && errno == EINTR);
+    error = errno;
+    luaL_pushresultsize(&data, count > 0 ? (size_t)count : 0);
+    return count < 0 ? ctx_error(L, error, "read descriptor %d", fd) : 1;
+}
+
+/***
+Where in the file the next read begins, or where the last write ended: also one that was appended while others
+append.
+@function offset
+@tparam int|fd fd the descriptor
+@treturn[1] int bytes from the start of the file
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: ESPIPE when it is no file
+@see lseek(2)
+*/
+static int tell_offset(lua_State *L)
+{
+    int fd = ctx_check_fd(L, 1);
+    off_t place = lseek(fd, 0, SEEK_CUR);
+
+    if (place < 0) {
+        return ctx_error(L, errno, "descriptor %d", fd);
+    }
+    lua_pushinteger(L, place);
+    return 1;
+}
+
+/***
 Sets or clears O_NONBLOCK, which everyone who shares the open file sees.
 @function set_nonblock
 @tparam int|fd fd the descriptor
@@ -361,9 +418,17 @@ static void create_metatable(lua_State *L)
 int ctx_open_fd(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"wrap", wrap},       {"dup", duplicate},    {"is_open", is_open},
-        {"cloexec", cloexec}, {"pipe", make_pipe},   {"socketpair", make_socketpair},
-        {"read", read_once},  {"write", write_once}, {"set_nonblock", set_nonblock},
+        {"wrap", wrap},
+        {"dup", duplicate},
+        {"is_open", is_open},
+        {"cloexec", cloexec},
+        {"pipe", make_pipe},
+        {"socketpair", make_socketpair},
+        {"read", read_once},
+        {"read_at", read_at},
+        {"write", write_once},
+        {"offset", tell_offset},
+        {"set_nonblock", set_nonblock},
         {NULL, NULL},
     };
 

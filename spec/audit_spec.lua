@@ -150,6 +150,75 @@ describe("audit.write", function()
     assert.is_truthy(io.open(path))
   end)
 
+  local function decoded_lines()
+    local lines = {}
+    for line in io.lines(path) do
+      local ok, event = pcall(cjson.decode, line)
+      lines[#lines + 1] = ok and event.id or line
+    end
+    return lines
+  end
+
+  it("writes a line once more that was joined to one that a full disk had torn", function()
+    local file <close> = io.open(path, "w")
+    file:write '{"torn'
+    file:close()
+    for id = 1, 2 do assert(audit.write({ file = path }, audit.event("exit", { id = id }))) end
+    local lines = decoded_lines()
+    assert.equal('{"torn{', lines[1]:sub(1, 7))
+    assert.same({ 1, 2 }, { table.unpack(lines, 2) })
+  end)
+
+  it("gives up where others go on writing parts of lines", function()
+    local write = core.fd.write
+    finally(function() core.fd.write = write end)
+    function core.fd.write(fd, line)
+      local other <close> = io.open(path, "a")
+      other:write "torn"
+      other:close()
+      return write(fd, line)
+    end
+    local ok, message = audit.write({ file = path }, audit.event("exit", {}))
+    assert.is_nil(ok)
+    assert.matches(": others write parts of lines$", message)
+  end)
+
+  it("leaves whole lines on a disk that was full", function()
+    local output, reason = support.lua_in_mounts("mount -t tmpfs -o size=8k none /mnt", "package.path = "
+      .. ("%q"):format(package.path) .. [[
+
+      local audit, core = require "ctrexec.audit", require "ctrexec.core"
+      local function write(id) return audit.write({ file = "/mnt/audit" }, audit.event("exit", { id = id })) end
+      local function fill(name, size) os.execute(("head -c %d /dev/zero >/mnt/%s"):format(size, name)) end
+      assert(write(1))
+      local line = core.file.stat "/mnt/audit".size
+      fill("audit", 4096 - line - line // 2)
+      os.execute "printf '\\n' >>/mnt/audit"
+      assert(write(2))
+      fill("other", 4096)
+      print(write(3))
+      os.remove "/mnt/other"
+      print(write(4))
+      for text in io.lines "/mnt/audit" do
+        local whole, event = pcall(require "cjson".decode, text)
+        print(whole and math.tointeger(event.id) or "torn")
+      end]])
+    if not output then return pending(reason) end
+    assert.equal("nil\taudit: /mnt/audit: only a part of the line was written\tsystem\ntrue\ntorn\n2\ntorn\n4\n",
+      output)
+  end)
+
+  it("goes on in a file that may be written and not read", function()
+    local open = core.file.open
+    finally(function() core.file.open = open end)
+    function core.file.open(name, flags, mode)
+      if flags.read then return nil, "open: Permission denied", 13 end
+      return open(name, flags, mode)
+    end
+    for id = 1, 2 do assert(audit.write({ file = path }, audit.event("exit", { id = id }))) end
+    assert.same({ 1, 2 }, decoded_lines())
+  end)
+
   it("keeps the lines of many writers apart", function()
     local script = ([[for _ = 1, 50 do assert(require "ctrexec.audit".write({ file = %q },
       { kind = "accept", what = { args = { ("y"):rep(5000) } } })) end]]):format(path)

@@ -180,19 +180,41 @@ local function line_of(event)
 end
 
 local APPEND = { write = true, append = true, create = true, nofollow = true, nonblock = true }
+local READABLE = { read = true, write = true, append = true, create = true, nofollow = true, nonblock = true }
 local MODE = tonumber("600", 8)
+local EACCES = 13
+local TRIES = 3
+
+-- Whether there is the rest of a line before a place of the file: somebody's disk was full. What cannot be read counts
+-- as whole.
+local function is_torn(fd, place)
+  local before = place > 0 and core.fd.read_at(fd, place - 1, 1)
+  return before and before ~= "" and before ~= "\n"
+end
+
+local function open_file(path)
+  local fd, message, errno = core.file.open(path, READABLE, MODE)
+  if errno == EACCES then fd, message = core.file.open(path, APPEND, MODE) end -- it may be one that only takes lines
+  return fd, message
+end
 
 -- Opened for each event, so that a rotated file is left at once. One write(2) for the line: O_APPEND keeps the lines
--- of many writers apart.
+-- of many writers apart. A line that was joined to a torn one is written once more. That is seen only after the write:
+-- the end of the file before it may be within the line that another is just writing. (What is torn stays: who cuts it
+-- off may cut off what another has written meanwhile.)
 local function write_file(path, line)
-  local fd <close>, message = core.file.open(path, APPEND, MODE)
+  local fd <close>, message = open_file(path)
   if not fd then return nil, message end
   local status = core.file.stat(fd)
   if not status or status.type ~= "file" then return nil, path .. ": not a plain file" end
-  local written, problem = core.fd.write(fd, line .. "\n")
-  if not written then return nil, ("%s: %s"):format(path, problem) end
-  if written ~= #line + 1 then return nil, path .. ": only a part of the line was written" end
-  return true
+  line = line .. "\n"
+  for _ = 1, TRIES do
+    local written, problem = core.fd.write(fd, line)
+    if not written then return nil, ("%s: %s"):format(path, problem) end
+    if written ~= #line then return nil, path .. ": only a part of the line was written" end
+    if not is_torn(fd, core.fd.offset(fd) - #line) then return true end
+  end
+  return nil, path .. ": others write parts of lines"
 end
 
 local function write_syslog(event, line)

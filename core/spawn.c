@@ -167,11 +167,15 @@ static int child_pidfd_of(pid_t pid)
     return fd;
 }
 
+static bool is_gone(int error)
+{
+    return error == ESRCH || error == ENOENT || error == ECHILD;
+}
+
 /* A limit of ours must not look like an end of the command's process. */
 static void note_fault(struct entry *entry, const char *call)
 {
-    const bool gone = errno == ESRCH || errno == ENOENT || errno == ECHILD;
-    entry->fault = gone ? 0 : errno;
+    entry->fault = is_gone(errno) ? 0 : errno;
     entry->fault_call = call;
 }
 
@@ -191,33 +195,70 @@ static void adopt_child(struct entry *entry)
         entry->child = final;
 }
 
-static bool has_ended(int pidfd, int milliseconds)
+/* Waits for the end of a process. 1: it has ended, 0: not within the time, -1: there is no way to know. */
+static int poll_end(int pidfd, int milliseconds)
 {
     struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    int ready = 0;
+    int ready = -1;
     if (pidfd >= 0)
         do
             ready = poll(&ended, 1, milliseconds);
         while (ready < 0 && errno == EINTR); /* a handler of the host program's must not leave it a zombie */
-    return ready > 0;
+    return ready;
 }
 
-/* Reaps a child, unless it has not ended within the time. */
-static bool reap(int pidfd, siginfo_t *info)
+static bool has_ended(int pidfd, int milliseconds)
 {
-    if (!has_ended(pidfd, PROTECTED(bounded_reap) ? KILL_WAIT : -1))
-        return false;
-    while (waitid(P_PIDFD, (id_t)pidfd, info, WEXITED | __WALL) < 0)
-        if (errno != EINTR)
-            return false;
-    return true;
+    return poll_end(pidfd, milliseconds) > 0;
+}
+
+/* As waitid(2), for a child by its number. That is another's only if the host program has reaped the child
+ * and started a new one that got the same number, since the kernel noted it. */
+static int wait_by_pid(pid_t pid, int options)
+{
+    siginfo_t info = {0};
+    int result;
+    do
+        result = waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL | options);
+    while (result < 0 && errno == EINTR);
+    return result == 0 && info.si_pid == 0 ? 1 : result; /* 1: it has not ended */
+}
+
+/* Reaps a child for which there is no pidfd, unless it has not ended within the time. */
+static void reap_by_pid(pid_t pid)
+{
+    for (int i = 0; i < KILL_WAIT && pid > 0 && wait_by_pid(pid, 0) > 0; i++)
+        poll(NULL, 0, 1);
+}
+
+static void end_by_pid(pid_t pid)
+{
+    if (pid > 0 && wait_by_pid(pid, WNOWAIT) >= 0) /* a child of ours: its number is no other process's */
+        kill(pid, SIGKILL);
+    reap_by_pid(pid);
+}
+
+/* Reaps a child, unless it has not ended within the time; by its number where its pidfd is of no use. */
+static void reap(int pidfd, pid_t pid)
+{
+    siginfo_t info;
+    const int ended = poll_end(pidfd, PROTECTED(bounded_reap) ? KILL_WAIT : -1);
+    int result = ended;
+    if (ended > 0)
+        do
+            result = waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL);
+        while (result < 0 && errno == EINTR);
+    if (result < 0 && !(ended > 0 && errno == ECHILD)) /* the host program has reaped it */
+        reap_by_pid(pid);
 }
 
 static void reap_member(pid_t pid)
 {
-    siginfo_t info;
-    int pidfd = pid > 0 ? child_pidfd_of(pid) : -1;
-    reap(pidfd, &info);
+    if (pid <= 0)
+        return;
+    int pidfd = child_pidfd_of(pid);
+    if (pidfd >= 0 || !is_gone(errno))
+        reap(pidfd, pid);
     close_fd(&pidfd);
 }
 
@@ -233,13 +274,12 @@ static void kill_member(pid_t pid)
 static void reap_helpers(struct entry *entry, bool kill_first)
 {
     pid_t member = 0, final = 0;
-    siginfo_t info;
     if (entry->first_pidfd < 0)
         return;
     if (kill_first)
         syscall(SYS_pidfd_send_signal, entry->first_pidfd, SIGKILL, NULL, 0);
-    reap(entry->first_pidfd, &info); /* from here on there is no other member than the one that is noted */
-    close_fd(&entry->first_pidfd);   /* first: there may be no more descriptors */
+    reap(entry->first_pidfd, entry->first); /* from here on there is no other member than the one noted */
+    close_fd(&entry->first_pidfd);          /* first: there may be no more descriptors */
     read_children(entry, &member, &final);
     if (kill_first)
         kill_member(member);
@@ -250,11 +290,14 @@ static void reap_helpers(struct entry *entry, bool kill_first)
 /* Ends whatever has not become the command. */
 static void abort_entry(struct entry *entry)
 {
-    siginfo_t info;
+    pid_t member, final;
     reap_helpers(entry, true);
     if (!entry->told && entry->child_pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, entry->child_pidfd, SIGKILL, NULL, 0);
-        reap(entry->child_pidfd, &info);
+        reap(entry->child_pidfd, entry->child);
+    } else if (!entry->told && entry->fault != 0) {
+        read_children(entry, &member, &final);
+        end_by_pid(final);
     }
     close_entry(entry);
 }

@@ -57,9 +57,8 @@ end
 -- The first that fits says what is right. Which calls: `by`, `call`, `errors` (names, with blanks between), `detail` (a
 -- pattern), `late` (of the caller, when the command runs already).
 -- `ran`: why the exec may go on as if nothing had happened; `facts`: a pattern of what the command may then see
--- otherwise; `zombie`: without the means to wait for a helper a host program may keep one; `restores`: the call was to
--- give the terminal back. `says`: what the message must have otherwise, %E for the error's words, "|" between
--- alternatives, after START where `bare` is not set. Where a rule has both, both are right.
+-- otherwise; `restores`: the call was to give the terminal back. `says`: what the message must have otherwise, %E for
+-- the error's words, "|" between alternatives, after START where `bare` is not set. With both, both are right.
 local START = "unable to start container process: "
 local AGAIN = "is made again"
 local OTHER_CGROUP = "the plan is tried again with the cgroups of the container's init"
@@ -74,7 +73,7 @@ local RULES = {
   { by = "caller", late = true, call = "ioctl", ran = "a terminal that does not answer", restores = true, facts = "",
     says = "", bare = true },
   { by = "caller", late = true, call = "poll", errors = "EINTR", ran = AGAIN },
-  { by = "caller", late = true, zombie = true, ran = "the command runs", facts = "", says = "", bare = true },
+  { by = "caller", late = true, ran = "the command runs", facts = "", says = "", bare = true },
 
   -- The caller: its memory and its Lua.
   { by = "caller", call = "openat", detail = "/cjson%.so$", ran = "the next place is looked in" },
@@ -112,10 +111,10 @@ local RULES = {
   { by = "caller", call = "ioctl", ran = "what does not answer as a terminal is none", says = "terminal", bare = true },
   { by = "caller", call = "socket setsockopt connect", says = "connect: %E", bare = true },
   { by = "caller", call = "sendmsg", says = "%E" },
-  { by = "caller", call = "poll", zombie = true, ran = "is made again by who reads a file",
+  { by = "caller", call = "poll", ran = "is made again by who reads a file",
     says = "poll: %E|poll pidfd", bare = true },
   { by = "caller", call = "recvmsg", says = "read from the helper: %E" },
-  { by = "caller", call = "pidfd_open waitid", zombie = true,
+  { by = "caller", call = "pidfd_open waitid",
     ran = "a reader of a file is looked after by the next one",
     says = "pidfd_open", bare = true },
   { by = "caller", call = "pidfd_send_signal", ran = "the reader has ended" },

@@ -6,17 +6,12 @@
 -- an error at the caller's position.
 -- @module ctrexec
 local process = require "ctrexec.process"
+local usage = require "ctrexec.usage"
 
 local ctrexec = { _VERSION = "ctrexec 0.1.0" }
 
 local methods = {}
 local class = { __index = methods, __name = "ctrexec.container" }
-
-local function check_spec(spec, level)
-  if type(spec) ~= "table" then
-    error(("bad spec (table expected, got %s)"):format(type(spec)), level + 1)
-  end
-end
 
 --- Finds a container.
 -- @tparam string id the id, or a unique prefix of it
@@ -29,10 +24,9 @@ end
 -- @treturn[2] string code "no_such_container", "ambiguous", "bad_state", "untrusted", "invalid"
 function ctrexec.open(id, options)
   options = options or {}
-  if options.pid == nil and type(id) ~= "string" then
+  usage.options(options, 2)
+  if type(id) ~= "string" and (id ~= nil or options.pid == nil) then
     error(("bad id (string expected, got %s)"):format(type(id)), 2)
-  elseif options.pid ~= nil and math.type(options.pid) ~= "integer" then
-    error(("bad pid (integer expected, got %s)"):format(type(options.pid)), 2)
   end
   local record, message, code = require "ctrexec.container".open(id, options)
   if not record then return nil, message, code end
@@ -46,7 +40,9 @@ end
 -- @tparam[opt] table options `root`: the only directory to look in; `roots`: directories to search first
 -- @treturn {table,...} records: see `ctrexec.container`
 function ctrexec.list(options)
-  return require "ctrexec.container".list(options or {})
+  options = options or {}
+  usage.options(options, 2)
+  return require "ctrexec.container".list(options)
 end
 
 --- The container's state now.
@@ -82,7 +78,9 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "stopped" or "paused"
 function methods:check(spec)
-  return check_status(self.record, spec or {})
+  spec = spec or {}
+  usage.spec(spec, 2)
+  return check_status(self.record, spec)
 end
 
 --- Closes the container's descriptors, and ends the process of policies that were given as files.
@@ -404,7 +402,7 @@ end
 -- @treturn[2] string code
 -- @treturn[2] ?{table,...} warnings, where it came so far
 function methods:spawn(spec)
-  check_spec(spec, 2)
+  usage.spec(spec, 2)
   return spawn(self, spec)
 end
 
@@ -416,7 +414,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:prepare(spec)
-  check_spec(spec, 2)
+  usage.spec(spec, 2)
   return spawn(self, spec, true)
 end
 
@@ -427,22 +425,8 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:explain(spec)
-  check_spec(spec, 2)
+  usage.spec(spec, 2)
   return require "ctrexec.explain".report(self, spec, resolve)
-end
-
-local function check_number(spec, name, unit, level)
-  local value = spec[name]
-  if value ~= nil and (type(value) ~= "number" or value < 0 or value ~= value) then
-    error(("bad %s (a number of %s expected, got %s)"):format(name, unit, tostring(value)), level + 1)
-  end
-end
-
-local function check_input(input, level)
-  local kind = io.type(input) or type(input)
-  if input ~= nil and kind ~= "string" and kind ~= "function" and kind ~= "file" then
-    error(("bad input (a string, function or open file expected, got %s)"):format(kind), level + 1)
-  end
 end
 
 -- What `exec` does with an output stream: collect it, give it to a function, or leave it to `spawn`.
@@ -546,11 +530,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:exec(spec)
-  check_spec(spec, 2)
-  check_number(spec, "timeout", "seconds", 2)
-  check_number(spec, "kill_after", "seconds", 2)
-  check_number(spec, "max_output", "bytes", 2)
-  check_input(spec.input, 2)
+  usage.spec(spec, 2)
   local own, capture = capturing(spec)
   local handle <close>, message, code = spawn(self, own)
   if not handle then return nil, message, code end

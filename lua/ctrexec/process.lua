@@ -153,15 +153,20 @@ local function one_of(set, what)
   end
 end
 
+local function check_array(value, path)
+  if type(value) ~= "table" then mismatch(path, "an array", value) end
+  local count = #value
+  for key in pairs(value) do
+    if math.type(key) ~= "integer" or key < 1 or key > count then
+      refuse("%s: expected an array, got an object with the key %s", path, quote(tostring(key)))
+    end
+  end
+  return count
+end
+
 local function array_of(item)
   return function(value, path, warnings)
-    if type(value) ~= "table" then mismatch(path, "an array", value) end
-    local copy, count = {}, #value
-    for key in pairs(value) do
-      if math.type(key) ~= "integer" or key < 1 or key > count then
-        refuse("%s: expected an array, got an object with the key %s", path, quote(tostring(key)))
-      end
-    end
+    local copy, count = {}, check_array(value, path)
     for index = 1, count do copy[index] = item(value[index], ("%s[%d]"):format(path, index), warnings) end
     return copy
   end
@@ -359,8 +364,7 @@ end
 
 local function copy_array(list, path)
   if absent(list) then return {} end
-  if type(list) ~= "table" then mismatch(path, "an array", list) end
-  return table.move(list, 1, #list, 1, {})
+  return table.move(list, 1, check_array(list, path), 1, {})
 end
 
 local function looked_up(spec, kind, key)

@@ -1,0 +1,130 @@
+--- A value of a wrong type for anything that a program may pass: one line at its position, or "invalid"; never an error
+-- from within the module.
+local ctrexec = require "ctrexec"
+local suite = require "tests.lib.suite"
+local support = require "tests.module.support"
+
+local ct, container
+
+local check = suite(_ENV, support.missing(), function ()
+  ct = support.container()
+  container = ct:open()
+  return ct
+end)
+
+-- One of each type, told by more than its type where that matters.
+local VALUES = { boolean = true, number = 5, fraction = 5.5, string = "text", table = { key = {} },
+  strings = { "text", "more" }, mixed = { "text", 5 }, ["function"] = function () end,
+  thread = coroutine.create(function () end), userdata = require "cjson".null }
+
+local BOOLEAN, STRING, STRINGS, NUMBER = { boolean = true }, { string = true }, { strings = true, table = true },
+  { number = true, fraction = true }
+
+-- What raises an error: the types that are right, and the word for them.
+local RAISING = {
+  timeout = { NUMBER, "number of seconds" }, kill_after = { NUMBER, "number of seconds" },
+  max_output = { NUMBER, "number of bytes" }, input = { { string = true, ["function"] = true }, "string, function or" },
+  cgroup = { STRINGS, "array of strings" }, tools = { STRINGS, "array of strings" },
+  host_env = { STRINGS, "array of strings" }, preserve_fds = { { number = true }, "integer" },
+  login_uid = { { number = true }, "integer" }, pid_file = { STRING, "string" }, console_socket = { STRING, "string" },
+  pidfd_socket = { STRING, "string" }, detach = { BOOLEAN, "boolean" }, tree = { BOOLEAN, "boolean" },
+  ignore_paused = { BOOLEAN, "boolean" }, groups_from_container = { BOOLEAN, "boolean" },
+  records = { BOOLEAN, "boolean" }, keeps_limits = { BOOLEAN, "boolean" },
+  on_process = { { ["function"] = true }, "function" }, on_terminal = { { ["function"] = true }, "function" },
+  lookup = { { ["function"] = true }, "function" },
+}
+
+-- What may be data from elsewhere: only the types that are wrong whatever is in them. cjson's null counts as absent.
+local ANSWERED = {
+  args = { "boolean", "number", "string", "function", "thread", "mixed", "table" },
+  cwd = { "boolean", "number", "table" },
+  env = { "boolean", "number", "string", "function", "thread", "mixed", "table" },
+  user = { "boolean", "fraction", "function", "strings" },
+  additional_gids = { "boolean", "number", "string", "table" },
+  caps = { "boolean", "number", "string", "mixed", "table" },
+  capabilities = { "boolean", "number", "string", "strings" },
+  no_new_privs = { "number", "string", "table" }, noNewPrivileges = { "number", "string", "table" },
+  terminal = { "number", "string", "table" }, consoleSize = { "boolean", "number", "string", "strings" },
+  rlimits = { "boolean", "number", "string", "strings", "table" }, oomScoreAdj = { "boolean", "fraction", "string" },
+  apparmorProfile = { "boolean", "number", "table" }, selinuxLabel = { "boolean", "number", "table" },
+  scheduler = { "boolean", "number", "string", "strings" }, ioPriority = { "boolean", "number", "string", "strings" },
+  execCPUAffinity = { "boolean", "number", "string", "strings" },
+  process = { "boolean", "number", "string", "strings" },
+  record = { "number", "string", "table", "function" }, stdin = { "boolean", "fraction", "string", "table" },
+  stdout = { "boolean", "fraction", "string", "table" }, stderr = { "boolean", "fraction", "string", "table" },
+}
+
+-- What is named otherwise in the answer.
+local NAMED = { caps = "cap", no_new_privs = "noNewPrivileges" }
+
+local CALLS = { "exec", "spawn", "prepare", "explain", "check" }
+
+local function case_of(call, name, kind, text)
+  return ("%s, %s = a %s: %s"):format(call, name, kind, tostring(text))
+end
+
+local function spec_of(name, value)
+  return name == "args" and { args = value } or name == "process" and { process = value } or { "true", [name] = value }
+end
+
+describe("a value of a wrong type", function ()
+  check("in a spec raises one line at the caller's position", function ()
+    for name, rule in pairs(RAISING) do
+      for kind, value in pairs(VALUES) do
+        for _, call in ipairs(rule[1][kind] and {} or CALLS) do
+          local done, text = pcall(function () return (container[call](container, { "true", [name] = value })) end)
+          local about = case_of(call, name, kind, text)
+          assert.is_false(done, about)
+          assert.matches("^[^\n]*usage_spec%.lua:%d+: bad " .. name .. " %([^\n]*%)$", text, about)
+          assert.is_truthy(text:find(rule[2], 1, true), about)
+        end
+      end
+    end
+  end)
+
+  check("in what may be data is answered", function ()
+    for name, kinds in pairs(ANSWERED) do
+      for _, kind in ipairs(kinds) do
+        for _, call in ipairs { "exec", "spawn", "prepare" } do
+          local done, handle, message, code = pcall(container[call], container, spec_of(name, VALUES[kind]))
+          local about = case_of(call, name, kind, message or handle)
+          assert.is_true(done, about)
+          assert.is_nil(handle, about)
+          assert.equal("invalid", code, about)
+          assert.is_truthy(message:find(NAMED[name] or name, 1, true), about)
+        end
+      end
+    end
+  end)
+
+  check("in the options of open and list raises one line at the caller's position", function ()
+    local rules = { root = STRING, roots = STRINGS, policy = STRINGS, pid = { number = true } }
+    for name, right in pairs(rules) do
+      for kind, value in pairs(VALUES) do
+        local calls = { open = function () return (ctrexec.open("ct", { [name] = value })) end,
+          list = function () return (ctrexec.list { [name] = value }) end }
+        for call, open in pairs(right[kind] and {} or calls) do
+          local done, text = pcall(open)
+          local about = case_of(call, name, kind, text)
+          assert.is_false(done, about)
+          assert.matches("^[^\n]*usage_spec%.lua:%d+: bad " .. name .. " %([^\n]* expected, got [^\n]*%)$", text, about)
+        end
+      end
+    end
+    for _, open in ipairs { ctrexec.open, ctrexec.list } do
+      for _, options in ipairs { 5, "text", true } do
+        local done, text = pcall(function () return (open(open == ctrexec.open and "ct" or options, options)) end)
+        assert.is_false(done)
+        assert.matches("usage_spec%.lua:%d+: bad options %(table expected", text)
+      end
+    end
+  end)
+
+  check("leaves nothing behind", function ()
+    local descriptors, children = support.descriptors(), support.children()
+    for name in pairs(RAISING) do pcall(container.spawn, container, { "true", [name] = VALUES.thread }) end
+    collectgarbage()
+    assert.equal(descriptors, support.descriptors())
+    assert.equal(children, support.children())
+  end)
+end)

@@ -148,6 +148,18 @@ local function check_plan(target)
   end
 end
 
+-- Whether there is a plan for a process object.
+local function planned(record, object, options)
+  local target, message, code = plan.build(record, object, options)
+  if not target then
+    refused(message, code, PLAN_CODES)
+    return false
+  end
+  plan.close(target)
+  check_plan(target)
+  return true
+end
+
 -- From a record to the plan of a plain command. Whether there is one.
 local function to_plan(record)
   local object, warnings, code = process.build(record, { "true" })
@@ -156,16 +168,7 @@ local function to_plan(record)
     return false
   end
   -- the cgroups of the fixtures are not on this machine
-  local options = { warnings = warnings, cgroup_paths = math.random(4) > 1 and {} or nil }
-  local target, message
-  target, message, code = plan.build(record, object, options)
-  if not target then
-    refused(message, code, PLAN_CODES)
-    return false
-  end
-  plan.close(target)
-  check_plan(target)
-  return true
+  return planned(record, object, { warnings = warnings, cgroup_paths = math.random(4) > 1 and {} or nil })
 end
 
 local function use(record)
@@ -287,15 +290,9 @@ describe("a mutated process object", function()
       check_process(copy)
       for _, warning in ipairs(warnings) do assert.is_string(warning.message) end
       local record = own_record {}
-      local target, message, code = plan.build(record, copy, { warnings = warnings })
+      local good = planned(record, copy, { warnings = warnings })
       record.pidfd:close()
-      if not target then
-        refused(message, code, PLAN_CODES)
-        return false
-      end
-      plan.close(target)
-      check_plan(target)
-      return true
+      return good
     end, function() return as_json(object) end)
   end)
 end)

@@ -149,7 +149,7 @@ local function check_plan(target)
 end
 
 -- Whether there is a plan for a process object.
-local function planned(record, object, options)
+local function has_plan(record, object, options)
   local target, message, code = plan.build(record, object, options)
   if not target then
     refused(message, code, PLAN_CODES)
@@ -168,7 +168,7 @@ local function to_plan(record)
     return false
   end
   -- the cgroups of the fixtures are not on this machine
-  return planned(record, object, { warnings = warnings, cgroup_paths = math.random(4) > 1 and {} or nil })
+  return has_plan(record, object, { warnings = warnings, cgroup_paths = math.random(4) > 1 and {} or nil })
 end
 
 local function use(record)
@@ -290,7 +290,7 @@ describe("a mutated process object", function()
       check_process(copy)
       for _, warning in ipairs(warnings) do assert.is_string(warning.message) end
       local record = own_record {}
-      local good = planned(record, copy, { warnings = warnings })
+      local good = has_plan(record, copy, { warnings = warnings })
       record.pidfd:close()
       return good
     end, function() return as_json(object) end)

@@ -17,7 +17,7 @@
 -- @module ctrexec.busted
 
 if _VERSION ~= "Lua 5.4" then
-  error(('ctrexec.busted needs Lua 5.4, and this is %s: start it with lua5.4 "$(command -v busted)"'):format(_VERSION), 0)
+  error(('ctrexec.busted needs Lua 5.4, not %s: start it with lua5.4 "$(command -v busted)"'):format(_VERSION), 0)
 end
 
 local cjson = require "cjson"

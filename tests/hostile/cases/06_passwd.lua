@@ -52,7 +52,7 @@ return {
   },
   {
     name = "/etc/group is one line of 300 MB, and groups are given by name",
-    without = { "file_limit", "lua:read_limit" },
+    without = { "file_limit", "lua:read_limit", "lua:read_deadline" },
     attack = function (t)
       local ct = t:container()
       assert(lib.host("truncate -s 300M %s", ct.rootfs .. "/etc/group"))

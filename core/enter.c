@@ -380,14 +380,18 @@ static void become_member(struct plan *plan, struct plan *shared)
 }
 
 /* All in one call: the container's init may change them meanwhile, and what it never had together is no
- * container. */
+ * container. (To be shown without that, also on one processor, init has its turn after each call.) */
 static int set_namespaces(const struct plan *plan)
 {
     if (PROTECTED(one_setns))
         return (int)syscall(SYS_setns, plan->init_fd, (int)plan->namespaces);
-    for (uint32_t bit = 1; bit != 0; bit <<= 1)
-        if ((plan->namespaces & bit) != 0 && syscall(SYS_setns, plan->init_fd, (int)bit) < 0)
+    for (uint32_t bit = 1; bit != 0; bit <<= 1) {
+        if ((plan->namespaces & bit) == 0)
+            continue;
+        if (syscall(SYS_setns, plan->init_fd, (int)bit) < 0)
             return -1;
+        usleep(100);
+    }
     return 0;
 }
 

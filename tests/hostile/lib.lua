@@ -27,6 +27,12 @@ function lib.new(self)
   return setmetatable(self, class)
 end
 
+--- How often to try an attack that chance decides: where its protection is out so many times more that a busy machine
+-- does not keep it from being shown. The first time that it works is the last.
+function methods:tries(count)
+  return self.without == "" and count or 20 * count
+end
+
 --- Ends the case: the attack cannot be made on this machine.
 function methods.cannot(_, why)
   error({ cannot = why }, 0)

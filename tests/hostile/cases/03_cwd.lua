@@ -53,7 +53,7 @@ return {
       }
       lib.write(ct.dir .. "/mark", MARK)
       local inside, refused = 0, 0
-      for _ = 1, 300 do
+      for _ = 1, t:tries(300) do
         local found, message = read_mark(ct, "/work")
         if found then return true, "the command was in the root of the host" end
         if message then refused = refused + 1 else inside = inside + 1 end

@@ -40,7 +40,7 @@ return {
         rootfs = function (rootfs) assert(lib.host("cp %s %s", rootfs .. "/attack", rootfs .. "/program")) end,
       }
       local ran, refused = 0, 0
-      for _ = 1, 300 do
+      for _ = 1, t:tries(300) do
         local result, message, code = ct:exec { "/program", "show" }
         if result and not result.stdout:find "^uid=" then
           return true, ("status %d of a command that never ran"):format(result.code)

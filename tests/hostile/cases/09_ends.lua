@@ -202,19 +202,20 @@ return {
     without = { "one_setns" },
     attack = function (t)
       local ct = t:container { attack = { "flip" }, caps = { "CAP_SYS_ADMIN" } }
-      local pairs_seen, refused, words = {}, 0, {}
-      for _ = 1, 500 do
+      local pairs_seen, count, refused, words = {}, 0, 0, {}
+      for _ = 1, t:tries(500) do
         local result, message, code = ct:exec { "sh", "-c", "cd /proc/self/ns; readlink uts; readlink ipc; exit 7" }
         if result then
           assert(result.code == 7, "status " .. result.code)
-          pairs_seen[result.stdout:gsub("%s+", " ")] = true
+          local seen = result.stdout:gsub("%s+", " ")
+          if not pairs_seen[seen] then pairs_seen[seen], count = true, count + 1 end
+          if count > 2 then break end
         else
           assert(code == "stopped" or message:find "no such process$", message)
           refused, words[message] = refused + 1, true
         end
       end
-      local count, list = 0, {}
-      for _ in pairs(pairs_seen) do count = count + 1 end
+      local list = {}
       for message in pairs(words) do list[#list + 1] = message end
       local figure = ("%d sets of namespaces, %d times refused %s"):format(count, refused, table.concat(list, "; "))
       assert(count >= 2, figure)

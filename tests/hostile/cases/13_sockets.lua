@@ -22,7 +22,7 @@ local function closed(option)
     local ct = t:container()
     local path = ct.dir .. "/socket"
     t:background("closer", path)
-    for _ = 1, 20 do -- it is not always in time
+    for _ = 1, lib.TRIES do -- it is not always in time
       local status, message = detached(t, ct, words_for(option, path))
       if status == SIGPIPE then return true, "the caller was killed by a signal" end
       assert(status == 0 or status == 255 and message:find "broken pipe", message)
@@ -37,7 +37,7 @@ local function returned(option)
     local ct = t:container()
     local path = ct.dir .. "/socket"
     t:background("returner", path)
-    for _ = 1, 20 do
+    for _ = 1, t:tries(20) do
       local status, message = detached(t, ct, words_for(option, path))
       assert(status == 0 or status == 124, message)
       if status == 124 then return true, "the caller did not come back" end

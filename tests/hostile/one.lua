@@ -1,5 +1,5 @@
--- Runs one case in one form: `one.lua FILE INDEX WITHOUT`, WITHOUT a list of protections that are taken out, or empty.
--- The last line of output is the verdict.
+-- Runs one case in one form: `one.lua FILE INDEX WITHOUT [hasty]`, WITHOUT a list of protections that are taken out, or
+-- empty. The last line of output is the verdict.
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 
@@ -7,7 +7,7 @@ local file, index, without = arg[1], math.tointeger(tonumber(arg[2])), arg[3]
 
 local build = without == "" and "build" or without:find "build:dynamic" and "build-hostile/dynamic" or "build-hostile"
 package.cpath = ("./%s/lua/?.so;%s"):format(build, package.cpath)
-require "tests.hostile.patches".install(without)
+require "tests.hostile.patches".install(without, arg[4] == "hasty")
 
 local lib = require "tests.hostile.lib"
 local case = dofile("tests/hostile/cases/" .. file)[index]

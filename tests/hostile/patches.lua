@@ -2,11 +2,11 @@
 
 local patches = {}
 
--- The deadline of an entry is a minute: here every run waits three seconds, so that those that are hung up end soon.
-local ALWAYS = { { "ctrexec.start", "local ENTRY_SECONDS = 60", "local ENTRY_SECONDS = 3" } }
+-- An entry is waited for a minute: three seconds where it is hung up for certain.
+local HASTY = { "ctrexec.start", "local ENTRY_SECONDS = 60", "local ENTRY_SECONDS = 3" }
 
 local WITHOUT = {
-  ["lua:entry_deadline"] = { { "ctrexec.start", "local ENTRY_SECONDS = 3", "local ENTRY_SECONDS = 100000" } },
+  ["lua:entry_deadline"] = { { "ctrexec.start", "local ENTRY_SECONDS =", "local ENTRY_SECONDS = 100000 +" } },
   ["lua:read_deadline"] = { { "ctrexec.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
   ["lua:read_limit"] = { { "ctrexec.inside", "local LIMIT = 8 << 20", "local LIMIT = 1 << 40" } },
   ["lua:process_limit"] = {
@@ -58,8 +58,9 @@ end
 
 --- Makes `require` load the changed modules.
 -- @tparam string without the protections to take out, separated by commas
-function patches.install(without)
-  local changes, modules = table.move(ALWAYS, 1, #ALWAYS, 1, {}), {}
+-- @tparam[opt] boolean hasty an entry is waited for three seconds
+function patches.install(without, hasty)
+  local changes, modules = { hasty and HASTY or nil }, {}
   for name in without:gmatch "lua:[%w_]+" do
     for _, change in ipairs(assert(WITHOUT[name], name)) do changes[#changes + 1] = change end
   end

@@ -8,6 +8,8 @@
 --             a word;
 --             t.cannot(why) where it cannot be made here
 --   hangs     true: the attack works when the caller does not come back
+--   waits     true: what works, or is blocked where it hangs, is seen when an entry has been waited for long enough.
+--             That is three seconds then. In all else it is a minute, as ever: nothing but an attack lasts as long
 --   view      "shared": in a mount namespace where mounts propagate, as on most machines, but not out of it
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
@@ -16,7 +18,7 @@ package.cpath = "./build/lua/?.so;" .. package.cpath
 local lfs = require "lfs"
 
 -- In seconds. What is not hung up comes back within the second one: the waits of ctrexec end after 3 and 5 seconds
--- here.
+-- where a case has them.
 local DEADLINE, HANG_DEADLINE = 900, 12
 
 -- How many run at a time: most of them wait most of the time.
@@ -44,8 +46,9 @@ local function start(file, index, case, without)
   local output = assert(os.tmpname())
   local list = quote(without and table.concat(case.without, ",") or "")
   local deadline = case.hangs and without and HANG_DEADLINE or DEADLINE
-  local command = ("%s timeout -k 5 %d lua5.4 tests/hostile/one.lua %s %d %s"):format(VIEWS[case.view] or "", deadline,
-    quote(file), index, list)
+  local hasty = case.waits and (case.hangs or without) and "hasty" or ""
+  local command = ("%s timeout -k 5 %d lua5.4 tests/hostile/one.lua %s %d %s %s"):format(VIEWS[case.view] or "",
+    deadline, quote(file), index, list, hasty)
   local pipe = assert(io.popen(("CTX_TEST_WITHOUT=%s %s >%s 2>&1 </dev/null; echo $?"):format(list, command, output)))
   return { case = case, pipe = pipe, output = output }
 end

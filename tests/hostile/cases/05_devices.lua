@@ -67,6 +67,7 @@ return {
     name = "/dev/pts is a file system that never answers",
     without = { "lua:entry_deadline" },
     hangs = true,
+    waits = true,
     attack = function (t)
       local ct = lib.silent(t, "/dev/pts")
       local result, message = ct:exec { "true", terminal = true }

@@ -32,10 +32,10 @@ local function by_name(_, ct)
 end
 
 return {
-  { name = "/etc/passwd is a fifo", without = { "regular_only" }, attack = home "mkfifo etc/passwd" },
-  { name = "/etc/passwd is a device without end", without = { "regular_only", "file_limit" },
+  { name = "/etc/passwd is a fifo", without = { "regular_only" }, waits = true, attack = home "mkfifo etc/passwd" },
+  { name = "/etc/passwd is a device without end", without = { "regular_only", "file_limit" }, waits = true,
     attack = home "mknod etc/passwd c 1 5" },
-  { name = "/etc/passwd is a sparse file of a terabyte", without = { "file_limit" },
+  { name = "/etc/passwd is a sparse file of a terabyte", without = { "file_limit" }, waits = true,
     attack = home "truncate -s 1T etc/passwd" },
   {
     name = "/etc/passwd is a link by way of /proc/PID/root to a file of the host",

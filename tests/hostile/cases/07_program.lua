@@ -18,6 +18,7 @@ return {
   {
     name = "the program is a fifo, a device, a folder, a script whose interpreter leads back to it or is missing",
     without = { "no_open" },
+    waits = true,
     attack = function (t)
       local ct = t:container { rootfs = add_programs }
       local words = {}

@@ -60,6 +60,7 @@ return {
   {
     name = "the command has the helper's name: the caller takes it for the helper",
     without = { "exec_flag" },
+    waits = true,
     attack = function (t)
       local ct = t:container()
       assert(lib.host("cp build-hostile/attack %s", ct.rootfs .. "/" .. HELPER))
@@ -71,6 +72,7 @@ return {
     name = "the entering process is stopped for ever",
     without = { "lua:entry_deadline" },
     hangs = true,
+    waits = true,
     attack = function (t)
       local ct = t:container { attack = { "stopper" } }
       for _ = 1, lib.TRIES do
@@ -83,6 +85,7 @@ return {
   {
     name = "its descriptors are copied and kept (pidfd_getfd): their end is never seen",
     without = { "glance" },
+    waits = true,
     attack = function (t)
       local ct = t:container { attack = { "thief", "keep" }, caps = PTRACE }
       for _ = 1, lib.TRIES do
@@ -98,6 +101,7 @@ return {
     name = "messages without end are written to the caller",
     without = { "flood" },
     hangs = true,
+    waits = true,
     attack = function (t)
       local ct = t:container { attack = { "thief", "flood" }, caps = PTRACE }
       local result, message
@@ -127,6 +131,7 @@ return {
     name = "the container is frozen in the middle of the entry",
     without = { "bounded_reap" },
     hangs = true,
+    waits = true,
     attack = function (t)
       local state = "/sys/fs/cgroup/freezer/%s/freezer.state"
       local ct = t:container()

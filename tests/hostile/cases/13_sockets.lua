@@ -125,6 +125,7 @@ return {
     name = "the seccomp agent never answers what it is asked about the execve",
     without = { "lua:entry_deadline" },
     hangs = true,
+    waits = true,
     attack = function (t)
       local ct, path = with_profile(t, "execve")
       t:background("agent", path)

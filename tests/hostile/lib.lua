@@ -17,6 +17,9 @@ lib.CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER"
 --- A process of the host, for the container that sees the host's /proc.
 lib.PID = tostring(pidfd.ids().pid)
 
+-- Seconds: longer than any machine takes for what is sure to come.
+local PATIENCE = 120
+
 --- How often a race is tried that is won most of the time, but on a busy machine.
 lib.TRIES = 500
 
@@ -76,7 +79,7 @@ function methods:container(options)
     or tool.read(ct.root .. "/" .. ct.id .. "/status"))
   ct.pid = math.tointeger(state.init_process_pid or state.pid)
   ct.cgroup = ct.dir:match "[^/]+$"
-  if options.attack and options.wait ~= false then self:log(ct, "ready") end
+  if options.attack then self:log(ct, "ready") end
   return ct
 end
 
@@ -85,17 +88,26 @@ function methods.said(_, ct)
   return tool.read(ct.rootfs .. "/log") or ""
 end
 
---- Waits until the attack says a line with that text; returns all it said, or nil after some seconds.
-function methods:log(ct, text, seconds)
-  local deadline = pidfd.clock() + (seconds or 10)
+-- Asks until there is an answer, which is returned.
+local function await(ask, what)
+  local deadline = pidfd.clock() + PATIENCE
   repeat
+    local answer = ask()
+    if answer then return answer end
+    pidfd.poll({}, 5)
+  until pidfd.clock() > deadline
+  error("waited in vain for " .. what)
+end
+lib.await = await
+
+--- Waits until the attack says something with that pattern; returns all it said.
+function methods:log(ct, pattern)
+  return await(function ()
     local said = self:said(ct)
     local why = said:match "cannot: ([^\n]*)"
     if why then self:cannot(why) end
-    if said:find(text, 1, true) then return said end
-    pidfd.poll({}, 5)
-  until pidfd.clock() > deadline
-  return nil
+    return said:find(pattern) and said
+  end, pattern)
 end
 
 --- Runs another attack program in the container, in the background.
@@ -116,10 +128,7 @@ function methods:background(...)
     tool.quote_all { ... }, out)))
   self.pids[#self.pids + 1] = pipe:read "n"
   pipe:close()
-  local deadline = pidfd.clock() + 5
-  repeat
-    pidfd.poll({}, 5)
-  until (tool.read(out) or ""):find "ready" or pidfd.clock() > deadline
+  await(function () return tool.read(out):find "ready" end, out)
   os.remove(out)
 end
 
@@ -127,7 +136,7 @@ end
 function methods:command(ct, words, options)
   options = options or {}
   local out, err = ct.dir .. "/out", ct.dir .. "/err"
-  local command = ("timeout -k 1 %d %s %s >%s 2>%s"):format(options.seconds or 8, self:program(ct),
+  local command = ("timeout -k 1 %d %s %s >%s 2>%s"):format(PATIENCE, self:program(ct),
     tool.quote_all(words), out, err)
   local _, how, status = os.execute(command .. " <" .. (options.stdin or "/dev/null"))
   if how == "signal" then status = 128 + status end

@@ -81,18 +81,21 @@ int silent_fs(int argc, char **argv)
     }
 }
 
-/* watch PATH...: says when one of the files is opened. */
+/* watch PATH...: says which of the files are opened, in order. */
 int watch(int argc, char **argv)
 {
-    char data[4096] __attribute__((aligned(8)));
-    int queue = inotify_init1(IN_CLOEXEC);
-    for (int i = 0; i < argc; i++)
-        if (inotify_add_watch(queue, argv[i], IN_OPEN) < 0)
+    enum { MOST = 8 };
+    int queue = inotify_init1(IN_CLOEXEC), watches[MOST];
+    struct inotify_event event; /* one at a time: files, unlike folders, have no name in it */
+    for (int i = 0; i < argc && i < MOST; i++)
+        if ((watches[i] = inotify_add_watch(queue, argv[i], IN_OPEN)) < 0)
             give_up(argv[i]);
     say("ready");
-    for (;;)
-        if (read(queue, data, sizeof data) > 0)
-            say("opened");
+    while (read(queue, &event, sizeof event) == sizeof event)
+        for (int i = 0; i < argc && i < MOST; i++)
+            if (watches[i] == event.wd)
+                say("opened %s", argv[i]);
+    give_up("read what was opened");
 }
 
 /* hog MEGABYTES: holds so much memory. */

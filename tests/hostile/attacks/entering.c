@@ -461,7 +461,7 @@ int overwrite(int argc, char **argv)
             break;
     }
     if (target < 0) {
-        say("write: %s", strerror(errno));
+        say("overwritten: %s", strerror(errno));
         for (;;)
             pause();
     }

@@ -92,8 +92,8 @@ return {
         ct:exec { "true" }
         if t:said(ct):find "sethostname" then break end
       end
-      local said = t:log(ct, "sethostname", 2)
-      if not said then t:cannot "the process could not be caught in so many tries" end
+      local said = t:said(ct)
+      if not said:find "sethostname" then t:cannot "the process could not be caught in so many tries" end
       return said:find "process: done" ~= nil, said:match "sethostname[^\n]*"
     end,
   },

@@ -8,7 +8,7 @@ local SCORE, LOGIN = "777", "4242"
 -- The values of a command that was started with both.
 local function values(ct)
   local handle <close>, message = ct:spawn {
-    "sleep", "10", oomScoreAdj = tonumber(SCORE), login_uid = tonumber(LOGIN),
+    "sleep", "1000", oomScoreAdj = tonumber(SCORE), login_uid = tonumber(LOGIN),
     stdin = "null", stdout = "null", stderr = "null",
   }
   if not handle then return nil, message end

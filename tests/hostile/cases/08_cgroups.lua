@@ -8,7 +8,7 @@ end
 
 -- Runs a command for a moment: the hierarchies in which it is not below the container's own cgroup.
 local function outside(ct, spec)
-  local handle <close>, message = ct:spawn { "sleep", "10", stdin = "null", stdout = "null", stderr = "null",
+  local handle <close>, message = ct:spawn { "sleep", "1000", stdin = "null", stdout = "null", stderr = "null",
     cgroup = spec.cgroup }
   if not handle then return nil, message end
   local list = {}

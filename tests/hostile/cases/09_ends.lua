@@ -23,18 +23,15 @@ end
 
 -- One process alone in a process namespace, as a container of `--pid`.
 local function lone_init(t)
-  local command = "unshare --mount --pid --fork --kill-child --mount-proc sleep 60 >/dev/null 2>&1 & echo $!"
+  local command = "unshare --mount --pid --fork --kill-child --mount-proc sleep 1000 >/dev/null 2>&1 & echo $!"
   local pipe = assert(io.popen(command))
   local parent = pipe:read "n"
   pipe:close()
   t.pids[#t.pids + 1] = parent
-  local deadline = pidfd.clock() + 5
-  repeat
+  return lib.await(function ()
     local child = (lib.read(("/proc/%d/task/%d/children"):format(parent, parent)) or ""):match "%d+"
-    if child and lib.read("/proc/" .. child .. "/comm") == "sleep\n" then return tonumber(child) end
-    pidfd.poll({}, 2)
-  until pidfd.clock() > deadline
-  error "no process namespace could be made"
+    return child and lib.read("/proc/" .. child .. "/comm") == "sleep\n" and tonumber(child)
+  end, "a process namespace")
 end
 
 return {

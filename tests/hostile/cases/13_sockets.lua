@@ -8,7 +8,7 @@ local SIGPIPE = 128 + 13
 local function detached(t, ct, options)
   local words = table.move(options, 1, #options, 3, { "exec", "-d" })
   table.move({ ct.id, "true" }, 1, 2, #words + 1, words)
-  local status, _, err = t:command(ct, words, { seconds = 30 })
+  local status, _, err = t:command(ct, words)
   return status, err:match 'msg="(.*)"' or err
 end
 

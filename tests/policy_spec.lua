@@ -247,13 +247,126 @@ describe("limits and powers:", function()
     assert.is_true(outcome.signal == 9 or outcome.status_unknown)
     assert.is_true(outcome.duration >= 0.5)
     wait_until_empty(container)
-    -- one that ends before is not waited for, and what it leaves behind stays, as without a limit
-    site:write("policy.d/t.lua", body "request.options.timeout = 60")
-    assert.equal(0, run({ "exec", "-d", "ct", "sh", "-c", "sleep 1000 &" }).code)
-    support.eventually(function () return #site:events "exit" == 2 end, "the second end")
-    support.eventually(function () return #support.leaves(container) == 0 end, "no cgroup")
-    assert.equal(1, #support.others(container))
+  end)
+
+  -- A command that ends at once, and leaves a daemon that does not hear TERM.
+  local LEAVING = { "sh", "-c", [[setsid sh -c 'trap "" TERM; touch /daemon; while :; do sleep 1; done' &
+    until test -e /daemon; do sleep 0.01; done; rm /daemon]] }
+  local LIMIT = "request.options.timeout, request.options.kill_after = 2, 0.1"
+
+  local function watcher()
+    for _, name in ipairs(core.file.list "/proc") do
+      if tool.read(("/proc/%s/comm"):format(name)) == "ctrexec-watch\n" then return name end
+    end
+  end
+
+  check("a time limit ends what a detached command left behind, whose end is told when it comes", function()
+    site:record_events()
+    site:write("policy.d/t.lua", body(LIMIT))
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
+    assert.equal(0, run({ "exec", "-d", "ct", table.unpack(LEAVING) }).code)
+    local event = site:wait_for_event "exit"
+    assert.is_true(event.outcome.status == 0 or event.outcome.status_unknown)
+    wait_until_empty(container)
+    assert.same({ "accept", "exit" }, site:kinds())
+  end)
+
+  check("a time limit ends what a command in the foreground left behind, which is not waited for", function()
+    site:record_events()
+    site:write("policy.d/t.lua", body(LIMIT))
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
+    assert.equal(5, run({ "exec", "ct", "sh", "-c", LEAVING[3] .. "; exit 5" }).code)
+    wait_until_empty(container)
+    assert.same({ "accept", "exit" }, site:kinds())
+    assert.equal(5, site:events "exit"[1].outcome.status)
+  end)
+
+  check("a time limit ends what a program's command left behind, however it was started", function()
+    tool.write(ct.dir .. "/t.lua", body(LIMIT))
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    assert.equal(0, container:exec(LEAVING).code)
+    wait_until_empty(container)
+    for _, keeps_limits in ipairs { false, true } do
+      local handle = assert(container:spawn { keeps_limits = keeps_limits, table.unpack(LEAVING) })
+      assert.equal(0, handle:wait(10).code)
+      handle:close()
+      wait_until_empty(container)
+    end
+  end)
+
+  check("a limit that a program says it keeps is kept when it lets go of the command", function()
+    tool.write(ct.dir .. "/t.lua", body(LIMIT))
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    local handle = assert(container:spawn { keeps_limits = true, table.unpack(LASTING) })
+    local pidfd <close> = assert(core.pidfd.open(handle.pid))
+    handle:close()
+    wait_until_empty(container)
+    core.pidfd.wait(pidfd, { nohang = true })
+  end)
+
+  check("a time limit ends what was left behind with the freezer of version 1", function()
+    tool.write(ct.dir .. "/t.lua", body(LIMIT))
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    local paths, version_1 = container.record.cgroup_paths, {}
+    if not paths.freezer then return pending "no version 1 freezer in this view" end
+    for controller, path in pairs(paths) do version_1[controller] = controller ~= "" and path or nil end
+    container.record.cgroup_paths = version_1
+    local result = container:exec(LEAVING)
+    container.record.cgroup_paths = paths
+    assert.equal(0, result.code)
+    wait_until_empty(container)
+  end)
+
+  check("the caller's own shorter limit is that of what is left behind, too; without policies it is not", function()
+    local words = { "exec", "--timeout", "2", "ct", table.unpack(LEAVING) }
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
+    site:record_events()
+    assert.equal(0, run(words).code)
+    assert.is_nil(watcher())
+    assert.is_true(#support.others(container) > 0)
     support.kill_others(container)
+    site:write("policy.d/t.lua", body "request.options.timeout = math.min(request.options.timeout or 500, 500)")
+    assert.equal(0, run(words).code)
+    wait_until_empty(container)
+  end)
+
+  check("what was left behind has the rest of the time, and is watched for as long as it lives", function()
+    site:write("policy.d/t.lua", body "request.options.timeout = 500")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
+    site:record_events()
+    for count, words in ipairs { { "exec", "ct" }, { "exec", "-d", "ct" } } do
+      assert.equal(0, run(table.move(LEAVING, 1, #LEAVING, #words + 1, words)).code)
+      support.eventually(function () return #site:events "exit" == count end, "the command's end")
+      assert.is_true(#support.others(container) > 0)
+      for number = 0, 2 do
+        assert.equal("/dev/null", core.file.realpath(("/proc/%s/fd/%d"):format(watcher(), number)))
+      end
+      support.kill_others(container)
+      wait_until_empty(container)
+      support.eventually(function () return not watcher() end, "the end of the watcher")
+    end
+  end)
+
+  check("nobody watches what left nothing behind", function()
+    site:write("policy.d/t.lua", body "request.options.timeout = 500")
+    assert.equal(0, run({ "exec", "ct", "sh", "-c", "sleep 0.1 & wait" }).code)
+    assert.is_nil(watcher())
+    assert.equal(0, run({ "exec", "-d", "ct", "true" }).code)
+    support.eventually(function () return not watcher() end, "the end of the watcher")
+  end)
+
+  check("what was left behind and cannot be watched does not stay", function()
+    tool.write(ct.dir .. "/t.lua", body "request.options.timeout = 500")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
+    local start <const> = core.background.start
+    finally(function () core.background.start = start end)
+    core.background.start = function () return nil, "no process to spare" end
+    local handle = assert(container:spawn { keeps_limits = true, table.unpack(LEAVING) })
+    assert.equal(0, handle:wait(10).code)
+    handle:close()
+    assert.same({ { level = "warning", message = "the time limit cannot be kept: no process to spare; "
+      .. "what the command left behind was killed" } }, handle.warnings)
+    wait_until_empty(container)
   end)
 
   check("a time limit is kept for a command that a program started, whatever that does", function()

@@ -152,9 +152,7 @@ end
 function methods:sweep(grace)
   check_seconds(grace, "grace", 2)
   if not self.tree then return end
-  local deadline = pidfd.clock() + (grace or 0)
-  while not self.tree:is_empty() and pidfd.clock() < deadline do pidfd.poll({}, 5) end
-  if not self.tree:is_empty() then self.tree:kill(self.pidfd) end
+  if not self.tree:wait_until_empty(pidfd.clock() + (grace or 0)) then self.tree:kill(self.pidfd) end
 end
 
 --- Closes the handle's descriptors. The command goes on; one that was prepared but not started ends.
@@ -170,7 +168,10 @@ function methods:close()
     if self[name] then self[name]:close() end
     self[name] = nil
   end
-  if self.tree then self.tree:close() end
+  if self.tree then
+    if self.gate then self.gate:leaving(self) end
+    self.tree:close()
+  end
   if not self.pidfd then return end
   if not self.status then reap(self) end -- no zombie of what has ended unseen
   if not self.status and self.gate then self.gate:left(self.pidfd) end

@@ -157,6 +157,12 @@ local function is_unattended(self, spec)
   return self.options.timeout ~= nil and not spec.keeps_limits
 end
 
+-- Whether the time limit is also that of what the command leaves behind when it ends before. Under policies or a limit
+-- of the site it is, whoever asked for it: with one of his own, just below theirs, a caller could start what stays.
+local function is_lasting(self)
+  return self.options.timeout ~= nil and (not self.chain:is_empty() or self.chain.limits.exec_timeout ~= nil)
+end
+
 -- Whether the status of a process that is not our child can be had for certain once it has ended: Linux 6.15.
 local function knows_exits()
   local major, minor = require "ctrexec.core".pidfd.kernel():match "^(%d+)%.(%d+)"
@@ -227,7 +233,7 @@ function Gate:pass(process, spec, warnings)
   -- Nobody has a question any more, and ending a process takes its time.
   if self.last and not self.chain.hooks then self.chain:stop() end
   limit_time(self)
-  self.unattended = is_unattended(self, spec)
+  self.unattended, self.lasting = is_unattended(self, spec), is_lasting(self)
   self.began = require "ctrexec.core".pidfd.clock()
   return self.process, with_options(spec, self.options)
 end
@@ -247,23 +253,29 @@ local function leave(self, pidfd)
   tell_late(self, "error", { message = "the end of the command will not be recorded: " .. message, pid = self.pid })
 end
 
+-- From here on a process of our own keeps the time limit. It tells the event, if there is one, when the command ends.
+local function hand_over(self, handle, event)
+  local left = math.max(0, self.deadline - require "ctrexec.core".pidfd.clock())
+  local ok, message = watch(self, handle.pidfd, {
+    event = event, tree = handle.tree, timeout = left, kill_after = self.options.kill_after, lasting = self.lasting,
+  })
+  if not ok then return nil, "the time limit cannot be kept: " .. message end
+  handle.tree:leave()
+  return true
+end
+
 -- Has the time limit kept, and the end told if nobody here will see it. A command whose limit cannot be kept does not
 -- stay.
 local function keep_limit(self, handle)
   local told_there = self.detached and self.chain:listens()
-  local ok, message = watch(self, handle.pidfd, {
-    event = told_there and event_of(self, "exit", { pid = self.pid }) or nil,
-    tree = handle.tree, timeout = self.options.timeout, kill_after = self.options.kill_after,
-  })
+  local ok, message = hand_over(self, handle, told_there and event_of(self, "exit", { pid = self.pid }) or nil)
   if ok then
     self.settled = self.detached
-    handle.tree:leave()
     return true
   end
   self.settled = true
   handle:kill { tree = true }
   handle:wait(KILLED_SECONDS)
-  message = "the time limit cannot be kept: " .. message
   tell_late(self, "error", { message = message, pid = self.pid })
   return nil, message, "system"
 end
@@ -306,6 +318,8 @@ function Gate:started(handle)
   -- It was stopped; the command may run for days.
   if self.last and not self.chain.hooks then self.chain:close() end
   if handle:is_waiting() then return true end
+  local timeout = self.options.timeout
+  self.deadline = timeout and require "ctrexec.core".pidfd.clock() + timeout
   if self.unattended then return keep_limit(self, handle) end
   if self.detached then self:left(handle.pidfd) end
   return true
@@ -318,6 +332,17 @@ function Gate:ended(status)
   self.settled = true
   if not self.chain:listens() then return end
   tell_late(self, "exit", { pid = self.pid, outcome = outcome_of(self, status) })
+end
+
+--- To be called before the handle of the command lets go of its tree: what runs on of it is ended when its time is
+-- over. What cannot be watched does not stay.
+-- @tparam process handle
+function Gate:leaving(handle)
+  if not (self.lasting and self.deadline and handle.tree:runs_on()) then return end
+  local ok, message = hand_over(self, handle)
+  if ok then return end
+  handle.tree:kill(handle.pidfd)
+  table.insert(self.warnings, { level = "warning", message = message .. "; what the command left behind was killed" })
 end
 
 --- To be called when the command runs on and nobody will wait for it.

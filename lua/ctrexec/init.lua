@@ -395,7 +395,7 @@ end
 -- program itself, and given to `process.recording`; without it no session can be recorded here
 -- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each; `timeout` and
 -- `kill_after` are the limits that apply. Under policies they are kept by a process of ctrexec's own, unless the spec
--- says that the caller does (`keeps_limits`); without any they are his to keep;
+-- says that the caller does (`keeps_limits`) until he closes the handle; without any they are his to keep;
 -- `recording`, of `ctrexec.record`, is to be fed and finished
 -- @treturn[2] nil
 -- @treturn[2] string message

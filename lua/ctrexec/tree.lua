@@ -14,6 +14,8 @@ local class = { __index = methods }
 
 local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any bomb needs
 local DYING_SECONDS = 10 -- how long killed processes may take to be gone; a thousand take less
+local FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1 -- seconds between two looks, where no event tells that a cgroup is empty
+local EVENTS_SIZE = 4096
 
 --- Makes the cgroup.
 -- @tparam[opt] fd base the cgroup that the command would join; nil: there is none to make a child in
@@ -158,6 +160,37 @@ end
 -- @treturn boolean
 function methods:is_empty()
   return not self.folder or #members.pids(self.folder) == 0
+end
+
+-- Version 2 tells when a cgroup becomes empty: poll(2) has an error for a file that has changed since it was read.
+local function read_events(self)
+  local file = self.controller == "" and self.folder and cgroup.file(self.folder, "cgroup.events", "r") or nil
+  return file and core.fd.read(file, EVENTS_SIZE) and file or nil
+end
+
+--- Waits until nothing of the tree runs any more.
+-- @tparam number deadline by the monotonic clock
+-- @treturn boolean false: the time is over
+function methods:wait_until_empty(deadline)
+  local pause = FIRST_PAUSE
+  while true do
+    local events <close> = read_events(self) -- before the look: what ends after it is an event
+    if self:is_empty() then return true end
+    local left = deadline - pidfd.clock()
+    if left <= 0 then return false end
+    if events then
+      pidfd.poll({ { fd = events } }, left * 1000)
+    else
+      pidfd.poll({}, math.min(left, pause) * 1000)
+      pause = math.min(pause * 2, LONGEST_PAUSE)
+    end
+  end
+end
+
+--- Whether something of the tree runs on, and nobody has killed it or taken it over.
+-- @treturn boolean
+function methods:runs_on()
+  return not (self.killed or self.left) and not self:is_empty()
 end
 
 -- The cgroup with those that were made below it. A new process may still appear between two attempts.

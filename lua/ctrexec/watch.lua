@@ -1,5 +1,5 @@
---- Waits, in a process of its own, for the end of a command: to record it when nobody else will see it, and to end it
--- when its time is over.
+--- Waits, in a process of its own, for the end of a command: to record it when nobody else will see it, and to end it,
+-- or what it left behind, when its time is over.
 --
 -- The command is another's child: the watcher must not reap it and cannot. Its status comes from /proc while it is a
 -- zombie, else from the kernel (Linux 6.15 keeps it for those who hold a pidfd); on older kernels it may be lost to a
@@ -53,9 +53,8 @@ local function from_kernel(pidfd)
   return result.reason == "exited" and { status = result.status } or { signal = result.status }
 end
 
--- Returns false when the seconds are over before the end.
-local function wait_for_end(pidfd, seconds)
-  local deadline = seconds and core.pidfd.clock() + seconds
+-- Returns false when the deadline, by the monotonic clock, comes before the end.
+local function wait_for_end(pidfd, deadline)
   local ready, _, errno
   repeat
     local left = deadline and math.max(0, math.ceil((deadline - core.pidfd.clock()) * 1000))
@@ -71,35 +70,49 @@ local function owned_tree(about)
 end
 
 -- Returns when the command has ended; when it had to be ended, the time by which the rest of the tree must be, too.
-local function keep_limit(job, tree)
-  if wait_for_end(PIDFD, job.timeout) then return nil end
+local function keep_limit(job, tree, deadline)
+  if wait_for_end(PIDFD, deadline) then return nil end
   local kill_at = core.pidfd.clock() + (job.kill_after or 0)
   if job.kill_after then tree:signal(PIDFD, core.pidfd.signals.TERM) end
-  if not job.kill_after or not wait_for_end(PIDFD, job.kill_after) then tree:kill(PIDFD) end
+  if not job.kill_after or not wait_for_end(PIDFD, kill_at) then tree:kill(PIDFD) end
   wait_for_end(PIDFD)
   return kill_at
 end
 
 local function sweep(tree, kill_at)
-  while not tree:is_empty() and core.pidfd.clock() < kill_at do core.pidfd.poll({}, 5) end
-  if not tree:is_empty() then tree:kill(PIDFD) end
+  if not tree:wait_until_empty(kill_at) then tree:kill(PIDFD) end
 end
+
+-- What the command left behind has the rest of its time, and ends as the command would have.
+local function keep_rest(job, tree, deadline)
+  if tree:wait_until_empty(deadline) then return end
+  if job.kill_after then tree:signal(PIDFD, core.pidfd.signals.TERM) end
+  sweep(tree, core.pidfd.clock() + (job.kill_after or 0))
+end
+
+local function tell(job, outcome)
+  local audit = require "ctrexec.audit"
+  outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
+  job.event.outcome, job.event.time = outcome, audit.timestamp()
+  local chain <close> = require "ctrexec.policy".from_sources(job.config, job.policies)
+  chain:audit(job.event)
+end
+
+local MODULES_TO_TELL = { "ctrexec.audit", "ctrexec.policy" }
 
 -- The life of the watcher. It is ready when it has found the modules that it needs.
 local function run(job, ready)
+  local deadline = job.timeout and core.pidfd.clock() + job.timeout
   local tree <close> = job.tree and owned_tree(job.tree)
-  local audit, policy
-  if job.event then audit, policy = require "ctrexec.audit", require "ctrexec.policy" end
+  for _, name in ipairs(job.event and MODULES_TO_TELL or {}) do require(name) end
   ready()
-  local kill_at = tree and keep_limit(job, tree)
+  local kill_at = tree and keep_limit(job, tree, deadline)
   wait_for_end(PIDFD)
-  local outcome = from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true }
+  local outcome = job.event and (from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true })
   if kill_at then sweep(tree, kill_at) end
-  if not job.event then return end
-  outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
-  job.event.outcome, job.event.time = outcome, audit.timestamp()
-  local chain <close> = policy.from_sources(job.config, job.policies)
-  chain:audit(job.event)
+  -- What is wrong with the trail must not be the end of the limit.
+  if outcome then pcall(tell, job, outcome) end
+  if job.lasting and not kill_at then keep_rest(job, tree, deadline) end
 end
 
 -- What the new state starts with: it finds its modules as this program does.
@@ -125,13 +138,14 @@ end
 -- @tparam fd pidfd of the command
 -- @tparam table job `event`, the "exit" of `ctrexec.audit.event` without its outcome, nil when it is not to be told;
 -- `began`, when the command was started, by the monotonic clock; `tree` (`ctrexec.tree`), `timeout` and `kill_after`
--- (seconds) when the watcher is to end the command: it is to remove the tree's cgroup then
+-- (seconds) when the watcher is to end the command: it is to remove the tree's cgroup then; `lasting`: the limit is
+-- also that of what the command leaves behind
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message
 function watch.start(chain, pidfd, job)
   local policies = {}
-  for index, entry in ipairs(chain.policies) do
+  for index, entry in ipairs(job.event and chain.policies or {}) do
     policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
   end
   local tree = job.tree
@@ -139,7 +153,7 @@ function watch.start(chain, pidfd, job)
     path = absolute(package.path), cpath = absolute(package.cpath), config = chain.config, policies = policies,
     module_directory = chain.config.module_directory, event = job.event, began = job.began,
     tree = tree and { name = tree.name, controller = tree.controller },
-    timeout = job.timeout, kill_after = job.kill_after,
+    timeout = job.timeout, kill_after = job.kill_after, lasting = job.lasting,
   }
   if not (tree and tree.folder) then return core.background.start(CHUNK, argument, pidfd) end
   return core.background.start(CHUNK, argument, pidfd, tree.base, tree.folder)

@@ -31,6 +31,10 @@ local WITHOUT = {
     { "ctrexec.plan", "options.cgroup_paths or record.cgroup_paths",
       'require "ctrexec.container.cgroups".of(record.pid)' },
   },
+  ["lua:lasting_limit"] = {
+    { "ctrexec.gate", "local function is_lasting(self)",
+      "local function is_lasting() do return false end local self" },
+  },
   ["lua:oom_kills"] = { { "ctrexec.start", "core.cgroup.oom_kills(folder)", "0" } },
   ["lua:socket_deadline"] = {
     { "ctrexec.init", "core.fdpass.connect(path, SOCKET_TIMEOUT, true)", "core.fdpass.connect(path)" },

@@ -1,0 +1,41 @@
+-- A command under a policy's time limit, which wants to stay for longer.
+
+local lib = require "tests.hostile.lib"
+local pidfd = require "ctrexec.core".pidfd
+
+local LIMIT, LONG_AFTER = 1.5, 15 -- seconds
+
+local DAEMON = [[setsid sh -c 'trap "" TERM HUP; touch /ready; while :; do sleep 1; done' >/dev/null 2>&1 &
+  until test -e /ready; do sleep 0.05; done]]
+
+-- Whether a daemon that a command leaves behind runs long after the limit.
+local function outlasts(t, detached)
+  local ct = t:container()
+  local policy = ct.dir .. "/limit.lua"
+  lib.write(policy, ("return { check = function(request) request.options.timeout = %s end }"):format(LIMIT))
+  local words = { "exec", "--policy", policy, ct.id, "sh", "-c", DAEMON }
+  if detached then table.insert(words, 2, "-d") end
+  local status, _, message = t:command(ct, words)
+  assert(status == 0, message)
+  while not lib.exists(ct.rootfs .. "/ready") do pidfd.poll({}, 10) end
+  local container <close> = ct:open()
+  local deadline = pidfd.clock() + LONG_AFTER
+  repeat
+    if #container:ps() == 1 then return false, "the daemon was ended" end
+    pidfd.poll({}, 50)
+  until pidfd.clock() > deadline
+  return true, "the daemon runs on"
+end
+
+return {
+  {
+    name = "leaves a daemon behind that outlasts the limit",
+    without = { "lua:lasting_limit" },
+    attack = function (t) return outlasts(t, false) end,
+  },
+  {
+    name = "leaves a daemon behind in a detached exec that outlasts the limit",
+    without = { "lua:lasting_limit" },
+    attack = function (t) return outlasts(t, true) end,
+  },
+}

@@ -463,6 +463,17 @@ describe("limits and powers:", function()
     assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)
   end)
 
+  check("the site's exec_timeout is kept for detached commands, and for what any command leaves behind", function()
+    site:write("config.lua", "return { limits = { exec_timeout = 2 } }")
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))
+    assert.equal(0, run({ "exec", "-d", "ct", table.unpack(LASTING) }).code)
+    wait_until_empty(container)
+    for _, words in ipairs { { "exec", "ct" }, { "exec", "-d", "ct" } } do
+      assert.equal(0, run(table.move(LEAVING, 1, #LEAVING, #words + 1, words)).code)
+      wait_until_empty(container)
+    end
+  end)
+
   check("variables of the caller, by name, from the command line and from a policy", function()
     local before = "env SITE_A=one SITE_B=two"
     local words = { "ct", "sh", "-c", "echo $SITE_A $SITE_B" }

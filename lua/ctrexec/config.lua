@@ -135,8 +135,8 @@ end
 -- modules come before ctrexec's own), `audit` (`file`, `syslog`, `journald`, `required` (default true: an exec whose
 -- accept event cannot be written is denied), `redact` (array of Lua patterns), `command` (default true: record the
 -- arguments)), `record` (`folder`, `input`, `passwords`, `required`, `max_size`: see `ctrexec.record`), `limits`
--- (`policy_time` in seconds and `policy_memory` in bytes, each policy's; `exec_timeout` in seconds). Relative paths,
--- wrong types and unknown fields are errors.
+-- (`policy_time` in seconds and `policy_memory` in bytes, each policy's; `exec_timeout` in seconds, the longest
+-- time limit of an exec). Relative paths, wrong types and unknown fields are errors.
 -- @tparam[opt] string directory the folder, for tests and embedding programs
 -- @treturn[1] table the settings, complete; without a file the defaults, without the folder no policy folders either
 -- @treturn[2] nil

@@ -136,7 +136,7 @@ end
 -- The site's limit stands above all.
 local function limit_time(self)
   local limit = self.chain.limits.exec_timeout
-  if not limit or self.detached or self.options.timeout and self.options.timeout <= limit then return end
+  if not limit or self.options.timeout and self.options.timeout <= limit then return end
   set_option(self, "timeout", limit)
 end
 

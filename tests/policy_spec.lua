@@ -463,6 +463,15 @@ describe("limits and powers:", function()
     assert.equal(124, run({ "exec", "ct", "sleep", "1000" }).code)
   end)
 
+  check("no grace that the caller asks for is a way past the site's exec_timeout", function()
+    local deaf = { "ct", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done" }
+    site:write("config.lua", "return { limits = { exec_timeout = 0.5 } }")
+    for _, timeout in ipairs { "0.1", "500" } do
+      assert.equal(124, run({ "exec", "--timeout", timeout, "--kill-after", "500", table.unpack(deaf) }).code)
+    end
+    assert.equal(124, run({ "exec", "--kill-after", "500", table.unpack(deaf) }).code)
+  end)
+
   check("the site's exec_timeout is kept for detached commands, and for what any command leaves behind", function()
     site:write("config.lua", "return { limits = { exec_timeout = 2 } }")
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root }))

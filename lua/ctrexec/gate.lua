@@ -133,11 +133,15 @@ local function set_option(self, name, value)
   self.options = options
 end
 
--- The site's limit stands above all.
+-- The site's limit stands above all. A grace that the caller asked for is no way past it: it counts within the limit.
 local function limit_time(self)
   local limit = self.chain.limits.exec_timeout
-  if not limit or self.options.timeout and self.options.timeout <= limit then return end
-  set_option(self, "timeout", limit)
+  if not limit then return end
+  local timeout, grace = math.min(self.options.timeout or limit, limit), self.options.kill_after
+  set_option(self, "timeout", timeout)
+  if grace and not author_of(self.result, "kill_after") then
+    set_option(self, "kill_after", math.min(grace, limit - timeout))
+  end
 end
 
 -- Where the session will be recorded is a part of the accept event.

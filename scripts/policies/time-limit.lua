@@ -1,5 +1,5 @@
 -- No command runs for ever: an hour for people, a minute for machines, or what the container says: annotation
--- "ctrexec.timeout": seconds. A shorter limit of the caller stands.
+-- "ctrexec.timeout": seconds. A shorter limit of the caller stands, and a shorter grace: a long one would be no limit.
 local INTERACTIVE, OTHER, GRACE = 3600, 60, 10
 
 return {
@@ -8,6 +8,6 @@ return {
     local own = tonumber((request.container.annotations or {})["ctrexec.timeout"])
     local limit = own or request.process.terminal and INTERACTIVE or OTHER
     if not request.options.timeout or request.options.timeout > limit then request.options.timeout = limit end
-    request.options.kill_after = request.options.kill_after or GRACE
+    request.options.kill_after = math.min(request.options.kill_after or GRACE, GRACE)
   end,
 }

@@ -242,6 +242,11 @@ describe("time-limit", function()
     assert.equal(60, limit { options = { timeout = 300 } })
     assert.equal(60, limit { options = { detach = true } })
   end)
+
+  it("leaves a shorter grace, cuts a longer one", function()
+    assert.equal(3, accepted(policy, { options = { kill_after = 3 } }).options.kill_after)
+    assert.equal(10, accepted(policy, { options = { kill_after = 300 } }).options.kill_after)
+  end)
 end)
 
 describe("audit-json", function()

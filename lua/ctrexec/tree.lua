@@ -141,11 +141,13 @@ function methods:signal(root, signal)
 end
 
 --- Ends every process of the tree. cgroup.kill (Linux 5.14) does it at once; before that, and on v1, the cgroup is
--- frozen so that nothing can fork meanwhile.
+-- frozen so that nothing can fork meanwhile. The command itself is ended wherever it is: somebody waits for it, and a
+-- container that may write to its cgroups could have taken it out of its own.
 -- @tparam fd root pidfd of the command
 function methods:kill(root)
   if not self.folder then return self:signal(root, pidfd.signals.KILL) end
   self.killed = true
+  pidfd.send_signal(root, pidfd.signals.KILL)
   if self.controller == "" and cgroup.kill(self.folder) then return end
   for _ = 1, ROUNDS do
     freeze(self, true)

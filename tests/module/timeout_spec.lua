@@ -94,6 +94,17 @@ describe("a time-out", function ()
     assert_nothing_left()
   end)
 
+  check("ends a command that has left its own cgroup", function ()
+    local path
+    local handle <close> = assert(container:spawn { "sleep", "1000", tree = true })
+    for _, leaf in ipairs(support.leaves(container)) do path = leaf:match "^(.*)/" end
+    tool.write(path .. "/cgroup.procs", tostring(handle.pid))
+    handle:kill { tree = true }
+    assert.equal(9, (handle:wait(20) or {}).signal)
+    handle:close()
+    assert_nothing_left()
+  end)
+
   check("ends only what this command started", function ()
     local other <close> = assert(container:spawn { "sleep", "1000" })
     run_out { "sleep", "1000", timeout = 0.1 }

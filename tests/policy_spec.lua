@@ -347,6 +347,17 @@ describe("limits and powers:", function()
     end
   end)
 
+  check("a watcher ends with the container", function()
+    local other = site_of.container()
+    tool.write(other.dir .. "/t.lua", body "request.options.timeout = 500")
+    local container <close> = assert(ctrexec.open(other.id, { root = other.root, policy = { other.dir .. "/t.lua" } }))
+    local handle <close> = assert(container:spawn(LEAVING))
+    assert.equal(0, handle:wait(10).code)
+    assert.is_string(watcher())
+    assert(other:remove())
+    support.eventually(function () return not watcher() end, "the end of the watcher")
+  end)
+
   check("nobody watches what left nothing behind", function()
     site:write("policy.d/t.lua", body "request.options.timeout = 500")
     assert.equal(0, run({ "exec", "ct", "sh", "-c", "sleep 0.1 & wait" }).code)

@@ -12,6 +12,7 @@ local tree = {}
 local methods = {}
 local class = { __index = methods }
 
+local ENOENT = 2
 local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any bomb needs
 local DYING_SECONDS = 10 -- how long killed processes may take to be gone; a thousand take less
 local FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1 -- seconds between two looks, where no event tells that a cgroup is empty
@@ -195,10 +196,12 @@ function methods:runs_on()
   return not (self.killed or self.left) and not self:is_empty()
 end
 
--- The cgroup with those that were made below it. A new process may still appear between two attempts.
+-- The cgroup with those that were made below it. A new process may still appear between two attempts. The runtime may
+-- have removed it with the container's.
 local function remove(self)
   members.each_folder(self.folder, function(parent, name) cgroup.remove(parent, name) end)
-  return cgroup.remove(self.base, self.name)
+  local removed, _, errno = cgroup.remove(self.base, self.name)
+  return removed or errno == ENOENT
 end
 
 --- Leaves the cgroup to a process that takes it over: `close` does not remove it from now on.

@@ -212,7 +212,7 @@ describe("the module", function()
 
   check("refuses wrong options of the caller as his, not as a policy's", function()
     local container <close> = open(body "request.env.X = '1'")
-    local _, message, code = container:spawn { "true", host_env = { 5 } }
+    local _, message, code = container:spawn { "true", host_env = { "" } }
     assert.equal("host_env: expected an array of names", message)
     assert.equal("invalid", code)
   end)

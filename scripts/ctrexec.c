@@ -3,10 +3,9 @@
  *
  * It runs the same modules of Lua; but Lua, the core, cjson and the seccomp compiler are linked in, so that
  * nothing is searched for, mapped and relocated at every start. A static program cannot load a module in C,
- * which the site's own Lua code may ask for: where there can be such code, the script takes over before
- * anything was done. */
+ * which modules of the site's own may ask for: where the configuration names a folder of them, the script
+ * takes over before anything was done. (Policies can load nothing but Lua.) */
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +23,6 @@
 #define CTX_LIBDIR "/usr/local/lib/lua/5.4"
 #define CTX_SCRIPT "/usr/local/bin/ctrexec.lua"
 #endif
-
-/* Where the site's configuration lies: lua/ctrexec/config.lua. */
-#define SITE "/etc/ctrexec"
 
 #define FAILED 255 /* what ctrexec says when it could not do its work */
 
@@ -137,10 +133,11 @@ static void *allocate(void *user, void *block, size_t old, size_t size)
 
 /* ------------------------------------------------------------------------------------------------ modules */
 
-static void preload(lua_State *L, const char *name, lua_CFunction open)
+/* Has `require` open a module by the function on top of the stack, which it takes off. */
+static void preload(lua_State *L, const char *name)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-    lua_pushcfunction(L, open);
+    lua_insert(L, -2);
     lua_setfield(L, -2, name);
     lua_pop(L, 1);
 }
@@ -160,6 +157,40 @@ static void set_place(lua_State *L, const char *field, const char *place)
     lua_pushstring(L, place);
     lua_setfield(L, -2, field);
     lua_pop(L, 1);
+}
+
+/* In the place of Lua's own, for every state of this program, also that of a process in the background: what
+ * is linked in needs no loading. */
+void luaL_openlibs(lua_State *L)
+{
+    static const luaL_Reg libraries[] = {
+        {LUA_GNAME, luaopen_base},
+        {LUA_LOADLIBNAME, luaopen_package},
+        {LUA_COLIBNAME, luaopen_coroutine},
+        {LUA_TABLIBNAME, luaopen_table},
+        {LUA_IOLIBNAME, luaopen_io},
+        {LUA_OSLIBNAME, luaopen_os},
+        {LUA_STRLIBNAME, luaopen_string},
+        {LUA_MATHLIBNAME, luaopen_math},
+        {LUA_UTF8LIBNAME, luaopen_utf8},
+        {LUA_DBLIBNAME, luaopen_debug},
+        {NULL, NULL},
+    };
+    static const luaL_Reg modules[] = {
+        {"cjson", luaopen_cjson},
+        {"ctrexec.core", luaopen_ctrexec_core},
+        {"ctrexec.core.seccomp", luaopen_ctrexec_core_seccomp},
+        {NULL, NULL},
+    };
+
+    for (const luaL_Reg *library = libraries; library->func != NULL; library++) {
+        luaL_requiref(L, library->name, library->func, 1);
+        lua_pop(L, 1);
+    }
+    for (const luaL_Reg *module = modules; module->func != NULL; module++) {
+        lua_pushcfunction(L, module->func);
+        preload(L, module->name);
+    }
 }
 
 /* Compiled modules are looked for after package.preload and before the sources; there may be none. */
@@ -184,33 +215,6 @@ static void add_precompiled(lua_State *L)
     lua_settop(L, 0);
 }
 
-/* Runs the command line in argv; its exit status is the result. */
-static int run(lua_State *L)
-{
-    char **argv = lua_touserdata(L, 1);
-
-    lua_gc(L, LUA_GCSTOP); /* too short a life to be worth cleaning up after */
-    lua_pushboolean(L, 1); /* as lua5.4 -E: the environment of the caller changes nothing */
-    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
-    luaL_openlibs(L);
-    set_place(L, "path", CTX_SHAREDIR "/?.lua;" CTX_SHAREDIR "/?/init.lua");
-    set_place(L, "cpath", CTX_LIBDIR "/?.so");
-    preload(L, "cjson", luaopen_cjson);
-    preload(L, "ctrexec.core", luaopen_ctrexec_core);
-    preload(L, "ctrexec.core.seccomp", luaopen_ctrexec_core_seccomp);
-    add_precompiled(L);
-    lua_newtable(L);
-    for (int i = 0; argv[i] != NULL; i++) {
-        lua_pushstring(L, argv[i]);
-        lua_rawseti(L, 1, i);
-    }
-    require(L, "ctrexec.command");
-    lua_getfield(L, -1, "main");
-    lua_pushvalue(L, 1);
-    lua_call(L, 1, 1);
-    return 1;
-}
-
 /* ----------------------------------------------------------------------------------------- the site's code
  */
 
@@ -230,19 +234,65 @@ char *__wrap_dlerror(void)
     return "this program loads no module in C; ctrexec.lua does";
 }
 
-static bool is_about_policies(const char *word)
+/* `install` of ctrexec.replace, which is called as soon as the configuration is read: instead of taking the
+ * site's modules in place of ctrexec's, runs the script, which does. It cannot see under which name it was
+ * called, which may be a runtime's, so it is told: the path, as the kernel tells a script its own. */
+static int hand_over(lua_State *L)
 {
-    return strncmp(word + strspn(word, "-"), "policy", strlen("policy")) == 0;
+    char **argv = lua_touserdata(L, lua_upvalueindex(1));
+    char *path = (char *)getauxval(AT_EXECFN); /* NOLINT(performance-no-int-to-ptr) */
+    char *words[] = {(char *)CTX_SCRIPT, (char *)"--launched-as", path != NULL ? path : argv[0]};
+    char reason[128];
+    size_t count = 1;
+
+    while (argv[count] != NULL) {
+        count++;
+    }
+    char **all = lua_newuserdatauv(L, (count + 3) * sizeof *all, 0);
+    memcpy(all, words, sizeof words);
+    memcpy(all + 3, argv + 1, count * sizeof *argv); /* with the NULL at the end */
+    execv(CTX_SCRIPT, all);
+    return luaL_error(L, "%s, which the site's modules need, cannot be run: %s", CTX_SCRIPT,
+                      strerror_r(errno, reason, sizeof reason));
 }
 
-static bool may_load_foreign_modules(char **argv)
+/* Stands for lua/ctrexec/replace.lua. */
+static int open_replace(lua_State *L)
 {
-    for (; *argv != NULL; argv++) {
-        if (is_about_policies(*argv)) {
-            return true;
-        }
+    lua_newtable(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushcclosure(L, hand_over, 1);
+    lua_setfield(L, -2, "install");
+    return 1;
+}
+
+/* --------------------------------------------------------------------------------------------------- main */
+
+/* Runs the command line in argv; its exit status is the result. */
+static int run(lua_State *L)
+{
+    char **argv = lua_touserdata(L, 1);
+
+    lua_gc(L, LUA_GCSTOP); /* too short a life to be worth cleaning up after */
+    lua_pushboolean(L, 1); /* as lua5.4 -E: the environment of the caller changes nothing */
+    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    luaL_openlibs(L);
+    set_place(L, "path", CTX_SHAREDIR "/?.lua;" CTX_SHAREDIR "/?/init.lua");
+    set_place(L, "cpath", CTX_LIBDIR "/?.so");
+    lua_pushlightuserdata(L, argv);
+    lua_pushcclosure(L, open_replace, 1);
+    preload(L, "ctrexec.replace");
+    add_precompiled(L);
+    lua_newtable(L);
+    for (int i = 0; argv[i] != NULL; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, 1, i);
     }
-    return access(SITE, F_OK) == 0 || errno != ENOENT;
+    require(L, "ctrexec.command");
+    lua_getfield(L, -1, "main");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
 }
 
 static int fail(const char *message)
@@ -251,33 +301,13 @@ static int fail(const char *message)
     return FAILED;
 }
 
-/* The script cannot see under which name it was called, which may be a runtime's, so it is told: the path, as
- * the kernel tells a script its own. */
-static int hand_over(int argc, char **argv)
-{
-    char *path = (char *)getauxval(AT_EXECFN); /* NOLINT(performance-no-int-to-ptr) */
-    char *words[] = {(char *)CTX_SCRIPT, (char *)"--launched-as", path != NULL ? path : argv[0]};
-    char **all = calloc((size_t)argc + 3, sizeof *all);
-
-    if (all == NULL) {
-        return fail("out of memory");
-    }
-    memcpy(all, words, sizeof words);
-    memcpy(all + 3, argv + 1, (size_t)argc * sizeof *argv); /* with the NULL at the end */
-    execv(CTX_SCRIPT, all);
-    free(all);
-    return fail(CTX_SCRIPT ": cannot be run");
-}
-
 int main(int argc, char **argv)
 {
+    struct arena arena;
+
     if (argc < 1) {
         return fail("no program name");
     }
-    if (may_load_foreign_modules(argv + 1)) {
-        return hand_over(argc, argv);
-    }
-    struct arena arena;
     make_arena(&arena);
     lua_State *L = lua_newstate(allocate, &arena);
     if (L == NULL) {

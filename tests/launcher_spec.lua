@@ -33,10 +33,11 @@ describe("the launcher", function ()
     if place then place:remove() end
   end)
 
-  -- Runs it in a mount namespace where /etc is the site's.
-  local function run(words, environment, program)
-    local inner = ("mount --bind %s/etc /etc && exec env %s %s --root %s %s"):format(place.dir, environment or "",
-      tool.quote(program or LAUNCHER), ct.root, tool.quote_all(words))
+  -- Runs it in a mount namespace where /etc is the site's; `before` is done there first.
+  local function run(words, environment, program, before)
+    local inner = ("mount --bind %s/etc /etc && %s exec env %s %s --root %s %s"):format(place.dir,
+      before and before .. " &&" or "", environment or "", tool.quote(program or LAUNCHER), ct.root,
+      tool.quote_all(words))
     local pipe = io.popen(("timeout -k 1 20 unshare --mount --propagation private sh -c %s 2>&1")
       :format(tool.quote(inner)))
     local output = pipe:read "a"
@@ -59,21 +60,63 @@ describe("the launcher", function ()
     assert.equal(0, code)
   end)
 
-  it("obeys the policies of a site, also one that needs a module in C", function ()
+  -- Which program it is that asks the policies.
+  local WHO = [[return { name = "who", check = function (request)
+    local pipe = io.popen "readlink /proc/$(sed -n 's/^PPid:.//p' /proc/$PPID/status)/exe"
+    request.process.args = { "echo", pipe:read "l" }
+    pipe:close()
+    warn(require "of_site")
+  end }]]
+
+  local function write_policies()
     assert(os.execute("umask 022; mkdir -p " .. place.folder .. "/policy.d"))
-    place:write("policy.d/p.lua", [[
-      return { name = "p", check = function (request)
-        if request.process.args[1] == "true" then return deny "no" end
-      end }]])
+    place:write("policy.d/who.lua", WHO)
+    place:write("policy.d/modules/of_site.lua", "return 'a module in Lua'")
+  end
+
+  it("runs the policies of a site and their modules itself", function()
+    write_policies()
     local output, code = run { "exec", "ct", "true" }
-    assert.matches("denied by policy p: no", output)
+    assert.matches("policy who: a module in Lua", output)
+    assert.is_truthy(output:find(LAUNCHER .. "\n", 1, true), output)
+    assert.equal(0, code)
+    place:write("policy.d/x.lua", 'return { name = "x", check = function () return deny "no" end }')
+    output, code = run { "exec", "ct", "true" }
+    assert.matches("denied by policy x: no", output)
     assert.equal(255, code)
+  end)
+
+  it("loads no module in C for a policy, nor does the script", function()
+    place:write("policy.d/x.lua", 'require "lfs" return { name = "x", check = function () end }')
+    for _, program in ipairs { LAUNCHER, tool.repository .. "/scripts/ctrexec.lua" } do
+      local output, code = run({ "exec", "ct", "true" }, nil, program)
+      assert.matches('denied by policy x: x:1: module \\"lfs\\" not found', output)
+      assert.equal(255, code)
+    end
+    os.remove(place.folder .. "/policy.d/x.lua")
+  end)
+
+  it("hands over to the script where the site replaces modules, which may need modules in C", function()
     place:write("config.lua", 'return { module_directory = "/etc/ctrexec/modules" }')
     place:write("modules/ctrexec/streams.lua", [[
       assert(require "lfs".currentdir())
       io.stderr:write "replaced\n"
       return require "original.ctrexec.streams"]])
-    assert.equal("replaced\nfine\n", (run { "exec", "ct", "echo", "fine" }))
+    local output = run { "exec", "ct", "true" }
+    assert.matches("^replaced\n", output)
+    assert.matches("/lua5%.4\n", output)
+    assert.matches("policy who: a module in Lua", output)
+  end)
+
+  it("does nothing but fail where it cannot hand over, and says so in the log", function()
+    write_policies()
+    local before = "mount --bind /dev/null " .. tool.repository .. "/scripts/ctrexec.lua"
+    local words = { "--log", "/dev/stdout", "--log-format", "json", "exec", "ct", "echo", "ran" }
+    local output, code = run(words, nil, LAUNCHER, before)
+    assert.matches('"level":"error"', output)
+    assert.matches("which the site's modules need, cannot be run", output)
+    assert.is_nil(output:find "ran\n")
+    assert.equal(255, code)
   end)
 
   it("stands in front of a runtime, with and without a site", function ()

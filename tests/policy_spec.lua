@@ -122,8 +122,8 @@ describe("the command", function()
     os.execute(("mkdir -p %s/ctrexec && cp %s/evil.lua %s/ctrexec/policy.lua"):format(site.dir, site.dir, site.dir))
     local before = ("env HOME=DIR XDG_CONFIG_HOME=DIR LUA_PATH='DIR/?.lua' LUA_PATH_5_4='DIR/?.lua' "
       .. "LUA_INIT=@DIR/evil.lua LUA_INIT_5_4='os.exit(0)'"):gsub("DIR", site.dir)
-    local inner = ("mount --bind %s/etc /etc && exec %s %s/scripts/ctrexec.lua --root %s exec ct touch /ran"):format(
-      site.dir, before, tool.repository, ct.root)
+    local inner = ("mount --bind %s/etc /etc && exec %s %s --root %s exec ct touch /ran"):format(site.dir, before,
+      os.getenv "CTREXEC" or tool.repository .. "/scripts/ctrexec.lua", ct.root)
     local pipe <close> = io.popen(("unshare --mount --propagation private sh -c %s 2>&1"):format(tool.quote(inner)))
     assert.matches("denied by policy no: no", pipe:read "a")
     assert.is_false(at.ran())

@@ -54,6 +54,7 @@ end
 
 local function log_by_original(argv)
   local found, options = pcall(require, "original.ctrexec.options")
+  if not found then found, options = pcall(require, "ctrexec.options") end
   if not found then return lazy_log {} end
   local parsed, _, _, partial = options.parse(argv)
   return log_for((parsed or partial).global) or lazy_log {}

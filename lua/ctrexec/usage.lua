@@ -45,10 +45,13 @@ local function input(value)
   end
 end
 
--- A chain of `ctrexec.policy`, or files.
+-- A chain of `ctrexec.policy`, or files. A table that holds neither would pass for a chain without policies.
 local function policies(value)
   if type(value) == "table" and value.check then return nil end
   local fault = strings(value)
+  for key in pairs(fault and {} or value) do
+    if math.type(key) ~= "integer" then fault = ("array of strings expected, got field %s"):format(tostring(key)) end
+  end
   return fault and "chain of ctrexec.policy or " .. fault
 end
 
@@ -64,7 +67,8 @@ local SPEC = {
   { "on_process", func }, { "on_terminal", func }, { "lookup", func },
 }
 
-local OPTIONS = { { "root", string }, { "roots", strings }, { "pid", integer }, { "policy", policies } }
+local OPTIONS = { { "root", string }, { "roots", strings }, { "pid", integer }, { "policy", policies },
+  { "digest", boolean } }
 
 local function check(name, value, rules, level)
   if type(value) ~= "table" then error(("bad %s (table expected, got %s)"):format(name, type(value)), level + 1) end
@@ -87,6 +91,12 @@ end
 -- @tparam integer level of error(), as seen from where this is called
 function usage.options(options, level)
   check("options", options, OPTIONS, level + 1)
+  -- A misspelt `policy` must not open the container without one.
+  for name in pairs(options) do
+    local known = false
+    for _, rule in ipairs(OPTIONS) do known = known or rule[1] == name end
+    if not known then error(("bad options (there is no option %s)"):format(tostring(name)), level + 1) end
+  end
 end
 
 return usage

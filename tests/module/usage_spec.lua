@@ -120,6 +120,16 @@ describe("a value of a wrong type", function ()
     end
   end)
 
+  check("in the name of an option, or of a policy's field, opens no container without the policy", function ()
+    local file = ct.dir .. "/deny.lua"
+    for _, options in ipairs { { policies = { file } }, { polcy = { file } }, { policy = { file = file } } } do
+      options.root = ct.root
+      local done, text = pcall(function () return (ctrexec.open("ct", options)) end)
+      assert.is_false(done, next(options))
+      assert.matches("^[^\n]*usage_spec%.lua:%d+: bad [^\n]+$", text)
+    end
+  end)
+
   check("leaves nothing behind", function ()
     local descriptors, children = support.descriptors(), support.children()
     for name in pairs(RAISING) do pcall(container.spawn, container, { "true", [name] = VALUES.thread }) end

@@ -327,8 +327,8 @@ describe("process.validate", function()
     local _, copy, warnings = process.validate(object)
     assert.is_nil(copy.zebra)
     assert.same({
-      { level = "debug", message = "process.user.username: unknown field ignored" },
-      { level = "debug", message = "process.zebra: unknown field ignored" },
+      { level = "debug", message = "process.user.username: unknown field ignored", unknown = "process.user.username" },
+      { level = "debug", message = "process.zebra: unknown field ignored", unknown = "process.zebra" },
     }, warnings)
   end)
 

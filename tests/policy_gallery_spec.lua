@@ -56,6 +56,8 @@ check("allow-commands", function()
   assert_denied(run { "exec", "ct", "ls" }, "allow-commands: ls is not among the commands of this container")
   assert.equal("denied", explained({ "ct", "ls" }, "allow-commands").result)
   assert.same({ "accept", "exit", "reject" }, site:kinds())
+  assert_denied(run { "exec", "--tool", "/bin/busybox:/bin/id", "ct", "id" },
+    "allow-commands: a lent file could take the place of an allowed command")
 end)
 
 check("drop-capabilities", function()
@@ -80,11 +82,13 @@ end)
 check("read-only-env", function()
   assert.matches("DB_PASSWORD=secret", run({ "exec", "ct", "env" }).stdout)
   site:gallery "read-only-env"
-  local result = run { "exec", "-e", "API_TOKEN=1", "ct", "env" }
+  local result = run({ "exec", "-e", "API_TOKEN=1", "--host-env", "CTREXEC_TEST_SECRET", "ct", "env" },
+    { before = "env CTREXEC_TEST_SECRET=of-the-host" })
   assert.equal(0, result.code, result.stderr)
   assert.matches("DB_HOST=db", result.stdout)
   assert.is_nil(result.stdout:find "secret")
   assert.is_nil(result.stdout:find "TOKEN")
+  assert.is_nil(result.stdout:find "of%-the%-host")
   local entry = explained({ "ct", "env" }, "read-only-env")
   assert.equal("process.env.DB_PASSWORD", entry.changes[1].path)
   assert.equal("secret", entry.changes[1].before)

@@ -346,6 +346,14 @@ local function unpacked(state)
   return type(value) == "table" and value or {}
 end
 
+-- A field that the policy has made up: what it was to bring about would not happen. The process that the policies get
+-- has none, unknown fields of engines are left out before.
+local function made_up(problems)
+  for _, entry in ipairs(problems) do
+    if entry.unknown then return entry.unknown .. ": there is no such field" end
+  end
+end
+
 -- Follows the states that the policies left. Returns the last good state and, at the first that does not hold, the
 -- policy that made it and what is wrong.
 local function follow(request, reply, changes)
@@ -354,7 +362,8 @@ local function follow(request, reply, changes)
   for _, snapshot in ipairs(reply.snapshots or {}) do
     local state = unpacked(snapshot.state)
     local ok, result, problems = process.validate(state.process, request.container)
-    local fault = not ok and result or option_fault(request.options, current.options, state.options)
+    local fault = not ok and result or made_up(problems)
+      or option_fault(request.options, current.options, state.options)
     if fault then return current, snapshot.name, fault end
     local after = { process = result, options = state.options }
     changes[#changes + 1] = { policy = snapshot.name, index = snapshot.index, before = current, after = after }

@@ -190,7 +190,7 @@ local function object(fields, required, finish)
     end
     table.sort(unknown)
     for _, name in ipairs(unknown) do
-      warnings[#warnings + 1] = { level = "debug", message = name .. ": unknown field ignored" }
+      warnings[#warnings + 1] = { level = "debug", message = name .. ": unknown field ignored", unknown = name }
     end
     for _, name in ipairs(required or {}) do
       if copy[name] == nil then refuse("%s.%s: required", path, name) end
@@ -341,7 +341,8 @@ end
 -- @tparam[opt] table record of the container, whose runtime may set narrower limits
 -- @treturn[1] boolean true
 -- @treturn[1] table the checked copy
--- @treturn[1] {table,...} warnings, each `{level="warning"|"debug", message=}`
+-- @treturn[1] {table,...} warnings, each `{level="warning"|"debug", message=}`, and `unknown`, the path of a field that
+-- was left out
 -- @treturn[2] nil
 -- @treturn[2] string what is wrong, naming the field by path
 -- @treturn[2] string "invalid"

@@ -4,8 +4,10 @@
 return {
   name = "allow-commands",
   check = function(request)
+    if request.container.runtime == "pid" then return deny "--pid shows no annotations" end
     local list = (request.container.annotations or {})["ctrexec.commands"]
     if not list then return end
+    if #(request.options.tools or {}) > 0 then return deny "a lent file could take the place of an allowed command" end
     local program = request.process.args[1]
     for allowed in list:gmatch "[^%s,]+" do
       if allowed == program or allowed == request.command and not allowed:find("/", 1, true) then return end

@@ -1,4 +1,4 @@
--- Secrets of the container's environment are not shown to those who look around in it.
+-- Secrets of the container's environment are not shown to those who look around in it, nor are the host's taken in.
 local SECRET = { "PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "_KEY$", "^KEY_" }
 
 local function is_secret(name)
@@ -14,5 +14,10 @@ return {
     for name in pairs(request.env) do
       if is_secret(name) then request.env[name] = nil end
     end
+    local taken = {}
+    for _, name in ipairs(request.options.host_env or {}) do
+      if not is_secret(name) then taken[#taken + 1] = name end
+    end
+    if request.options.host_env then request.options.host_env = taken end
   end,
 }

@@ -69,6 +69,13 @@ describe("allow-commands", function()
   end)
 
   it("allows all without the annotation", function() accepted(policy, { args = { "sh" } }) end)
+
+  it("is not passed by the number of the container's process, nor by lending another program", function()
+    denied(policy, { args = { "nginx" }, container = { runtime = "pid" } }, "--pid shows no annotations")
+    local request = spec "nginx"
+    request.options = { tools = { "/bin/sh:/usr/sbin/nginx" } }
+    denied(policy, request, "a lent file could take the place of an allowed command")
+  end)
 end)
 
 describe("drop-capabilities", function()

@@ -71,6 +71,12 @@ local function check_status(record, spec)
   return true
 end
 
+-- Mistakes of the program that calls one of the methods raise at its position.
+local function check_call(self, spec)
+  if self.closed then error("the container is closed", 3) end
+  usage.spec(spec, 3)
+end
+
 --- Whether the container takes a command, as it was when it was opened or last refreshed.
 -- @tparam[opt] table spec `ignore_paused`
 -- @treturn[1] boolean true
@@ -79,12 +85,13 @@ end
 -- @treturn[2] string code "stopped" or "paused"
 function methods:check(spec)
   spec = spec or {}
-  usage.spec(spec, 2)
+  check_call(self, spec)
   return check_status(self.record, spec)
 end
 
 --- Closes the container's descriptors, and ends the process of policies that were given as files.
 function methods:close()
+  self.closed = true
   self.record:close()
   if self.owns_policy then self.policy:close() end
 end
@@ -402,7 +409,7 @@ end
 -- @treturn[2] string code
 -- @treturn[2] ?{table,...} warnings, where it came so far
 function methods:spawn(spec)
-  usage.spec(spec, 2)
+  check_call(self, spec)
   return spawn(self, spec)
 end
 
@@ -414,7 +421,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:prepare(spec)
-  usage.spec(spec, 2)
+  check_call(self, spec)
   return spawn(self, spec, true)
 end
 
@@ -425,7 +432,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:explain(spec)
-  usage.spec(spec, 2)
+  check_call(self, spec)
   return require "ctrexec.explain".report(self, spec, resolve)
 end
 
@@ -530,7 +537,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:exec(spec)
-  usage.spec(spec, 2)
+  check_call(self, spec)
   local own, capture = capturing(spec)
   local handle <close>, message, code = spawn(self, own)
   if not handle then return nil, message, code end

@@ -130,6 +130,16 @@ describe("a value of a wrong type", function ()
     end
   end)
 
+  check("in a call on a closed container raises one line at the caller's position", function ()
+    local closed = assert(ctrexec.open("ct", { root = ct.root }))
+    closed:close()
+    for _, call in ipairs { "exec", "spawn", "prepare", "explain", "check" } do
+      local done, text = pcall(function () return (closed[call](closed, { "true" })) end)
+      assert.is_false(done, call)
+      assert.matches("^[^\n]*usage_spec%.lua:%d+: the container is closed$", text, call)
+    end
+  end)
+
   check("leaves nothing behind", function ()
     local descriptors, children = support.descriptors(), support.children()
     for name in pairs(RAISING) do pcall(container.spawn, container, { "true", [name] = VALUES.thread }) end

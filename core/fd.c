@@ -267,6 +267,22 @@ static size_t room_for(int fd, size_t max)
     return (size_t)available < max ? (size_t)available : max;
 }
 
+/* A string of what one read(2) gives, or one pread(2) from `offset` unless that is negative. */
+static int push_read(lua_State *L, int fd, size_t size, off_t offset)
+{
+    luaL_Buffer data;
+    char *room = luaL_buffinitsize(L, &data, size);
+    ssize_t count;
+    int error;
+
+    do {
+        count = offset < 0 ? ctx_read(fd, room, size) : pread(fd, room, size, offset);
+    } while (count < 0 && errno == EINTR);
+    error = errno;
+    luaL_pushresultsize(&data, count > 0 ? (size_t)count : 0);
+    return count < 0 ? ctx_error(L, error, "read descriptor %d", fd) : 1;
+}
+
 /***
 Reads once. EINTR is retried.
 @function read
@@ -282,17 +298,9 @@ static int read_once(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     lua_Integer max = luaL_checkinteger(L, 2);
-    luaL_Buffer data;
-    size_t size;
-    ssize_t count;
-    int error;
 
     luaL_argcheck(L, max > 0, 2, "must be positive");
-    size = room_for(fd, max < READ_MAX ? (size_t)max : READ_MAX);
-    count = ctx_read(fd, luaL_buffinitsize(L, &data, size), size);
-    error = errno;
-    luaL_pushresultsize(&data, count > 0 ? (size_t)count : 0);
-    return count < 0 ? ctx_error(L, error, "read descriptor %d", fd) : 1;
+    return push_read(L, fd, room_for(fd, max < READ_MAX ? (size_t)max : READ_MAX), -1);
 }
 
 /***
@@ -337,21 +345,10 @@ static int read_at(lua_State *L)
     int fd = ctx_check_fd(L, 1);
     lua_Integer offset = luaL_checkinteger(L, 2);
     lua_Integer max = luaL_checkinteger(L, 3);
-    luaL_Buffer data;
-    size_t size;
-    ssize_t count;
-    int error;
 
     luaL_argcheck(L, offset >= 0, 2, "must not be negative");
     luaL_argcheck(L, max > 0, 3, "must be positive");
-    size = max < READ_MAX ? (size_t)max : READ_MAX;
-    luaL_buffinitsize(L, &data, size);
-    do {
-        count = pread(fd, luaL_buffaddr(&data), size, (off_t)offset);
-    } while (count < 0 && errno == EINTR);
-    error = errno;
-    luaL_pushresultsize(&data, count > 0 ? (size_t)count : 0);
-    return count < 0 ? ctx_error(L, error, "read descriptor %d", fd) : 1;
+    return push_read(L, fd, max < READ_MAX ? (size_t)max : READ_MAX, (off_t)offset);
 }
 
 /***

@@ -554,11 +554,11 @@ local function check(job)
     end
     for _, entry in ipairs(policy.warnings) do warnings[#warnings + 1] = entry end
     if reason then
-      return { to = "check", denied = policy.index, name = policy.name, reason = reason, warnings = warnings,
-        snapshots = snapshots, hooks = hooks }
+      return { denied = policy.index, name = policy.name, reason = reason, warnings = warnings, snapshots = snapshots,
+        hooks = hooks }
     end
   end
-  return { to = "check", warnings = warnings, snapshots = snapshots, hooks = hooks }
+  return { warnings = warnings, snapshots = snapshots, hooks = hooks }
 end
 
 -- Every policy gets its own copy of the event, and one that fails does not keep the next from it.
@@ -571,7 +571,7 @@ local function audit(event)
       if not ok then failures[#failures + 1] = { index = policy.index, name = policy.name, reason = problem } end
     end
   end
-  return { to = "audit", failures = failures }
+  return { failures = failures }
 end
 
 local function describe()
@@ -581,7 +581,7 @@ local function describe()
       name = policy.name, fault = policy.fault, check = policy.check ~= nil, audit = policy.audit ~= nil,
     }
   end
-  return { to = "describe", policies = policies }
+  return { policies = policies }
 end
 
 for index, policy in ipairs(argument.policies) do
@@ -592,13 +592,16 @@ end
 loading = false
 host.rest()
 
+local JOBS = { check = check, audit = audit, describe = describe }
 local GARBAGE = 1024 -- KiB that may gather
 local collect_at = GARBAGE
 
 while true do
   local job = first_job or host.receive()
   first_job = nil
-  local reply = job.check and check(job.check) or job.audit and audit(job.audit) or describe()
+  local kind, what = next(job)
+  local reply = JOBS[kind](what)
+  reply.to = kind
   host.rest()
   host.send(reply)
   -- Only now, when nobody waits, and not after every job: the exec goes on meanwhile and wants the processor.

@@ -36,6 +36,10 @@ local function strings(value)
       return ("array of strings expected, got %s at index %d"):format(type(item), index)
     end
   end
+  -- A table of named fields would pass for an empty array: of policies, for a container without any.
+  for key in pairs(value) do
+    if math.type(key) ~= "integer" then return ("array of strings expected, got field %s"):format(tostring(key)) end
+  end
 end
 
 local function input(value)
@@ -45,13 +49,10 @@ local function input(value)
   end
 end
 
--- A chain of `ctrexec.policy`, or files. A table that holds neither would pass for a chain without policies.
+-- A chain of `ctrexec.policy`, or files.
 local function policies(value)
   if type(value) == "table" and value.check then return nil end
   local fault = strings(value)
-  for key in pairs(fault and {} or value) do
-    if math.type(key) ~= "integer" then fault = ("array of strings expected, got field %s"):format(tostring(key)) end
-  end
   return fault and "chain of ctrexec.policy or " .. fault
 end
 
@@ -67,35 +68,34 @@ local SPEC = {
   { "on_process", func }, { "on_terminal", func }, { "lookup", func },
 }
 
-local OPTIONS = { { "root", string }, { "roots", strings }, { "pid", integer }, { "policy", policies },
-  { "digest", boolean } }
+local OPTIONS = { root = string, roots = strings, pid = integer, policy = policies, digest = boolean }
 
-local function check(name, value, rules, level)
+local function check_table(name, value, level)
   if type(value) ~= "table" then error(("bad %s (table expected, got %s)"):format(name, type(value)), level + 1) end
-  for _, rule in ipairs(rules) do
-    local field = value[rule[1]]
-    local fault = field ~= nil and rule[2](field)
-    if fault then error(("bad %s (%s)"):format(rule[1], fault), level + 1) end
-  end
+end
+
+local function check_field(name, value, rule, level)
+  local fault = value ~= nil and rule(value)
+  if fault then error(("bad %s (%s)"):format(name, fault), level + 1) end
 end
 
 --- Raises an error unless the fields of a spec that are no data are of their types.
 -- @param spec
 -- @tparam integer level of error(), as seen from where this is called
 function usage.spec(spec, level)
-  check("spec", spec, SPEC, level + 1)
+  check_table("spec", spec, level + 1)
+  for _, rule in ipairs(SPEC) do check_field(rule[1], spec[rule[1]], rule[2], level + 1) end
 end
 
 --- Raises an error unless the options of `ctrexec.open` or `ctrexec.list` are of their types.
 -- @param options
 -- @tparam integer level of error(), as seen from where this is called
 function usage.options(options, level)
-  check("options", options, OPTIONS, level + 1)
-  -- A misspelt `policy` must not open the container without one.
-  for name in pairs(options) do
-    local known = false
-    for _, rule in ipairs(OPTIONS) do known = known or rule[1] == name end
-    if not known then error(("bad options (there is no option %s)"):format(tostring(name)), level + 1) end
+  check_table("options", options, level + 1)
+  for name, value in pairs(options) do
+    -- A misspelt `policy` must not open the container without one.
+    if not OPTIONS[name] then error(("bad options (there is no option %s)"):format(tostring(name)), level + 1) end
+    check_field(name, value, OPTIONS[name], level + 1)
   end
 end
 

@@ -32,7 +32,7 @@ endif
 WARN = -Wall -Wextra -Werror
 DIALECT = -std=c11 -D_GNU_SOURCE
 
-# HOSTILE=1: protections can be taken out one at a time (core/protect.h). For tests/hostile, never to be installed.
+# HOSTILE=1: protections can be taken out one at a time (core/common/protect.h). For tests/hostile, never to be installed.
 ifdef HOSTILE
 DIALECT += -DCTX_TEST_BUILD
 endif
@@ -54,16 +54,16 @@ HELPER_LDFLAGS = -static -no-pie -s -Wl,--gc-sections,--build-id=none,-z,noexecs
 endif
 
 # What only the helper has, and what it shares with the module.
-HELPER_ONLY = $(wildcard core/enter*.c core/passwd.c)
-HELPER_SHARED = $(wildcard core/plan.c)
+HELPER_ONLY = $(wildcard core/enter/*.c)
+HELPER_SHARED = $(wildcard core/common/plan.c)
 HELPER_SRC = $(HELPER_ONLY) $(HELPER_SHARED)
 # The seccomp compiler is a module of its own, so that only a container with a profile costs the loading of libseccomp.
 SECCOMP_SRC = $(wildcard core/seccomp.c core/bpf.c)
-CORE_SRC = $(filter-out $(SECCOMP_SRC) $(HELPER_ONLY),$(wildcard core/*.c))
+CORE_SRC = $(filter-out $(SECCOMP_SRC),$(wildcard core/*.c core/common/*.c))
 
 CORE_SO = $(BUILD)/lua/ctrexec/core.so
 SECCOMP_SO = $(if $(wildcard core/seccomp.c),$(BUILD)/lua/ctrexec/core/seccomp.so)
-HELPER = $(if $(wildcard core/enter.c),$(BUILD)/lua/ctrexec/enter)
+HELPER = $(if $(wildcard core/enter/enter.c),$(BUILD)/lua/ctrexec/enter)
 # Made with the core module, which a plain lua5.4 cannot load when it is sanitized; the sources do as well there.
 PRECOMPILED = $(if $(SANITIZE),,$(BUILD)/lua/ctrexec/precompiled)
 MAN_PAGE = $(BUILD)/man/ctrexec.8
@@ -138,9 +138,9 @@ $(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find
 	scripts/precompile.lua lua $@
 
 # The manual says what --help says.
-$(MAN_PAGE): scripts/man.lua lua/ctrexec/help.lua lua/ctrexec/options.lua
+$(MAN_PAGE): scripts/man.lua lua/ctrexec/command/help.lua lua/ctrexec/command/options.lua
 	@mkdir -p $(@D)
-	$(call say,MAN) scripts/man.lua $(VERSION) "$$(date -r lua/ctrexec/help.lua +%F)" >$@
+	$(call say,MAN) scripts/man.lua $(VERSION) "$$(date -r lua/ctrexec/command/help.lua +%F)" >$@
 
 # Where the launcher finds the modules, their compiled form, and the script that it gives way to.
 launcher_places = -DCTX_SHAREDIR='"$(1)"' -DCTX_LIBDIR='"$(2)"' -DCTX_SCRIPT='"$(3)"'
@@ -196,7 +196,7 @@ test-helpers: $(TEST_HELPERS)
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/*.c))
 FUZZ_CFLAGS = $(DIALECT) $(WARN) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
   -fno-sanitize-recover=undefined -isystem $(LUA_INCDIR)
-FUZZ_OBJ = $(patsubst core/%.c,build-fuzz/core/%.o,$(filter-out core/enter%.c,$(wildcard core/*.c)))
+FUZZ_OBJ = $(patsubst core/%.c,build-fuzz/core/%.o,$(wildcard core/*.c core/common/*.c) core/enter/passwd.c)
 
 build-fuzz/core/%.o: core/%.c
 	@mkdir -p $(@D)

@@ -1,7 +1,7 @@
 #ifndef CTREXEC_CAPABILITY_H
 #define CTREXEC_CAPABILITY_H
 
-#include "parse.h"
+#include "common/parse.h"
 
 /* The capability sets of /proc/PID/status; proc_pid_status(5). */
 struct ctx_capabilities {

@@ -1,7 +1,7 @@
 #ifndef CTREXEC_CGROUP_H
 #define CTREXEC_CGROUP_H
 
-#include "parse.h"
+#include "common/parse.h"
 
 /* One line of /proc/PID/cgroup; cgroups(7). Version 2 is hierarchy 0 with no controllers. */
 struct ctx_cgroup {

@@ -4,8 +4,8 @@ Descriptors sent and received over AF_UNIX sockets.
 @module ctrexec.core.fdpass
 @see unix(7)
 */
+#include "common/protect.h"
 #include "core.h"
-#include "protect.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -182,8 +182,8 @@ static bool passes(const struct sock_filter *program, size_t count, int number, 
 
 bool ctx_filter_lets_enter(const struct sock_filter *program, size_t count, const struct plan *plan)
 {
-    /* core/enter.c from fork_final() to execve(2). What no filter can judge, an address or a descriptor, is
-     * 0. */
+    /* core/enter/enter.c from fork_final() to execve(2). What no filter can judge, an address or a
+     * descriptor, is 0. */
     const struct {
         uint64_t first, second;
         int number;

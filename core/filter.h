@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "plan.h"
+#include "common/plan.h"
 
 /* The program's answer, a SECCOMP_RET_* value with its data; SECCOMP_RET_KILL_PROCESS for a program that the
  * kernel would not have taken. */

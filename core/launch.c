@@ -1,6 +1,6 @@
 /* Starting the helper: its image, and the step from the host program into it. */
 #include "launch.h"
-#include "protect.h"
+#include "common/protect.h"
 
 #include <errno.h>
 #include <fcntl.h>

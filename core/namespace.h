@@ -1,7 +1,7 @@
 #ifndef CTREXEC_NAMESPACE_H
 #define CTREXEC_NAMESPACE_H
 
-#include "parse.h"
+#include "common/parse.h"
 
 /* The inode number in the target of a /proc/PID/ns link, as "mnt:[4026531841]". Returns false for another
  * text. */

@@ -1,4 +1,4 @@
-/* Packing a plan: from the table of lua/ctrexec/plan.lua to the block that the helper reads. */
+/* Packing a plan: from the table of lua/ctrexec/exec/plan.lua to the block that the helper reads. */
 #include "pack.h"
 #include "filter.h"
 

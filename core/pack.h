@@ -2,8 +2,8 @@
 #ifndef CTREXEC_PACK_H
 #define CTREXEC_PACK_H
 
+#include "common/plan.h"
 #include "core.h"
-#include "plan.h"
 
 /* The descriptors that the helper is started with, each at the number that it has here. */
 struct ctx_passed {
@@ -24,9 +24,9 @@ int ctx_pass(lua_State *L, struct ctx_passed *passed, int fd);
 /* The descriptor in field `name` of the table at `table`, -1 when absent. */
 int ctx_fd_field(lua_State *L, int table, const char *name);
 
-/* Fills the plan from the table at `table`, which holds what core/plan.h describes under the same names;
- * leaves the data that follows the structure on top of the stack as a string. Raises an error for a field of
- * a wrong type. */
+/* Fills the plan from the table at `table`, which holds what core/common/plan.h describes under the same
+ * names; leaves the data that follows the structure on top of the stack as a string. Raises an error for a
+ * field of a wrong type. */
 void ctx_pack_plan(lua_State *L, int table, struct plan *plan, struct ctx_passed *passed);
 
 #endif

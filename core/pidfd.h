@@ -1,7 +1,7 @@
 #ifndef CTREXEC_PIDFD_H
 #define CTREXEC_PIDFD_H
 
-#include "parse.h"
+#include "common/parse.h"
 
 /* The fields of /proc/PID/stat that matter here; proc_pid_stat(5). */
 struct ctx_stat {

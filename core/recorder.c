@@ -16,8 +16,8 @@ Whether that also ends the session is for the caller to say.
 */
 #include "recorder.h"
 
+#include "common/protect.h"
 #include "core.h"
-#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -21,8 +21,8 @@ recorded (recorder.c) goes through the buffer.
 
 @module ctrexec.core.relay
 */
+#include "common/protect.h"
 #include "core.h"
-#include "protect.h"
 #include "recorder.h"
 #include "terminal.h"
 

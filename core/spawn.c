@@ -6,10 +6,10 @@ is. The decisions that the events ask for are Lua's.
 
 @module ctrexec.core.spawn
 */
+#include "common/message.h"
+#include "common/protect.h"
 #include "launch.h"
-#include "message.h"
 #include "pidfd.h"
-#include "protect.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -715,9 +715,10 @@ static bool may_lose_children(void)
 /***
 Starts the helper on its way into a container.
 
-The plan's fields are those of `struct plan` in core/plan.h under the same names, with `init`, `cgroup`,
-`root`, `stdin`, `stdout` and `stderr` as descriptors; flags are booleans, or follow from the field that they
-announce. Nothing of it is checked for sense here: that is the business of lua/ctrexec/plan.lua.
+The plan's fields are those of `struct plan` in core/common/plan.h under the same names, with `init`,
+`cgroup`, `root`, `stdin`, `stdout` and `stderr` as descriptors; flags are booleans, or follow from the field
+that they announce. Nothing of it is checked for sense here: that is the business of
+lua/ctrexec/exec/plan.lua.
 
 @function start
 @tparam table plan

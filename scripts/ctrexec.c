@@ -234,7 +234,7 @@ char *__wrap_dlerror(void)
     return "this program loads no module in C; ctrexec.lua does";
 }
 
-/* `install` of ctrexec.replace, which is called as soon as the configuration is read: instead of taking the
+/* `install` of ctrexec.site.modules, which is called as soon as the configuration is read: instead of taking the
  * site's modules in place of ctrexec's, runs the script, which does. It cannot see under which name it was
  * called, which may be a runtime's, so it is told: the path, as the kernel tells a script its own. */
 static int hand_over(lua_State *L)
@@ -256,7 +256,7 @@ static int hand_over(lua_State *L)
                       strerror_r(errno, reason, sizeof reason));
 }
 
-/* Stands for lua/ctrexec/replace.lua. */
+/* Stands for lua/ctrexec/site/modules.lua. */
 static int open_replace(lua_State *L)
 {
     lua_newtable(L);
@@ -281,7 +281,7 @@ static int run(lua_State *L)
     set_place(L, "cpath", CTX_LIBDIR "/?.so");
     lua_pushlightuserdata(L, argv);
     lua_pushcclosure(L, open_replace, 1);
-    preload(L, "ctrexec.replace");
+    preload(L, "ctrexec.site.modules");
     add_precompiled(L);
     lua_newtable(L);
     for (int i = 0; argv[i] != NULL; i++) {

@@ -1,8 +1,8 @@
 #!/usr/bin/lua5.4 -E
 -- Writes the manual page ctrexec(8), in mdoc(7), from the texts of --help: scripts/man.lua VERSION DATE >ctrexec.8
 package.path = arg[0]:gsub("[^/]*$", "") .. "../lua/?.lua;" .. package.path
-local help = require "ctrexec.help"
-local options = require "ctrexec.options"
+local help = require "ctrexec.command.help"
+local options = require "ctrexec.command.options"
 
 local version, date = arg[1], arg[2]
 

@@ -7,7 +7,7 @@ package.cpath = output:match "^(.*)/ctrexec/[^/]*$" .. "/?.so;" .. package.cpath
 local file = require "ctrexec.core".file
 
 -- What no exec loads is left out.
-local SKIPPED = { ["ctrexec.help"] = true, ["ctrexec.completion"] = true, ["ctrexec.busted"] = true,
+local SKIPPED = { ["ctrexec.command.help"] = true, ["ctrexec.command.completion"] = true, ["ctrexec.busted"] = true,
   ["ctrexec.command.replay"] = true }
 
 local function modules(path, name, found)

@@ -3,18 +3,18 @@
 --
 -- SEED=N repeats a run, ITERATIONS=N says how many rounds each property gets, ROUND=N makes it that one only.
 local cjson = require "cjson"
-local config = require "ctrexec.config"
+local config = require "ctrexec.site.config"
 local container = require "ctrexec.container"
 local core = require "ctrexec.core"
-local failure = require "ctrexec.failure"
-local json = require "ctrexec.json"
-local listener = require "ctrexec.listener"
+local failure = require "ctrexec.exec.failure"
+local json = require "ctrexec.lib.json"
+local listener = require "ctrexec.exec.listener"
 local mutate = require "tests.fuzz.mutate"
 local pid = require "ctrexec.container.pid"
-local plan = require "ctrexec.plan"
-local process = require "ctrexec.process"
+local plan = require "ctrexec.exec.plan"
+local process = require "ctrexec.oci.process"
 local support = require "spec.container.support"
-local users = require "ctrexec.users"
+local users = require "ctrexec.oci.users"
 
 local function setting(name)
   return math.tointeger(tonumber(os.getenv(name) or ""))
@@ -386,7 +386,7 @@ describe("a mutated JSON text", function()
   end)
 end)
 
--- Its pipe is in the reach of a container that may trace: any message can come that core/message.c lets pass.
+-- Its pipe is in the reach of a container that may trace: any message can come that core/common/message.c lets pass.
 describe("a forged report of the helper", function()
   local STEPS = { "plan", "oom_score_adj", "login_uid", "label", "key_label", "rlimit", "affinity", "tasks", "cgroup",
     "clone", "namespace", "become_root", "session", "keyring", "mount", "terminal", "scheduler", "close", "cwd",

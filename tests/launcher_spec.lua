@@ -98,10 +98,10 @@ describe("the launcher", function ()
 
   it("hands over to the script where the site replaces modules, which may need modules in C", function()
     place:write("config.lua", 'return { module_directory = "/etc/ctrexec/modules" }')
-    place:write("modules/ctrexec/streams.lua", [[
+    place:write("modules/ctrexec/exec/streams.lua", [[
       assert(require "lfs".currentdir())
       io.stderr:write "replaced\n"
-      return require "original.ctrexec.streams"]])
+      return require "original.ctrexec.exec.streams"]])
     local output = run { "exec", "ct", "true" }
     assert.matches("^replaced\n", output)
     assert.matches("/lua5%.4\n", output)
@@ -136,7 +136,8 @@ describe("the launcher", function ()
 
   it("finds no module in the caller's directory", function ()
     assert(os.execute("rm -rf " .. place.folder))
-    assert(os.execute(("mkdir -p %s/ctrexec && echo 'os.exit(66)' >%s/ctrexec/site.lua"):format(place.dir, place.dir)))
+    local folder = place.dir .. "/ctrexec/command"
+    assert(os.execute(("mkdir -p %s && echo 'os.exit(66)' >%s/open.lua"):format(folder, folder)))
     assert.equal("fine\n", (run({ "exec", "ct", "echo", "fine" }, "--chdir=" .. place.dir)))
   end)
 

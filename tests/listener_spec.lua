@@ -195,10 +195,10 @@ for _, no_new_privs in ipairs { false, true } do
       local opened <close> = assert(require "ctrexec".open(ct.id, { root = ct.root }))
       local record = opened.record
       restore()
-      local object = assert(require "ctrexec.process".build(record, { "true" }))
-      local plan = assert(require "ctrexec.plan".build(record, object, { warnings = {} }))
+      local object = assert(require "ctrexec.oci.process".build(record, { "true" }))
+      local plan = assert(require "ctrexec.exec.plan".build(record, object, { warnings = {} }))
       local asked
-      local started, message, code = require "ctrexec.start".run(plan, { seconds = 1, listener = function (fd)
+      local started, message, code = require "ctrexec.exec.start".run(plan, { seconds = 1, listener = function (fd)
         asked = core.fd.dup(fd)
         return true
       end })

@@ -23,7 +23,7 @@ end
 
 describe("the example of the guide", function()
   check("replaces the option parser", function()
-    from_docs "modules/ctrexec/options.lua"
+    from_docs "modules/ctrexec/command/options.lua"
     site:write("config.lua", ([[return { module_directory = "/etc/ctrexec/modules", roots = { %q } }]]):format(ct.root))
     local inner = ("mount --bind %s/etc /etc && exec %s shell ct -c 'id -u; id -g'"):format(site.dir, tool.ctrexec())
     local pipe <close> = io.popen(
@@ -57,8 +57,8 @@ describe("a module of the site", function()
   end
 
   check("wins over the compiled form", function()
-    site:write("modules/ctrexec/process.lua", [[
-      local process = require "original.ctrexec.process"
+    site:write("modules/ctrexec/oci/process.lua", [[
+      local process = require "original.ctrexec.oci.process"
       local build = process.build
       function process.build(record, spec)
         local object, warnings, code = build(record, spec)
@@ -70,24 +70,24 @@ describe("a module of the site", function()
   end)
 
   check("that others may write fails the exec", function()
-    site:write("modules/ctrexec/plan.lua", "return {}")
-    os.execute("chmod 666 " .. site.folder .. "/modules/ctrexec/plan.lua")
-    assert_fails "/etc/ctrexec/modules/ctrexec/plan.lua is writable by group or others (mode 0666)"
+    site:write("modules/ctrexec/exec/plan.lua", "return {}")
+    os.execute("chmod 666 " .. site.folder .. "/modules/ctrexec/exec/plan.lua")
+    assert_fails "/etc/ctrexec/modules/ctrexec/exec/plan.lua is writable by group or others (mode 0666)"
   end)
 
   check("that is another user's fails the exec", function()
-    site:write("modules/ctrexec/options.lua", [[return require "original.ctrexec.options"]])
-    os.execute("chown 1 " .. site.folder .. "/modules/ctrexec/options.lua")
-    assert_fails "/etc/ctrexec/modules/ctrexec/options.lua is owned by uid 1"
+    site:write("modules/ctrexec/command/options.lua", [[return require "original.ctrexec.command.options"]])
+    os.execute("chown 1 " .. site.folder .. "/modules/ctrexec/command/options.lua")
+    assert_fails "/etc/ctrexec/modules/ctrexec/command/options.lua is owned by uid 1"
   end)
 
   check("that does not compile, raises or is no module fails the exec", function()
-    site:write("modules/ctrexec/options.lua", "return {")
-    assert_fails "/etc/ctrexec/modules/ctrexec/options.lua:1: unexpected symbol near <eof>"
-    site:write("modules/ctrexec/options.lua", "error 'boom'")
-    assert_fails "/etc/ctrexec/modules/ctrexec/options.lua:1: boom"
-    site:write("modules/ctrexec/options.lua", "return require 'original.ctrexec.options'")
-    site:write("modules/ctrexec/gate.lua", "return 5")
+    site:write("modules/ctrexec/command/options.lua", "return {")
+    assert_fails "/etc/ctrexec/modules/ctrexec/command/options.lua:1: unexpected symbol near <eof>"
+    site:write("modules/ctrexec/command/options.lua", "error 'boom'")
+    assert_fails "/etc/ctrexec/modules/ctrexec/command/options.lua:1: boom"
+    site:write("modules/ctrexec/command/options.lua", "return require 'original.ctrexec.command.options'")
+    site:write("modules/ctrexec/policy/gate.lua", "return 5")
     site:write("policy.d/p.lua", "return { check = function() end }")
     assert_fails "attempt to index a number value"
   end)
@@ -95,8 +95,8 @@ describe("a module of the site", function()
   check("is also what the policies' process and the watcher run", function()
     site:write("config.lua", ([[return { module_directory = "/etc/ctrexec/modules", audit = { file = %q } }]])
       :format(site.dir .. "/events"))
-    site:write("modules/ctrexec/audit.lua", [[
-      local audit = require "original.ctrexec.audit"
+    site:write("modules/ctrexec/policy/audit.lua", [[
+      local audit = require "original.ctrexec.policy.audit"
       local write = audit.write
       function audit.write(settings, event)
         event.site = "mine"

@@ -606,7 +606,7 @@ end)
 describe("record.settings", function()
   it("finds the folder that a policy's file is to be in", function()
     for file, expected in pairs { ["/x.cast"] = { "/", "x.cast" }, ["/var/log//a.cast"] = { "/var/log", "a.cast" } } do
-      local settings = assert(require "ctrexec.record".settings(file, nil, "ct", true))
+      local settings = assert(require "ctrexec.policy.recording".settings(file, nil, "ct", true))
       assert.same(expected, { settings.folder, settings.name })
     end
   end)

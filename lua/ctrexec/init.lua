@@ -5,8 +5,8 @@
 -- "not_executable", "no_cwd", "denied" (by a policy), "timeout", "system". A mistake of the program that calls raises
 -- an error at the caller's position.
 -- @module ctrexec
-local process = require "ctrexec.process"
-local usage = require "ctrexec.usage"
+local process = require "ctrexec.oci.process"
+local usage = require "ctrexec.exec.usage"
 
 local ctrexec = { _VERSION = "ctrexec 0.1.0" }
 
@@ -60,7 +60,7 @@ end
 -- @treturn[2] string code "stopped"; "unsupported" when they cannot be told from those of the host
 function methods:ps()
   self.record:refresh()
-  return require "ctrexec.ps".list(self.record)
+  return require "ctrexec.container.ps".list(self.record)
 end
 
 local function check_status(record, spec)
@@ -111,7 +111,7 @@ end
 
 -- The reason at the end of a core error, in Go's spelling.
 local function reason(message)
-  return require "ctrexec.wording".reason(message)
+  return require "ctrexec.lib.wording".reason(message)
 end
 
 -- Milliseconds for whoever listens at a socket: long for a busy machine, short for one who never answers.
@@ -174,7 +174,7 @@ end
 -- Ends a command that runs, or waits for its start, and cannot stay. A frozen one dies when it is thawed.
 local function undo(started)
   local pidfd = require "ctrexec.core".pidfd
-  if started.entry then return require "ctrexec.start".abort(started) end
+  if started.entry then return require "ctrexec.exec.start".abort(started) end
   local tree = started.plan.tree
   if tree then tree:kill(started.pidfd) end
   pidfd.send_signal(started.pidfd, pidfd.signals.KILL)
@@ -202,7 +202,7 @@ local function seccomp_listener(record)
   local path = seccomp and seccomp.listenerPath
   if not path then return nil end
   return function(fd, started)
-    return require "ctrexec.listener".send(path, fd, started.pid, record, seccomp.listenerMetadata)
+    return require "ctrexec.exec.listener".send(path, fd, started.pid, record, seccomp.listenerMetadata)
   end
 end
 
@@ -230,7 +230,7 @@ local function fallback_of(record, spec, object, options)
     message = message:gsub("^unable to start container process: error ", "")
     table.insert(options.warnings, { level = "debug", message = ("%s; %s"):format(message, choice[2]) })
     options.cgroup_paths = paths
-    return (require "ctrexec.plan".build(record, object, options))
+    return (require "ctrexec.exec.plan".build(record, object, options))
   end
 end
 
@@ -249,7 +249,7 @@ local function launch(self, spec, object, set, pause, warnings)
     tree = spec.tree or spec.timeout ~= nil or spec.record ~= nil,
   }
   if spec.tools then
-    options.mounts, message, code = require "ctrexec.tools".open(spec.tools, object, record)
+    options.mounts, message, code = require "ctrexec.exec.tools".open(spec.tools, object, record)
     if message then return nil, message, code end
   end
   -- The pty takes its place in the command.
@@ -265,12 +265,12 @@ local function launch(self, spec, object, set, pause, warnings)
   if record.status == "paused" then hooks.seconds = false end
   options.wait = hooks.ready ~= nil or pause
   local plan, cgroup
-  plan, message, code, cgroup = require "ctrexec.plan".build(record, object, options)
+  plan, message, code, cgroup = require "ctrexec.exec.plan".build(record, object, options)
   if cgroup then plan = hooks.fallback(message) end
   if not plan then return nil, message, code end
   local started
-  started, message, code = require "ctrexec.start".run(plan, hooks)
-  if options.mounts then require "ctrexec.tools".close(options.mounts) end
+  started, message, code = require "ctrexec.exec.start".run(plan, hooks)
+  if options.mounts then require "ctrexec.exec.tools".close(options.mounts) end
   if not started or not spec.pid_file then return started, message, code end
   -- Not before the start, which may fail: an old file then stays, as with runc.
   local ok
@@ -286,12 +286,12 @@ local function lookup_in(record)
   local function text(path)
     local message
     if not files[path] then
-      files[path], message = require "ctrexec.inside".read(record, path)
+      files[path], message = require "ctrexec.container.inside".read(record, path)
     end
     return files[path], message
   end
   return function(kind, key)
-    local users = require "ctrexec.users"
+    local users = require "ctrexec.oci.users"
     local content, message = text(kind == "user" and "/etc/passwd" or "/etc/group")
     if not content then return nil, message end
     if kind == "user" then return users.user(content, key) end
@@ -306,7 +306,7 @@ end
 
 -- The spec with its recording settled, where no gate does that.
 local function with_recording(self, spec)
-  local settings, message, code = require "ctrexec.record".settings(spec.record, nil, self.record.id)
+  local settings, message, code = require "ctrexec.policy.recording".settings(spec.record, nil, self.record.id)
   if not settings then return nil, message, code end
   return setmetatable({ record = settings }, { __index = spec })
 end
@@ -315,7 +315,7 @@ end
 local function resolve(self, spec, gate)
   local ok, message, code = check_status(self.record, spec)
   if not ok then return nil, message, code end
-  message = spec.record and require "ctrexec.record".obstacle(spec)
+  message = spec.record and require "ctrexec.policy.recording".obstacle(spec)
   if message then return nil, "record: " .. message, "invalid" end
   if not spec.lookup then
     spec = setmetatable({ lookup = lookup_in(self.record), table.unpack(spec) }, { __index = spec })
@@ -333,7 +333,7 @@ local function resolve(self, spec, gate)
     if not spec then return nil, message, code, warnings end
   end
   ok, message, code = check_terminal(final.terminal, spec)
-  if ok and spec.host_env then ok, message, code = require "ctrexec.hostenv".add(final.env, spec.host_env) end
+  if ok and spec.host_env then ok, message, code = require "ctrexec.exec.hostenv".add(final.env, spec.host_env) end
   if not ok then return nil, message, code, warnings end
   return final, spec, warnings
 end
@@ -341,12 +341,12 @@ end
 local function open_recording(self, settings, object, gate, warnings)
   local about = gate and gate:about() or { caller = require "ctrexec.policy.caller".describe() }
   about.container, about.process = self.record, object
-  return require "ctrexec.record".open(settings, about, warnings)
+  return require "ctrexec.policy.recording".open(settings, about, warnings)
 end
 
 -- The command with its streams.
 local function run(self, spec, object, pause, warnings)
-  local streams = require "ctrexec.streams"
+  local streams = require "ctrexec.exec.streams"
   local set, message, code = streams.open(spec)
   if not set then return nil, message, code end
   local started
@@ -356,7 +356,7 @@ local function run(self, spec, object, pause, warnings)
     return nil, message, code
   end
   streams.close_theirs(set)
-  return require "ctrexec.child".new(started, set.ours)
+  return require "ctrexec.exec.handle".new(started, set.ours)
 end
 
 local function begin(self, spec, pause, gate)
@@ -382,7 +382,7 @@ local function begin(self, spec, pause, gate)
 end
 
 local function spawn(self, spec, pause)
-  local gate = self.policy and require "ctrexec.gate".new(self)
+  local gate = self.policy and require "ctrexec.policy.gate".new(self)
   local handle, message, code, warnings = begin(self, spec, pause, gate)
   if not gate then return handle, message, code, warnings end
   if not handle then return nil, message, code, gate:failed(message) end
@@ -396,14 +396,14 @@ end
 --- Starts a command and returns as soon as it runs.
 -- @tparam table spec what to run: positional strings for the command, the fields of an OCI process object, or the
 -- short forms; see docs/embedding.md. `on_process(process, record)` is called with the checked process object and, if
--- the session is recorded, the settings of `ctrexec.record`, before anything is started; it may complete `consoleSize`,
--- and refuses with nil, message, code. `on_terminal(master)` is called with the command's terminal before the command
--- runs, and may refuse in the same way. `records = true` promises that all output of the command is copied by the
--- program itself, and given to `process.recording`; without it no session can be recorded here
+-- the session is recorded, the settings of `ctrexec.policy.recording`, before anything is started; it may complete
+-- `consoleSize`, and refuses with nil, message, code. `on_terminal(master)` is called with the command's terminal
+-- before the command runs, and may refuse in the same way. `records = true` promises that all output of the command is
+-- copied by the program itself, and given to `process.recording`; without it no session can be recorded here
 -- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each; `timeout` and
 -- `kill_after` are the limits that apply. Under policies they are kept by a process of ctrexec's own, unless the spec
 -- says that the caller does (`keeps_limits`) until he closes the handle; without any they are his to keep;
--- `recording`, of `ctrexec.record`, is to be fed and finished
+-- `recording`, of `ctrexec.policy.recording`, is to be fed and finished
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
@@ -427,13 +427,13 @@ end
 
 --- Says what an exec would do; nothing is started and nothing recorded.
 -- @tparam table spec as for `spawn`
--- @treturn[1] table see `ctrexec.explain`
+-- @treturn[1] table see `ctrexec.policy.explain`
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:explain(spec)
   check_call(self, spec)
-  return require "ctrexec.explain".report(self, spec, resolve)
+  return require "ctrexec.policy.explain".report(self, spec, resolve)
 end
 
 -- What `exec` does with an output stream: collect it, give it to a function, or leave it to `spawn`.
@@ -528,8 +528,8 @@ end
 -- or a file (default: nothing); `stdout` and `stderr`: a function that is given each piece, or what `spawn` takes
 -- (default: collected); `timeout`: seconds after which the command and everything that it started are ended;
 -- `kill_after`: with `timeout`, TERM is sent first and KILL that many seconds later; `max_output`: how many bytes of
--- each stream are kept, the rest being read and dropped. With `record` (see `ctrexec.record`) no stream may be
--- inherited or a descriptor.
+-- each stream are kept, the rest being read and dropped. With `record` (see `ctrexec.policy.recording`) no stream may
+-- be inherited or a descriptor.
 -- @tparam table spec
 -- @treturn[1] table `code` (128 + signal when killed), `signal`, `stdout`, `stderr` (strings, where collected),
 -- `truncated`, `timed_out`, `utime`, `stime` (seconds), `maxrss` (KiB)
@@ -544,7 +544,7 @@ function methods:exec(spec)
   local _ <close> = setmetatable({ handle = handle }, Abandoned)
   local expiry = {}
   local ended, truncated
-  ended, truncated, code = require "ctrexec.communicate".run(handle, {
+  ended, truncated, code = require "ctrexec.exec.capture".run(handle, {
     input = spec.input, sinks = capture, max_output = spec.max_output, deadlines = deadlines_of(handle, expiry),
   })
   local recording = handle.recording

@@ -1,6 +1,6 @@
-local check = require "ctrexec.container.check"
+local check = require "ctrexec.lib.schema"
 local cjson = require "cjson"
-local json = require "ctrexec.json"
+local json = require "ctrexec.lib.json"
 local runc = require "ctrexec.container.runc"
 local support = require "spec.container.support"
 

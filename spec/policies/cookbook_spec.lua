@@ -65,7 +65,7 @@ describe("the policy guide", function()
     for _, block in ipairs(blocks) do
       if block:find("-- /etc/ctrexec/config.lua\n", 1, true) == 1 then
         in_folder("config.lua", block, function(folder)
-          shown[#shown + 1] = assert(require "ctrexec.config".load(folder))
+          shown[#shown + 1] = assert(require "ctrexec.site.config".load(folder))
         end)
       end
     end

@@ -3,7 +3,7 @@
 #ifndef CTREXEC_FUZZ_H
 #define CTREXEC_FUZZ_H
 
-#include "../../core/parse.h"
+#include "../../core/common/parse.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -21,10 +21,10 @@ static inline void push_function(lua_State *L, const char *module, const char *n
     lua_remove(L, -2);
 }
 
-/* Pushes the document as ctrexec.json reads it. */
+/* Pushes the document as ctrexec.lib.json reads it. */
 static inline bool push_document(lua_State *L, const uint8_t *data, size_t size)
 {
-    push_function(L, "ctrexec.json", "decode");
+    push_function(L, "ctrexec.lib.json", "decode");
     lua_pushlstring(L, (const char *)data, size);
     lua_pushliteral(L, "document");
     HOLDS(lua_pcall(L, 2, 1, 0) == LUA_OK);

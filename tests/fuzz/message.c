@@ -3,7 +3,7 @@
  *
  * The input is a row of packets: a byte whose bits say how many descriptors go along (0 to 7) and whether it
  * is the pipe, a length, and the bytes. */
-#include "../../core/message.h"
+#include "../../core/common/message.h"
 #include "fuzz.h"
 #include "sockets.h"
 

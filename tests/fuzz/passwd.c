@@ -1,6 +1,6 @@
 /* The container's /etc/passwd. Whatever the pieces are that read(2) gives, the answer is the one that the
  * lines as a whole give. The first byte of the input picks the user and how the file is cut. */
-#include "../../core/passwd.h"
+#include "../../core/enter/passwd.h"
 #include "fuzz.h"
 
 #include <string.h>

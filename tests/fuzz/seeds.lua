@@ -50,7 +50,7 @@ local PLAN = {
   no_new_privs = false, seccomp_flags = 2, personality = 8, login_uid = 7, oom_score_adj = -5, io_priority = 16388,
 }
 
--- enum plan_message_kind and the structure of core/plan.h.
+-- enum plan_message_kind and the structure of core/common/plan.h.
 local function message(kind, step, detail)
   return string.pack("<I4I4i4i4c120", kind, step, 2, 1, detail)
 end

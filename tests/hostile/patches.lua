@@ -3,14 +3,14 @@
 local patches = {}
 
 -- An entry is waited for a minute: three seconds where it is hung up for certain.
-local HASTY = { "ctrexec.start", "local ENTRY_SECONDS = 60", "local ENTRY_SECONDS = 3" }
+local HASTY = { "ctrexec.exec.start", "local ENTRY_SECONDS = 60", "local ENTRY_SECONDS = 3" }
 
 local WITHOUT = {
-  ["lua:entry_deadline"] = { { "ctrexec.start", "local ENTRY_SECONDS =", "local ENTRY_SECONDS = 100000 +" } },
-  ["lua:read_deadline"] = { { "ctrexec.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
-  ["lua:read_limit"] = { { "ctrexec.inside", "local LIMIT = 8 << 20", "local LIMIT = 1 << 40" } },
+  ["lua:entry_deadline"] = { { "ctrexec.exec.start", "local ENTRY_SECONDS =", "local ENTRY_SECONDS = 100000 +" } },
+  ["lua:read_deadline"] = { { "ctrexec.container.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
+  ["lua:read_limit"] = { { "ctrexec.container.inside", "local LIMIT = 8 << 20", "local LIMIT = 1 << 40" } },
   ["lua:process_limit"] = {
-    { "ctrexec.command.spec", 'limit, file = require "ctrexec.json".MAX_SIZE', "limit, file = 1 << 40" },
+    { "ctrexec.command.spec", 'limit, file = require "ctrexec.lib.json".MAX_SIZE', "limit, file = 1 << 40" },
   },
   ["lua:shield"] = {
     { "ctrexec.command.exec", "local function shield_terminals(spec)",
@@ -24,21 +24,22 @@ local WITHOUT = {
       "local function demand() do return end local status, path, sticky, also" },
   },
   ["lua:sub_path"] = {
-    { "ctrexec.plan", "local function sub_path(path)", "local function sub_path(path) do return path end" },
-    { "ctrexec.plan", 'core.cgroup.open(base, "/" .. below)', 'core.file.open(base .. "/" .. below, {path=true})' },
+    { "ctrexec.exec.plan", "local function sub_path(path)", "local function sub_path(path) do return path end" },
+    { "ctrexec.exec.plan", 'core.cgroup.open(base, "/" .. below)',
+      'core.file.open(base .. "/" .. below, {path=true})' },
   },
   ["lua:recorded_cgroup"] = {
-    { "ctrexec.plan", "options.cgroup_paths or record.cgroup_paths",
+    { "ctrexec.exec.plan", "options.cgroup_paths or record.cgroup_paths",
       'require "ctrexec.container.cgroups".of(record.pid)' },
   },
   ["lua:lasting_limit"] = {
-    { "ctrexec.gate", "local function is_lasting(self)",
+    { "ctrexec.policy.gate", "local function is_lasting(self)",
       "local function is_lasting() do return false end local self" },
   },
-  ["lua:oom_kills"] = { { "ctrexec.start", "core.cgroup.oom_kills(folder)", "0" } },
+  ["lua:oom_kills"] = { { "ctrexec.exec.start", "core.cgroup.oom_kills(folder)", "0" } },
   ["lua:socket_deadline"] = {
     { "ctrexec.init", "core.fdpass.connect(path, SOCKET_TIMEOUT, true)", "core.fdpass.connect(path)" },
-    { "ctrexec.listener", "fdpass.connect(path, TIMEOUT, true)", "fdpass.connect(path)" },
+    { "ctrexec.exec.listener", "fdpass.connect(path, TIMEOUT, true)", "fdpass.connect(path)" },
   },
 }
 

@@ -147,11 +147,11 @@ describe("a failed call", function ()
   end)
 
   check("timeout: the container does not let the command in", function ()
-    local start = require "ctrexec.start"
+    local start = require "ctrexec.exec.start"
     local paths = container.record.cgroup_paths
-    local object = assert(require "ctrexec.process".build(container.record, { "true" }))
+    local object = assert(require "ctrexec.oci.process".build(container.record, { "true" }))
     assert(ct:run_runtime "pause")
-    local plan = require "ctrexec.plan".build(container.record, object, {})
+    local plan = require "ctrexec.exec.plan".build(container.record, object, {})
     local value, message, code = start.run(plan, { seconds = 0.2, cgroup_paths = paths })
     assert(ct:run_runtime "resume")
     assert.equal("running", container:status())
@@ -179,7 +179,7 @@ describe("a failed call", function ()
   check("has a test for every documented code", function ()
     local guide = assert(tool.read "docs/embedding.md")
     local section = assert(guide:match "\n## Errors\n(.-)\n## ")
-    seen.usage = select(3, require "ctrexec.options".parse { "exec" }) == "usage" or nil
+    seen.usage = select(3, require "ctrexec.command.options".parse { "exec" }) == "usage" or nil
     local count = 0
     for code in section:gmatch "\n| `([a-z_]+)` |" do
       count = count + 1

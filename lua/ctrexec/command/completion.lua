@@ -1,13 +1,307 @@
---- The `completion` command.
+--- Shell completion, made from the option tables: `ctrexec completion bash|zsh` prints a script.
+--
+-- Container ids come from `ctrexec list --quiet`, asked with the `--root` that was typed. Nothing that a container or
+-- a directory is named is ever evaluated by the shell.
 -- @module ctrexec.command.completion
-local command = {}
+local help = require "ctrexec.command.help"
+local options = require "ctrexec.command.options"
+
+local completion = {}
+
+-- The metavars whose values are files or directories of this host; other values cannot be listed.
+local FILES = { FILE = "files", SOCKET = "files", ["PATH[:DEST]"] = "files", DIR = "directories" }
+
+local function texts_of(command) return command and help.commands[command].options or help.global end
+
+local function entries_of(command) return command and options.commands[command] or options.global end
+
+-- Visits the options that are implemented: entry, metavar, help text.
+local function each_option(command, visit)
+  for _, entry in ipairs(entries_of(command)) do
+    local text = texts_of(command)[entry.name]
+    if not entry.unsupported then visit(entry, text[1], text[2]) end
+  end
+end
+
+local function commands()
+  local names = {}
+  for _, name in ipairs(help.order) do
+    if not options.commands[name].unsupported then names[#names + 1] = name end
+  end
+  return names
+end
+
+local function spellings(entry)
+  local words = { "--" .. entry.name }
+  -- "?" is a pattern to the shells, and nobody completes it.
+  for letter in (entry.short or ""):gmatch "%a" do words[#words + 1] = "-" .. letter end
+  return words
+end
+
+local function fill(template, values)
+  return (template:gsub("@(%l+)@", values))
+end
+
+-- "COMMAND:--name" words of a bash case pattern.
+local function bash_pattern(command, entry)
+  local words = {}
+  for i, word in ipairs(spellings(entry)) do words[i] = (command or "") .. ":" .. word end
+  return table.concat(words, " | ")
+end
+
+-- The `case` lines for the options that want a value: which they are, and how a value is completed.
+local function bash_values()
+  local names, kinds = {}, {}
+  local function collect(command)
+    each_option(command, function(entry, metavar)
+      if entry.type == "bool" then return end
+      names[#names + 1] = bash_pattern(command, entry)
+      local action = entry.choices and ('_ctrexec_words "%s"'):format(table.concat(entry.choices, " "))
+        or FILES[metavar] and "_ctrexec_" .. FILES[metavar]
+      if action then kinds[#kinds + 1] = ("    %s) %s ;;"):format(names[#names], action) end
+    end)
+  end
+  collect()
+  for _, name in ipairs(commands()) do collect(name) end
+  return "    " .. table.concat(names, " | \\\n      ") .. ")", table.concat(kinds, "\n")
+end
+
+local function bash_options()
+  local lines = {}
+  local function collect(command)
+    local words = {}
+    each_option(command, function(entry) table.move(spellings(entry), 1, 3, #words + 1, words) end)
+    lines[#lines + 1] = ('    %s) _ctrexec_words "%s" ;;'):format(command or '""', table.concat(words, " "))
+  end
+  collect()
+  for _, name in ipairs(commands()) do collect(name) end
+  return table.concat(lines, "\n")
+end
+
+local function bash_operands()
+  local lines = {}
+  for _, name in ipairs(commands()) do
+    local command = options.commands[name]
+    local action = command.id and "_ctrexec_containers" or command.file and "_ctrexec_files" or command.actions
+      and ('_ctrexec_words "%s"'):format(table.concat(command.actions, " ")) or command.wraps
+      and ('_ctrexec_words "%s"'):format(command.wraps)
+    if action then lines[#lines + 1] = ("    %s:0) %s ;;"):format(name, action) end
+  end
+  return table.concat(lines, "\n")
+end
+
+-- Readline splits words at "=" and ":" too; they are put together again, and only the part behind the last of those is
+-- answered ($tail is what readline will replace, $skip what stands before it).
+local BASH = [=[
+# bash completion of ctrexec: source <(ctrexec completion bash)
+_ctrexec_add() {
+  if [[ $1 == "$cur"* ]]; then COMPREPLY+=("${1#"$skip"}"); fi
+}
+_ctrexec_words() {
+  local word
+  for word in $1; do _ctrexec_add "$word"; done
+}
+_ctrexec_files() {
+  compopt -o filenames 2>/dev/null
+  mapfile -t COMPREPLY < <(compgen -f -- "$tail")
+}
+_ctrexec_directories() {
+  compopt -o filenames 2>/dev/null
+  mapfile -t COMPREPLY < <(compgen -d -- "$tail")
+}
+_ctrexec_containers() {
+  local id
+  while read -r id; do _ctrexec_add "$id"; done < <("${words[0]}" "${root[@]}" list --quiet 2>/dev/null)
+}
+_ctrexec_takes_value() {
+  case $1 in
+@takers@ ;;
+    *) return 1 ;;
+  esac
+}
+_ctrexec_value() {
+  case $1 in
+@values@
+  esac
+}
+_ctrexec_options() {
+  case $command in
+@options@
+  esac
+}
+_ctrexec_operand() {
+  case $command:$operands in
+    :*) _ctrexec_words "@commands@" ;;
+@operands@
+    policy:*) _ctrexec_files ;;
+    help:0) _ctrexec_words "@commands@" ;;
+  esac
+}
+_ctrexec() {
+  local rest=$COMP_LINE part left words=() i
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    part=${COMP_WORDS[i]} left=${rest#"${rest%%[![:space:]]*}"}
+    if ((i > 0)) && [[ $left == "$rest" ]]; then words[-1]+=$part; else words+=("$part"); fi
+    rest=${left#"$part"}
+  done
+  local command='' wants='' operands=0 ended='' root=() word last=$((${#words[@]} - 1))
+  for ((i = 1; i < last; i++)); do
+    word=${words[i]}
+    if [[ -n $wants ]]; then
+      if [[ $wants == :--root ]]; then root=(--root "$word"); fi
+      wants=''
+    elif [[ -z $ended && $word == -- ]]; then
+      ended=yes
+    elif [[ -z $ended && $word == -?* ]]; then
+      if [[ $command$word == --root=* ]]; then root=("$word"); fi
+      if _ctrexec_takes_value "$command:$word"; then wants=$command:$word; fi
+    elif [[ -z $command || $command == explain ]]; then
+      command=$word ended=''
+    else
+      ended=yes operands=$((operands + 1))
+    fi
+  done
+  local cur=${words[last]} tail=${COMP_WORDS[COMP_CWORD]} skip='' whole=''
+  if [[ $tail == [=:] ]]; then tail=''; fi
+  if [[ -z $wants$ended && $cur == -*=* ]] && _ctrexec_takes_value "$command:${cur%%=*}"; then
+    wants=$command:${cur%%=*} cur=${cur#*=}
+    # Where "=" does not break words it is part of what readline replaces.
+    if [[ $tail == -*=* ]]; then whole=${tail%%=*}= tail=$cur; fi
+  fi
+  skip=${cur%"$tail"}
+  COMPREPLY=()
+  if [[ -n $wants ]]; then
+    _ctrexec_value "$wants"
+  elif [[ -z $ended && $cur == -* ]]; then
+    _ctrexec_options
+  else
+    _ctrexec_operand
+  fi
+  COMPREPLY=("${COMPREPLY[@]/#/"$whole"}")
+}
+complete -F _ctrexec ctrexec ctrexec.lua
+]=]
+
+local function bash()
+  local takers, values = bash_values()
+  return fill(BASH, {
+    takers = takers, values = values, options = bash_options(), commands = table.concat(commands(), " "),
+    operands = bash_operands(),
+  })
+end
+
+-- In a spec of _arguments: [text] and :message: end at what is escaped here.
+local function zsh_text(text) return (text:gsub("[%[%]:\\]", "\\%0"):gsub("'", "'\\''")) end
+
+local ZSH_FILES = { files = "_files", directories = "_files -/" }
+
+-- One spec a spelling: '(all spellings)-u+[text]:USER:action', or '*-e+...' for what may be repeated.
+local function zsh_specs(command)
+  local lines = {}
+  each_option(command, function(entry, metavar, text)
+    local words = spellings(entry)
+    local prefix = entry.list and "*" or "(" .. table.concat(words, " ") .. ")"
+    local value = ""
+    if entry.type ~= "bool" then
+      local choices = entry.choices and "(" .. table.concat(entry.choices, " ") .. ")"
+      local action = choices or ZSH_FILES[FILES[metavar]] or " "
+      value = (":%s:%s"):format(zsh_text(metavar), action)
+    end
+    for _, word in ipairs(words) do
+      local sign = value == "" and "" or word:find "^%-%-" and "=" or "+"
+      lines[#lines + 1] = ("      '%s%s%s[%s]%s' \\"):format(prefix, word, sign, zsh_text(text), value)
+    end
+  end)
+  return table.concat(lines, "\n")
+end
+
+local function zsh_operands(name)
+  local command = options.commands[name]
+  if command.id then
+    return "'1:container:_ctrexec_containers' '*::argument: '"
+  elseif command.file then
+    return "'1:file:_files'"
+  elseif command.wraps then
+    return ("'1:command:(%s)' '*::argument:->wrapped' && return\n      _ctrexec_command"):format(command.wraps)
+  elseif command.actions then
+    local files = command.max ~= 0 and " '*:file:_files'" or ""
+    return ("'1:action:(%s)'%s"):format(table.concat(command.actions, " "), files)
+  end
+  return name == "help" and ("'1:command:(%s)'"):format(table.concat(commands(), " ")) or ""
+end
+
+local function zsh_commands()
+  local described, cases = {}, {}
+  for _, name in ipairs(commands()) do
+    described[#described + 1] = ("    '%s:%s'"):format(name, zsh_text(help.commands[name].about))
+    cases[#cases + 1] = ("    %s)\n      _arguments -C -s -S -A '-*' : \\\n%s\n      %s ;;")
+      :format(name, zsh_specs(name), zsh_operands(name))
+  end
+  return table.concat(described, "\n"), table.concat(cases, "\n")
+end
+
+local ZSH = [=[
+#compdef ctrexec ctrexec.lua
+# zsh completion of ctrexec: a file _ctrexec in a directory of $fpath, or source <(ctrexec completion zsh)
+_ctrexec_containers() {
+  local -a ids
+  ids=(${(f)"$($program $root list --quiet 2>/dev/null)"})
+  compadd -a ids
+}
+# $words begins with the command.
+_ctrexec_command() {
+  local state line
+  typeset -A opt_args
+  case $words[1] in
+@cases@
+  esac
+}
+_ctrexec() {
+  local curcontext=$curcontext state line program=${(Q)words[1]}
+  local -a root described
+  typeset -A opt_args
+  described=(
+@described@
+  )
+  _arguments -C -s -S -A '-*' : \
+@specs@
+      '1:command:->command' '*::argument:->argument' && return
+  if (( $+opt_args[--root] )); then root=(--root ${(Q)opt_args[--root]}); fi
+  case $state in
+    command) _describe command described ;;
+    argument) _ctrexec_command ;;
+  esac
+}
+if [[ $funcstack[1] == _ctrexec ]]; then
+  _ctrexec "$@"
+else
+  compdef _ctrexec ctrexec ctrexec.lua
+fi
+]=]
+
+local function zsh()
+  local described, cases = zsh_commands()
+  return fill(ZSH, { described = described, cases = cases, specs = zsh_specs() })
+end
+
+local SHELLS = { bash = bash, zsh = zsh }
+
+--- Makes a completion script.
+-- @tparam string shell "bash" or "zsh"
+-- @treturn string the script; it completes what this version of ctrexec implements
+-- @return nil, message, "usage" for another shell
+function completion.script(shell)
+  local make = SHELLS[shell]
+  if not make then return nil, ("no completion for the shell %s (bash or zsh)"):format(shell), "usage" end
+  return make()
+end
 
 --- Prints the completion script of the shell that `action` names.
--- @tparam table parsed from `ctrexec.options`
--- @tparam table log from `ctrexec.log`
+-- @tparam table parsed from `ctrexec.command.options`
+-- @tparam table log from `ctrexec.command.log`
 -- @treturn integer 0, or 1 for a shell without a script
-function command.run(parsed, log)
-  local script, message = require "ctrexec.completion".script(parsed.action)
+function completion.run(parsed, log)
+  local script, message = completion.script(parsed.action)
   if not script then
     log:error(message)
     return 1
@@ -16,4 +310,4 @@ function command.run(parsed, log)
   return 0
 end
 
-return command
+return completion

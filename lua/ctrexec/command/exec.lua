@@ -82,7 +82,7 @@ function Settings:raw(terminal, master)
   local ok, message
   self.saved, message = core.terminal.raw(terminal)
   if self.saved then ok, message = core.terminal.pass_newlines(master) end
-  if not ok then return nil, require "ctrexec.wording".reworded(message), "system" end
+  if not ok then return nil, require "ctrexec.lib.wording".reworded(message), "system" end
   return true
 end
 
@@ -146,9 +146,9 @@ local function log_warnings(log, warnings, first)
 end
 
 --- Runs the command.
--- @tparam table parsed from `ctrexec.options`
--- @tparam table log from `ctrexec.log`
--- @tparam table site of `ctrexec.site`
+-- @tparam table parsed from `ctrexec.command.options`
+-- @tparam table log from `ctrexec.command.log`
+-- @tparam table site of `ctrexec.command.open`
 -- @treturn integer exit status: that of the command (128 + signal when it was killed), 0 when it was detached, 255
 -- when it could not be started
 function exec.run(parsed, log, site)
@@ -201,7 +201,7 @@ function exec.run(parsed, log, site)
   log_warnings(log, handle.warnings, logged)
   if not status then
     give_up(handle)
-    return failed(require "ctrexec.wording".reworded(message))
+    return failed(require "ctrexec.lib.wording".reworded(message))
   end
   return status
 end

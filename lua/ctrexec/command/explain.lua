@@ -53,13 +53,13 @@ end
 
 local function print_json(report, out)
   local cjson = require "cjson".new()
-  out:write(require "ctrexec.log".valid_utf8(cjson.encode(encodable(report, cjson))), "\n")
+  out:write(require "ctrexec.command.log".valid_utf8(cjson.encode(encodable(report, cjson))), "\n")
 end
 
 --- Runs the command.
--- @tparam table parsed from `ctrexec.options`: those of the exec, and `format`
--- @tparam table log from `ctrexec.log`
--- @tparam table site of `ctrexec.site`
+-- @tparam table parsed from `ctrexec.command.options`: those of the exec, and `format`
+-- @tparam table log from `ctrexec.command.log`
+-- @tparam table site of `ctrexec.command.open`
 -- @treturn integer exit status: 0 when the command would be started, else 255
 function explain.run(parsed, log, site)
   local container <close>, message = site:open(parsed.id, {

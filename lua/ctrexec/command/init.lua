@@ -8,7 +8,7 @@ local USAGE, FAILED = 1, 255 -- runc's exit statuses for a mistake on the comman
 local RUNTIMES = { runc = true, crun = true }
 
 local function open_log(global)
-  return require "ctrexec.log".open {
+  return require "ctrexec.command.log".open {
     file = global.log, format = global.log_format, level = global.debug and "debug" or global.log_level,
   }
 end
@@ -42,7 +42,7 @@ end
 
 local function run(argv, site, state)
   local ours, fault = hand_on(argv, site)
-  local parsed, message, _, partial = require "ctrexec.options".parse(argv)
+  local parsed, message, _, partial = require "ctrexec.command.options".parse(argv)
   state.log = log_for((parsed or partial).global)
   if not state.log then return USAGE end
   if not ours or not parsed then
@@ -53,8 +53,8 @@ local function run(argv, site, state)
 end
 
 local function log_by_original(argv)
-  local found, options = pcall(require, "original.ctrexec.options")
-  if not found then found, options = pcall(require, "ctrexec.options") end
+  local found, options = pcall(require, "original.ctrexec.command.options")
+  if not found then found, options = pcall(require, "ctrexec.command.options") end
   if not found then return lazy_log {} end
   local parsed, _, _, partial = options.parse(argv)
   return log_for((parsed or partial).global) or lazy_log {}
@@ -71,7 +71,7 @@ end
 function command.main(argv, directory)
   local state = {}
   local ok, result = xpcall(function()
-    return run(argv, require "ctrexec.site".load(directory), state)
+    return run(argv, require "ctrexec.command.open".load(directory), state)
   end, described)
   if ok then return result end
   if type(result) ~= "table" then result = described(result) end -- no memory is left: Lua asks no handler then

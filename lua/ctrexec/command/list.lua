@@ -42,9 +42,9 @@ local function print_json(records)
 end
 
 --- Prints the containers: a table, JSON, or with --quiet their ids.
--- @tparam table parsed from `ctrexec.options`
--- @tparam table log from `ctrexec.log`
--- @tparam table site of `ctrexec.site`
+-- @tparam table parsed from `ctrexec.command.options`
+-- @tparam table log from `ctrexec.command.log`
+-- @tparam table site of `ctrexec.command.open`
 -- @treturn integer 0; 1 when some container's state could not be read
 function list.run(parsed, log, site)
   local root = parsed.global.root

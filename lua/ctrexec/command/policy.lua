@@ -24,7 +24,7 @@ end
 
 --- Checks files as they are when an exec loads them: owner and mode of the file and of the folders above it, syntax,
 -- what the file returns.
--- @tparam table settings of `ctrexec.config.load`
+-- @tparam table settings of `ctrexec.site.config.load`
 -- @tparam {string,...} files
 -- @tparam file out where the result is written, a line a file
 -- @treturn boolean whether all are good
@@ -68,9 +68,9 @@ function command.test(folder, interpreter)
 end
 
 --- Runs the command.
--- @tparam table parsed from `ctrexec.options`: `action`, `args`
--- @tparam table log from `ctrexec.log`
--- @tparam table site of `ctrexec.site`
+-- @tparam table parsed from `ctrexec.command.options`: `action`, `args`
+-- @tparam table log from `ctrexec.command.log`
+-- @tparam table site of `ctrexec.command.open`
 -- @treturn integer exit status: 0 when all is good, else 1
 function command.run(parsed, log, site)
   if parsed.action == "test" then

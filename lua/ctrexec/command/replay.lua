@@ -85,14 +85,14 @@ local function play(next_line, speed, terminal)
       if not wait_until(began + event[1] / speed, terminal) then return INTERRUPTED end
       local shown, why = io.stdout:write(event[3])
       if shown then shown, why = io.stdout:flush() end
-      if not shown then return nil, "write: " .. require "ctrexec.wording".reason(why) end
+      if not shown then return nil, "write: " .. require "ctrexec.lib.wording".reason(why) end
     end
   end
 end
 
 local function open(path)
   local fd, message = core.file.open(path, { read = true })
-  if not fd then return nil, "open " .. path .. ": " .. require "ctrexec.wording".reason(message) end
+  if not fd then return nil, "open " .. path .. ": " .. require "ctrexec.lib.wording".reason(message) end
   local next_line = line_reader(fd)
   local line = next_line()
   local header = line and decode(line)
@@ -110,8 +110,8 @@ local function discard_answers(terminal)
 end
 
 --- Plays a recording.
--- @tparam table parsed from `ctrexec.options`: `speed`
--- @tparam table log from `ctrexec.log`
+-- @tparam table parsed from `ctrexec.command.options`: `speed`
+-- @tparam table log from `ctrexec.command.log`
 -- @treturn integer exit status: 0; 1 when the file is no recording or is damaged; 130 after control-C
 function replay.run(parsed, log)
   collectgarbage "restart" -- which a command of a short life goes without; a recording may be large

@@ -1,7 +1,7 @@
 --- In front of a runtime: what is not an exec is the real runtime's, which takes the place of this process.
 -- @module ctrexec.command.runtime
 local core = require "ctrexec.core"
-local options = require "ctrexec.options"
+local options = require "ctrexec.command.options"
 
 local runtime = {}
 
@@ -100,7 +100,7 @@ local function real_runtime(argv, name, site)
   local path, message = site.settings.runtime
   if not path then path, message = find(name, argv[0]) end
   if not path then return nil, message end
-  local reader <close> = require "ctrexec.policy.trust".reader()
+  local reader <close> = require "ctrexec.lib.trust".reader()
   local real
   real, message = reader:program(path)
   if not real then return nil, message end
@@ -122,7 +122,7 @@ end
 -- folders that is not ctrexec.
 -- @tparam {string,...} argv at index 0 the path by which ctrexec was called
 -- @tparam string name of the runtime that ctrexec stands for
--- @tparam table site of `ctrexec.site`
+-- @tparam table site of `ctrexec.command.open`
 -- @treturn[1] boolean true: the command is exec, or could be for a runtime with other options
 -- @treturn[2] nil
 -- @treturn[2] string why there is no real runtime to run: it is missing, not to be trusted, ctrexec itself, or unknown

@@ -12,13 +12,13 @@ local SAME = {
 
 -- A file of the caller's, with Go's words for what is wrong with it.
 local function read_file(path)
-  local limit, file = require "ctrexec.json".MAX_SIZE, require "ctrexec.core".file
+  local limit, file = require "ctrexec.lib.json".MAX_SIZE, require "ctrexec.core".file
   local fd <close>, message = file.open(path)
   local text, why, errno
   if fd then text, why, errno = file.read_all(fd, limit) end
   if text then return text end
   if errno == EFBIG then return nil, ("%s: larger than %d MiB"):format(path, limit >> 20) end
-  return nil, ("%s %s: %s"):format(fd and "read" or "open", path, require "ctrexec.wording".reason(message or why))
+  return nil, ("%s %s: %s"):format(fd and "read" or "open", path, require "ctrexec.lib.wording".reason(message or why))
 end
 
 local function read_process(path)
@@ -27,7 +27,7 @@ local function read_process(path)
   -- The decoder lets them pass, but RFC 8259 does not; white space is not worth a look at every string.
   local control = text:match "[\0-\8\11\12\14-\31]"
   if control then return nil, ("invalid character '\\x%02x' in string literal"):format(control:byte()) end
-  return require "ctrexec.json".decode(text, path)
+  return require "ctrexec.lib.json".decode(text, path)
 end
 
 -- The lines of an environment file as docker reads it: NAME=VALUE, a NAME alone takes the caller's value, # starts a
@@ -76,7 +76,7 @@ local function absolute(path)
 end
 
 --- Makes the spec of an exec.
--- @tparam table parsed from `ctrexec.options`
+-- @tparam table parsed from `ctrexec.command.options`
 -- @treturn[1] table spec
 -- @treturn[2] nil
 -- @treturn[2] string message

@@ -7,7 +7,7 @@
 -- * `pid` of its first process, `start_time` (clock ticks after boot), `pidfd` (nil unless it runs), `status`:
 --   "created", "running", "paused" or "stopped"
 -- * `cgroup_paths`: absolute directory by controller, "" for version 2
--- * `kept`: by such a directory, what every command needs of it, once it was opened (`ctrexec.plan`)
+-- * `kept`: by such a directory, what every command needs of it, once it was opened (`ctrexec.exec.plan`)
 -- * `settings`, what holds for every process in it, in the spelling of the OCI runtime specification: `seccomp`
 --   (linux.seccomp), `seccomp_bpf` (bytes of crun's compiled filter), `no_new_keyring`, `umask`, `personality`,
 --   `memory_policy`, `oom_score_adj`, `rlimits`, `apparmor_profile`, `process_label`, `no_new_privileges`,
@@ -20,7 +20,7 @@
 local container = {}
 
 local core = require "ctrexec.core"
-local check = require "ctrexec.container.check"
+local check = require "ctrexec.lib.schema"
 local trust = require "ctrexec.container.trust"
 
 local ENOENT, ESRCH = 2, 3
@@ -99,7 +99,7 @@ record.__gc = record.close
 -- -------------------------------------------------------------------------------------------- configuration
 
 local function decode(text, path, raw)
-  local tree, message = require "ctrexec.json".decode(text, path, raw)
+  local tree, message = require "ctrexec.lib.json".decode(text, path, raw)
   return tree or check.refuse(message)
 end
 
@@ -245,7 +245,7 @@ local function read(found, opts)
   trust.demand(found.root.fd, found.root.path, true)
   local owner = trust.demand(found.directory, found.dir).uid
   local digested = opts.digest and found.name == "state.json"
-  local fields, digest = fields_of(found, owner, digested and require "ctrexec.container.digest".new(found))
+  local fields, digest = fields_of(found, owner, digested and require "ctrexec.container.cache".new(found))
   local self = setmetatable(fields, record)
   self.digest = digest
   self.id, self.root, self.dir = found.id, found.root.path, found.dir
@@ -381,7 +381,7 @@ end
 -- `opts.root` the id may also be the beginning of one container's.
 -- @tparam ?string id with `opts.pid`, only a name for it
 -- @tparam[opt] table opts `root`: a directory; `roots`: array of directories; `pid`: integer, any process as container;
--- `digest`: use and leave a digest of the state (`ctrexec.container.digest`)
+-- `digest`: use and leave a digest of the state (`ctrexec.container.cache`)
 -- @treturn[1] record
 -- @treturn[2] nil
 -- @treturn[2] string message, as runc has it for an id that is malformed or unknown

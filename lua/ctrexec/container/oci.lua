@@ -3,7 +3,7 @@
 -- @module ctrexec.container.oci
 local oci = {}
 
-local check = require "ctrexec.container.check"
+local check = require "ctrexec.lib.schema"
 
 local optional = check.optional
 
@@ -62,8 +62,8 @@ end
 
 --- The settings of a record from a configuration.
 --
--- What `ctrexec.process` checks in full when a process is built (limits, capabilities, scheduler) is only seen to be
--- of the right kind.
+-- What `ctrexec.oci.process` checks in full when a process is built (limits, capabilities, scheduler) is only seen to
+-- be of the right kind.
 -- @tparam table config decoded
 -- @tparam string where the configuration's path, for messages
 -- @treturn table; refuses what is malformed

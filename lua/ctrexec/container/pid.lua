@@ -63,7 +63,7 @@ function pid.inside(id, mappings)
   end
 end
 
---- The limits of a process as OCI rlimits, from the text of limits. Unlimited is 2^64, as `ctrexec.process` has it.
+--- The limits of a process as OCI rlimits, from the text of limits. Unlimited is 2^64, as `ctrexec.oci.process` has it.
 -- @tparam string text
 -- @treturn {table,...}
 -- @see getrlimit(2)

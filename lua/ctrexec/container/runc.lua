@@ -4,8 +4,8 @@
 -- @module ctrexec.container.runc
 local runc = {}
 
-local check = require "ctrexec.container.check"
-local null = require "ctrexec.json".null
+local check = require "ctrexec.lib.schema"
+local null = require "ctrexec.lib.json".null
 
 local optional, required, refuse = check.optional, check.required, check.refuse
 

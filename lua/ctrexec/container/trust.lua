@@ -7,13 +7,13 @@
 local trust = {}
 
 local core = require "ctrexec.core"
-local check = require "ctrexec.container.check"
+local check = require "ctrexec.lib.schema"
 
 local ENOENT, EACCES, ENOTDIR, EFBIG, ENAMETOOLONG, ELOOP = 2, 13, 20, 27, 36, 40
 local ABSENT = { [ENOENT] = true, [ENOTDIR] = true, [ENAMETOOLONG] = true }
 local WRITABLE_BY_OTHERS, STICKY = tonumber("022", 8), tonumber("1000", 8)
 
--- Bytes that a file may have: that of `ctrexec.json`, which not every exec needs.
+-- Bytes that a file may have: that of `ctrexec.lib.json`, which not every exec needs.
 local MAX_SIZE = 16 << 20
 
 local DIRECTORY = { path = true, directory = true }
@@ -24,7 +24,7 @@ local FILE = { read = true, nofollow = true, nonblock = true }
 local function opened(path, fd, message, errno)
   if fd or ABSENT[errno] then return fd end
   if errno == ELOOP then check.refuse(path .. ": is a symbolic link") end
-  message = ("open %s: %s"):format(path, require "ctrexec.wording".reason(message))
+  message = ("open %s: %s"):format(path, require "ctrexec.lib.wording".reason(message))
   if errno ~= EACCES then check.refuse(message, "system") end
   return nil, message
 end

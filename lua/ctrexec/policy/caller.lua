@@ -60,7 +60,7 @@ local function ancestry_of(pid)
 end
 
 local function user_name(uid, passwd)
-  local entry = passwd and require "ctrexec.users".user_by_id(passwd, uid)
+  local entry = passwd and require "ctrexec.oci.users".user_by_id(passwd, uid)
   return entry and entry.name
 end
 

@@ -4,7 +4,7 @@
 -- `require("ctrexec.policy.testing").request` and `.policy`. Nothing is started in a container.
 -- @module ctrexec.policy.testing
 local policy = require "ctrexec.policy"
-local process = require "ctrexec.process"
+local process = require "ctrexec.oci.process"
 
 local testing = {}
 

@@ -1,0 +1,55 @@
+--- What the site has laid down for the command: its configuration, and containers opened under its policies.
+-- @module ctrexec.command.open
+local config = require "ctrexec.site.config"
+
+local site = {}
+
+local Site = {}
+Site.__index = Site
+
+--- Reads the site's configuration, and lets its modules take the place of ctrexec's from here on.
+--
+-- It does not fail: under a configuration that cannot be used every exec is denied.
+-- @tparam[opt] string directory instead of /etc/ctrexec; only a program can name another
+-- @treturn table site: `settings` of `ctrexec.site.config.load`, or `fault`, what is wrong with it
+function site.load(directory)
+  local settings, fault = config.load(directory)
+  if settings and settings.module_directory then require "ctrexec.site.modules".install(settings.module_directory) end
+  return setmetatable({ settings = settings or config.defaults(), fault = fault }, Site)
+end
+
+-- The chain of an exec; nil when there is nothing to obey and nobody to tell.
+local function chain_of(self, files)
+  local settings = self.settings
+  if self.fault then return require "ctrexec.policy".refusal(self.fault) end
+  if #settings.policy_directories == 0 and not files and not settings.audit and not settings.record
+    and not settings.limits.exec_timeout then
+    return nil
+  end
+  return require "ctrexec.policy".load(settings, files)
+end
+
+--- Opens a container whose every exec passes the site's policies.
+-- @tparam string id
+-- @tparam table options of `ctrexec.open`: `root` (an empty one counts as none), `pid`
+-- @tparam[opt] {string,...} files further policies
+-- @treturn[1] container of the public module; closing it ends the policies' process
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function Site:open(id, options, files)
+  -- First: the policies are compiled, in their own process, while the container is looked for.
+  local chain = chain_of(self, files)
+  local container, message, code = require "ctrexec".open(id, {
+    root = options.root ~= "" and options.root or nil, pid = options.pid, roots = self.settings.roots, policy = chain,
+    digest = not self.settings.module_directory, -- the site may have other ideas of what a state means
+  })
+  if not container then
+    if chain then chain:close() end
+    return nil, message, code
+  end
+  container.owns_policy, container.one_exec = chain ~= nil, true
+  return container
+end
+
+return site

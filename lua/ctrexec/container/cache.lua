@@ -1,0 +1,125 @@
+--- What one exec found out about a container of runc, kept for the next: a file beside the state.
+--
+-- Decoding a state with a seccomp profile and compiling that takes longer than all the rest of an exec. The digest has
+-- the result of both, and the process section of the bundle's configuration. It counts only for the very files it was
+-- made from, by device, inode, size and times. It lies in the container's state directory, goes with it, and is under
+-- the same rules (`ctrexec.container.trust`): only who may write the state could write it. Losing it costs time alone.
+-- @module ctrexec.container.cache
+local core = require "ctrexec.core"
+local check = require "ctrexec.lib.schema"
+local trust = require "ctrexec.container.trust"
+
+local digest = {}
+
+local NAME = "ctrexec.digest"
+local FORMAT = 1
+local MODE = 384 -- 0600
+
+local Digest = {}
+Digest.__index = Digest
+
+local function shallow_copy(values)
+  local copy = {}
+  for name, value in pairs(values) do copy[name] = value end
+  return copy
+end
+
+local function identity(status)
+  return ("%d:%d:%d:%.9f:%.9f"):format(status.dev, status.ino, status.size, status.mtime, status.ctime)
+end
+
+-- The source of the reader, which the site may have put another in the place of.
+local function reader_status()
+  for template in package.path:gmatch "[^;]+" do
+    local status = core.file.stat((template:gsub("%?", "ctrexec/container/runc")))
+    if status then return status end
+  end
+end
+
+-- The state as it is now, and whoever makes the digest of it.
+local function key_of(status)
+  local reader = reader_status()
+  return table.concat({ FORMAT, require "ctrexec"._VERSION, core.pidfd.kernel(), identity(status),
+    reader and identity(reader) or "" }, " ")
+end
+
+--- Prepares for a container's digest.
+-- @tparam table found the container's place: `dir`, `directory`, `file` and `path` of the state
+-- @treturn table
+function digest.new(found)
+  return setmetatable({ path = found.dir .. "/" .. NAME, key = key_of(trust.demand_file(found.file, found.path)) },
+    Digest)
+end
+
+local function read(found, path)
+  local fd <close> = trust.file(found.directory, NAME, path)
+  return fd and trust.read(fd, path)
+end
+
+--- Reads the digest.
+-- @tparam table found as for `new`
+-- @treturn ?table the fields that the state's reader would give; nil when there is no digest of this state
+function Digest:load(found)
+  local text = check.guarded(read, found, self.path)
+  local known = text and core.sandbox.unpack(text)
+  if type(known) ~= "table" or known.key ~= self.key then return nil end
+  self.known = known
+  local fields = shallow_copy(known.fields)
+  local settings = fields.settings
+  if known.program then
+    settings.seccomp = {} -- all that is needed of it is the program
+    settings.seccomp_compiled = { profile = settings.seccomp, program = known.program }
+  end
+  return fields
+end
+
+--- Takes note of what the state's reader gave, before anything is added to it.
+-- @tparam string runtime
+-- @tparam table fields
+function Digest:learn(runtime, fields)
+  if runtime ~= "runc" then return end
+  self.known, self.news = { key = self.key, fields = shallow_copy(fields) }, true
+end
+
+--- Takes note of the process section of the container's configuration.
+-- @tparam table status of the file it is in
+-- @tparam table process
+function Digest:learn_process(status, process)
+  self.known.process, self.known.process_key = process, identity(status)
+  self.news = true
+end
+
+--- Whether there is a process section at all.
+-- @treturn boolean
+function Digest:knows_process()
+  return self.known.process ~= nil
+end
+
+--- The process section of the container's configuration.
+-- @tparam table status of the file that it has to be of
+-- @treturn ?table
+function Digest:process(status)
+  return self.known.process_key == identity(status) and self.known.process or nil
+end
+
+-- A listener's path and data are needed with the program.
+local function is_plain(profile)
+  return not profile or not profile.listenerPath
+end
+
+--- Leaves a digest for the next exec, when this one has learned something. A failure is not worth a word.
+-- @tparam table settings of the container, after an exec
+function Digest:save(settings)
+  local profile, compiled = settings.seccomp, settings.seccomp_compiled
+  if not self.news or not is_plain(profile) or profile and not compiled then return end
+  local known = self.known
+  local fields, plain = shallow_copy(known.fields), shallow_copy(known.fields.settings)
+  fields.settings, plain.seccomp, plain.seccomp_compiled = plain, nil, nil
+  local text = core.sandbox.pack {
+    key = known.key, fields = fields, process = known.process, process_key = known.process_key,
+    program = compiled and compiled.program,
+  }
+  if text then core.file.write_atomic(self.path, text, MODE) end
+end
+
+return digest

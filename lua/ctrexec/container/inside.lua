@@ -1,0 +1,83 @@
+--- Reads files inside a container.
+--
+-- The helper does it in the container's mount namespace, so that a path means what it means there and nothing that is
+-- behind it (a fifo, a device, a file system that the container serves and never answers) can hold up or mislead the
+-- caller.
+-- @module ctrexec.container.inside
+local core = require "ctrexec.core"
+local pidfd = core.pidfd
+
+local inside = {}
+
+local EINTR, EINVAL = 4, 22
+local SECONDS = 5
+local LIMIT = 8 << 20 -- the helper's
+
+local function collect(reader, deadline)
+  local pieces, size = {}, 0
+  while size < LIMIT do -- at the limit the helper stops, and what is then last is not its NUL
+    local left = math.ceil((deadline - pidfd.clock()) * 1000)
+    if left <= 0 then return nil, "timeout" end
+    -- Nothing is there after a signal of the host program's, too.
+    if pidfd.poll({ { fd = reader, read = true } }, left) then
+      local piece, message = core.fd.read(reader, 65536)
+      if not piece then return nil, message end
+      if piece == "" then return table.concat(pieces) end
+      pieces[#pieces + 1], size = piece, size + #piece
+    end
+  end
+  return nil, "file too large"
+end
+
+-- Why the file was not read to its end.
+local function problem_of(entry, deadline)
+  while true do
+    local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
+    local event, message, errno = entry:next(left)
+    if not event and errno ~= EINTR then return message or "timeout" end
+    event = event or {}
+    if event.event == "error" and event.step == "read" then
+      return event.errno == EINVAL and "not a regular file" or event.message
+    elseif event.event == "error" then
+      return ("%s: %s"):format(event.step:gsub("_", " "), event.message)
+    elseif event.event == "died" then
+      return event.reason == "killed" and "the helper was killed" or "the helper ended"
+    end
+  end
+end
+
+--- The content of a regular file of a container.
+-- @tparam table record the container, running
+-- @tparam string path absolute, in the container
+-- @treturn[1] string
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "system"
+function inside.read(record, path)
+  local entrance, message, code = require "ctrexec.exec.plan".entrance(record)
+  if not entrance then return nil, message, code end
+  local _ <close> = entrance.root
+  local names = core.namespace.names
+  local reworded = require "ctrexec.lib.wording".reworded
+  local reader <close>, writer = core.fd.pipe()
+  if not reader then return nil, reworded(writer), "system" end
+  local null <close>, problem = core.file.open("/dev/null", { read = true, write = true })
+  if not null then
+    writer:close()
+    return nil, reworded(problem), "system"
+  end
+  local entry <close>, why = core.spawn.start {
+    init = entrance.init, namespaces = entrance.namespaces & (names.user | names.mnt), root = entrance.root,
+    become_root = entrance.become_root, read = path, args = { path }, cwd = "/",
+    stdin = null, stdout = writer, stderr = null,
+  }
+  writer:close()
+  if not entry then return nil, reworded(why), "system" end
+  local deadline = pidfd.clock() + SECONDS
+  local text, fault = collect(reader, deadline)
+  if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter/enter.c
+  fault = fault or problem_of(entry, deadline)
+  return nil, ("%s: %s"):format(path, reworded(fault)), "system"
+end
+
+return inside

@@ -1,0 +1,84 @@
+--- The processes of a container, as the host sees them.
+-- @module ctrexec.container.ps
+local core = require "ctrexec.core"
+local members = require "ctrexec.container.members"
+local pidfd = core.pidfd
+
+local ps = {}
+
+local COMMAND_LINE_MAX = 65536
+-- Which hierarchy to ask, where a host has several: what runtimes always join comes first.
+local PREFERRED = { "", "pids", "freezer", "memory", "name=systemd" }
+
+local function contains(pids, wanted)
+  for _, pid in ipairs(pids) do
+    if pid == wanted then return true end
+  end
+  return false
+end
+
+-- A hierarchy counts only when the container's init is in it: not every runtime joins all of them.
+local function by_cgroup(record)
+  local order = table.move(PREFERRED, 1, #PREFERRED, 1, {})
+  for controller in pairs(record.cgroup_paths) do order[#order + 1] = controller end
+  for _, controller in ipairs(order) do
+    local path = record.cgroup_paths[controller]
+    local folder <close> = path and core.cgroup.open(path, "/")
+    local pids = folder and members.pids(folder) or {}
+    if contains(pids, record.pid) then return pids end
+  end
+end
+
+local function by_namespace(record)
+  local namespaces, own = core.namespace.ids(record.pid), core.namespace.ids(pidfd.ids().pid)
+  if not namespaces or not own or namespaces.pid == own.pid then return nil end
+  local pids = {}
+  for _, name in ipairs(core.file.list "/proc" or {}) do
+    local pid = math.tointeger(tonumber(name))
+    local theirs = pid and core.namespace.ids(pid)
+    if theirs and theirs.pid == namespaces.pid then pids[#pids + 1] = pid end
+  end
+  return pids
+end
+
+local function arguments(pid)
+  local file <close> = core.file.open(("/proc/%d/cmdline"):format(pid))
+  local text = file and core.fd.read(file, COMMAND_LINE_MAX) or ""
+  local words = {}
+  for word in text:gmatch "([^\0]*)\0" do words[#words + 1] = word end
+  return words
+end
+
+local function describe(pid)
+  local stat = pidfd.stat(pid)
+  if not stat or stat.state == "Z" or stat.state == "X" then return nil end
+  local entry = { pid = pid, ppid = stat.ppid, command = stat.comm, args = arguments(pid), state = stat.state,
+    start_time = stat.start_time }
+  local again = pidfd.stat(pid)
+  -- The pid may have been given to another process between two files of /proc.
+  return again and again.start_time == stat.start_time and entry or nil
+end
+
+--- Lists them.
+-- @tparam table record the container
+-- @treturn[1] {table,...} see `container:ps`, by pid
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "stopped" or "unsupported"
+function ps.list(record)
+  if record.status == "stopped" then return nil, "the container is stopped", "stopped" end
+  local pids = record.runtime ~= "pid" and by_cgroup(record) or by_namespace(record)
+  if not pids then
+    if not pidfd.alive(record.pidfd) then return nil, "the container is stopped", "stopped" end
+    return nil, "the processes of the container cannot be told from those of the host", "unsupported"
+  end
+  table.sort(pids)
+  local entries, last = {}, nil
+  for _, pid in ipairs(pids) do
+    entries[#entries + 1] = pid ~= last and describe(pid) or nil
+    last = pid
+  end
+  return entries
+end
+
+return ps

@@ -1,0 +1,58 @@
+--- Gives the seccomp listener of a command to the agent that the container's profile names.
+-- OCI runtime specification, config-linux.md "Container process state" and "Seccomp": listenerPath, listenerMetadata.
+-- @module ctrexec.exec.listener
+local listener = {}
+
+local OCI_VERSION = "1.0.2" -- the first with the container process state, which has not changed since
+
+-- Milliseconds for the agent to take the connection and the state.
+local TIMEOUT = 5000
+
+local function object_or_nil(map)
+  return map and next(map) and map or nil
+end
+
+--- The container process state as JSON.
+-- @tparam table record the container
+-- @tparam integer pid of the command
+-- @tparam ?string metadata the profile's listenerMetadata
+-- @treturn string
+function listener.state(record, pid, metadata)
+  return (require "cjson".encode {
+    ociVersion = OCI_VERSION,
+    fds = { "seccompFd" },
+    pid = pid,
+    metadata = metadata ~= "" and metadata or nil,
+    state = {
+      ociVersion = OCI_VERSION, id = record.id, status = record.status, pid = record.pid, bundle = record.bundle,
+      annotations = object_or_nil(record.annotations),
+    },
+  })
+end
+
+--- Sends the listener.
+-- @tparam string path of the agent's AF_UNIX stream socket
+-- @tparam fd fd the listener
+-- @tparam integer pid of the command
+-- @tparam table record the container
+-- @tparam ?string metadata
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "system"
+function listener.send(path, fd, pid, record, metadata)
+  local fdpass, reason = require "ctrexec.core".fdpass, require "ctrexec.lib.wording".reason
+  local socket <close>, message = fdpass.connect(path, TIMEOUT, true)
+  if not socket then
+    return nil, ("unable to start container process: failed to connect with seccomp agent specified in the seccomp "
+      .. "profile: dial unix %s: connect: %s"):format(path, reason(message)), "system"
+  end
+  local state = listener.state(record, pid, metadata)
+  local sent
+  sent, message = fdpass.send(socket, { fd }, state)
+  if sent == #state then return true end
+  return nil, ("unable to start container process: cannot send seccomp fd to %s: %s")
+    :format(path, sent and "connection timed out" or reason(message)), "system"
+end
+
+return listener

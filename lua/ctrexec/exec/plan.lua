@@ -1,0 +1,506 @@
+--- From a process object and a container to the plan that core/common/plan.h describes.
+--
+-- Here the names of the OCI runtime specification become the kernel's numbers, and paths become descriptors. Nothing
+-- is started.
+-- @module ctrexec.exec.plan
+local core = require "ctrexec.core"
+
+local plan = {}
+
+local ESRCH = 3
+
+local ALL_CPUS = {}
+for word = 1, 16 do ALL_CPUS[word] = -1 end -- 1024 CPUs; the kernel takes those that the cpuset allows
+
+-- Of a CPU or a memory node: above any that a kernel is built for.
+local MAX_NUMBER = 999999
+
+-- getrlimit(2); the same numbers on x86-64 and arm64
+local RLIMITS = {
+  RLIMIT_CPU = 0, RLIMIT_FSIZE = 1, RLIMIT_DATA = 2, RLIMIT_STACK = 3, RLIMIT_CORE = 4, RLIMIT_RSS = 5,
+  RLIMIT_NPROC = 6, RLIMIT_NOFILE = 7, RLIMIT_MEMLOCK = 8, RLIMIT_AS = 9, RLIMIT_LOCKS = 10,
+  RLIMIT_SIGPENDING = 11, RLIMIT_MSGQUEUE = 12, RLIMIT_NICE = 13, RLIMIT_RTPRIO = 14, RLIMIT_RTTIME = 15,
+}
+
+-- sched(7), sched_setattr(2)
+local SCHED_POLICIES = {
+  SCHED_OTHER = 0, SCHED_FIFO = 1, SCHED_RR = 2, SCHED_BATCH = 3, SCHED_ISO = 4, SCHED_IDLE = 5, SCHED_DEADLINE = 6,
+}
+local SCHED_FLAGS = {
+  SCHED_FLAG_RESET_ON_FORK = 0x01, SCHED_FLAG_RECLAIM = 0x02, SCHED_FLAG_DL_OVERRUN = 0x04,
+  SCHED_FLAG_KEEP_POLICY = 0x08, SCHED_FLAG_KEEP_PARAMS = 0x10, SCHED_FLAG_UTIL_CLAMP_MIN = 0x20,
+  SCHED_FLAG_UTIL_CLAMP_MAX = 0x40,
+}
+
+-- ioprio_set(2)
+local IO_CLASSES = { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_IDLE = 3 }
+
+-- set_mempolicy(2)
+local MEMORY_MODES = {
+  MPOL_DEFAULT = 0, MPOL_PREFERRED = 1, MPOL_BIND = 2, MPOL_INTERLEAVE = 3, MPOL_LOCAL = 4, MPOL_PREFERRED_MANY = 5,
+  MPOL_WEIGHTED_INTERLEAVE = 6,
+}
+local MEMORY_FLAGS = {
+  MPOL_F_NUMA_BALANCING = 1 << 13, MPOL_F_RELATIVE_NODES = 1 << 14, MPOL_F_STATIC_NODES = 1 << 15,
+}
+
+-- personality(2)
+local PERSONALITIES = { LINUX = 0x0000, LINUX32 = 0x0008 }
+
+local CAPABILITY_SETS = { "bounding", "effective", "permitted", "inheritable", "ambient" }
+
+-- A failed step unwinds with this, so that the steps read as plain descents.
+local Failure = {}
+
+-- `cgroup`: another cgroup might do.
+local function fail(message, code, cgroup)
+  error(setmetatable({ message = message, code = code or "system", cgroup = cgroup }, Failure), 0)
+end
+
+local function guarded(make, ...)
+  local ok, result = pcall(make, ...)
+  if ok then return result end
+  if getmetatable(result) == Failure then return nil, result.message, result.code, result.cgroup end
+  error(result, 0)
+end
+
+-- The system's reason at the end of a core error message.
+local function reason(message)
+  return require "ctrexec.lib.wording".reason(message)
+end
+
+-- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list. What `process.validate` has not
+-- seen, the container's own settings, may be anything.
+local function words_of_list(list, what)
+  local words
+  for part in list:gmatch "[^,]+" do
+    local low, high = part:match "^%s*(%d+)%s*-%s*(%d+)%s*$"
+    low = low or part:match "^%s*(%d+)%s*$"
+    low, high = math.tointeger(tonumber(low)), math.tointeger(tonumber(high or low))
+    if not (low and high and low <= high and high <= MAX_NUMBER) then
+      fail(("%s: %s is not a list of numbers"):format(what, require "ctrexec.lib.wording".quote(list)), "invalid")
+    end
+    for bit = low, high do
+      words = words or {}
+      local index = bit // 64 + 1
+      for filler = #words + 1, index do words[filler] = 0 end
+      words[index] = words[index] | 1 << bit % 64
+    end
+  end
+  return words
+end
+
+local function add_capabilities(target, sets)
+  for _, name in ipairs(CAPABILITY_SETS) do
+    target[name] = sets and sets[name] and #sets[name] > 0 and (core.capability.mask(sets[name])) or 0
+  end
+  -- The kernel keeps an ambient capability only while it is permitted and inheritable: runc warns and goes on.
+  target.ambient = target.ambient & target.permitted & target.inheritable
+end
+
+-- OCI limits above 2^63 are floats (ctrexec.oci.process); -1 is RLIM_INFINITY in 64 bits.
+local function limit(value)
+  return math.type(value) == "float" and -1 or value
+end
+
+local function add_rlimits(target, rlimits)
+  if not rlimits then return end
+  local list = {}
+  for index, entry in ipairs(rlimits) do
+    list[index] = { resource = RLIMITS[entry.type], soft = limit(entry.soft), hard = limit(entry.hard) }
+  end
+  target.rlimits = list
+end
+
+local function flags_of(names, known)
+  local flags = 0
+  for _, name in ipairs(names or {}) do flags = flags | known[name] end
+  return flags
+end
+
+local function add_scheduler(target, scheduler)
+  if not scheduler then return end
+  target.scheduler = {
+    policy = SCHED_POLICIES[scheduler.policy], nice = scheduler.nice, priority = scheduler.priority,
+    flags = flags_of(scheduler.flags, SCHED_FLAGS), runtime = scheduler.runtime, deadline = scheduler.deadline,
+    period = scheduler.period,
+  }
+end
+
+local function add_memory_policy(target, policy)
+  if not policy then return end
+  local mode = MEMORY_MODES[policy.mode]
+  if not mode then fail("memory policy: unknown mode " .. tostring(policy.mode), "invalid") end
+  for _, name in ipairs(policy.flags or {}) do
+    if not MEMORY_FLAGS[name] then fail("memory policy: unknown flag " .. tostring(name), "invalid") end
+  end
+  target.memory_policy = mode | flags_of(policy.flags, MEMORY_FLAGS)
+  target.memory_nodes = policy.nodes and words_of_list(policy.nodes, "memory policy")
+end
+
+local function add_personality(target, personality)
+  if not personality then return end
+  local domain = PERSONALITIES[personality.domain]
+  if not domain then fail("personality: unknown domain " .. tostring(personality.domain), "invalid") end
+  target.personality = domain
+end
+
+-- The command's environment. HOME comes from the container's passwd where it is unset or empty: the helper fills an
+-- empty one in its place.
+local function add_environment(target, env)
+  local home = false
+  for _, entry in ipairs(env) do
+    if entry:sub(1, 5) == "PATH=" then target.path = entry:sub(6) end
+    home = home or entry:sub(1, 5) == "HOME=" and #entry > 5
+  end
+  target.env, target.set_home = env, not home
+end
+
+-- Each once: the kernel would show a repeated one as often as it is given.
+local function distinct(gids)
+  local list, seen = {}, {}
+  for _, gid in ipairs(gids) do
+    if not seen[gid] then list[#list + 1] = gid end
+    seen[gid] = true
+  end
+  return list
+end
+
+-- The kernel refuses an unmapped id itself, but not in the order in which runc looks at them. Where the container got
+-- its user namespace by path there may be no mappings to look at.
+local function demand_mapped(kind, id, mappings)
+  for _, mapping in ipairs(mappings or {}) do
+    if id >= mapping.containerID and id - mapping.containerID < mapping.size then return end
+  end
+  if #(mappings or {}) > 0 then
+    fail(("unable to start container process: unable to setup user: cannot set %s to unmapped user in user namespace")
+      :format(kind), "invalid")
+  end
+end
+
+local function add_user(target, user, settings)
+  demand_mapped("uid", user.uid, settings.uid_mappings)
+  demand_mapped("gid", user.gid, settings.gid_mappings)
+  target.uid, target.gid, target.groups = user.uid, user.gid, distinct(user.additionalGids)
+  target.umask = user.umask
+  if settings.rootless_euid then
+    if #user.additionalGids > 0 then
+      fail("unable to start container process: unable to setup user: "
+        .. "cannot set any additional groups in a rootless container", "invalid")
+    end
+    target.skip_groups = true
+  end
+end
+
+-- Which file below /proc/self/attr takes an AppArmor profile depends on whether LSMs are stacked: proc(5).
+local function apparmor_attribute()
+  local probe = io.open "/proc/self/attr/apparmor/exec"
+  if probe then probe:close() end
+  return probe and "apparmor/exec" or "exec"
+end
+
+local function add_labels(target, process)
+  local profile, label = process.apparmorProfile or "", process.selinuxLabel or ""
+  if profile ~= "" then
+    target.exec_attribute, target.exec_label = apparmor_attribute(), "exec " .. profile
+  end
+  if label ~= "" then
+    target.exec_attribute, target.exec_label, target.key_label = "exec", label, label
+  end
+end
+
+-- Compiled once for all commands in an open container.
+local function compiled(profile, settings)
+  local kept = settings.seccomp_compiled
+  if kept and kept.profile == profile then return kept.program end
+  local program, message = require "ctrexec.core.seccomp".compile(profile)
+  if not program then fail("unable to start container process: unable to init seccomp: " .. message, "invalid") end
+  settings.seccomp_compiled = { profile = profile, program = program }
+  return program
+end
+
+-- The bytes of a file: an array of struct sock_filter, BPF_MAXINSNS at most.
+local function loaded(bytes)
+  if #bytes == 0 or #bytes % 8 ~= 0 or #bytes > 4096 * 8 then
+    fail("unable to start container process: unable to init seccomp: seccomp.bpf holds no BPF program", "invalid")
+  end
+  return { program = bytes, flags = 0 }
+end
+
+-- crun's compiled profile is the program alone: one with flags or a listener is compiled anew, so that names are
+-- turned into bits in one place only.
+local function add_seccomp(target, settings)
+  local profile, program = settings.seccomp, nil
+  if settings.seccomp_bpf and #(profile.flags or {}) == 0 and not profile.listenerPath then
+    program = loaded(settings.seccomp_bpf)
+  elseif profile then
+    program = compiled(profile, settings)
+  end
+  if not program then return end
+  target.seccomp, target.seccomp_flags = program.program, program.flags
+  target.seccomp_notify = program.notify
+end
+
+-- The descriptors from 3 on that the command keeps. Our own are close-on-exec and so are told from the caller's.
+local function add_preserved(target, count)
+  count = count or 0
+  for index = 0, count - 1 do
+    local number = 3 + index
+    if not core.fd.is_open(number) or core.fd.cloexec(number) then
+      fail(("unable to stat preserved-fd %d (of %d): stat /proc/self/fd/%d: no such file or directory")
+        :format(index, count, number), "invalid")
+    end
+  end
+  target.preserve_fds = math.max(count, 0)
+end
+
+-- Whether a process's user namespace has setgroups(2) switched off: user_namespaces(7). Where it does not, a refusal is
+-- a failure: the command would keep the caller's groups.
+local function denies_groups(pid)
+  local file <close> = io.open(("/proc/%d/setgroups"):format(pid))
+  return file ~= nil and file:read "l" == "deny"
+end
+
+-- setns(2) with exactly the namespaces that differ: joining one's own user namespace is an error.
+local function entrance(record)
+  local mask, differing, errno = core.namespace.differing(record.pid)
+  local root, message = nil, not mask and differing or nil
+  if mask and record.runtime == "pid" then
+    root, message = require "ctrexec.container.pid".root(record.pid, differing.mnt)
+  end
+  local alive, problem = core.pidfd.alive(record.pidfd)
+  if errno == ESRCH or alive == false then fail("cannot exec in a stopped container", "stopped") end
+  message = message or problem
+  if message then fail(require "ctrexec.lib.wording".reworded(message)) end
+  local mappings = record.settings.uid_mappings or {}
+  local has_root = #mappings == 0
+  for _, mapping in ipairs(mappings) do has_root = has_root or mapping.containerID == 0 end
+  return {
+    init = record.pidfd, namespaces = mask, root = root, become_root = differing.user and has_root,
+    groups_optional = differing.user and denies_groups(record.pid),
+  }
+end
+
+local function add_namespaces(target, record)
+  for name, value in pairs(entrance(record)) do target[name] = value end
+end
+
+-- ------------------------------------------------------------------------------------------------- cgroups
+
+-- --cgroup values: one PATH (for v2 or every v1 controller), or each "ctrl[,ctrl]:PATH".
+local function sub_cgroups(values)
+  local sub = {}
+  for _, value in ipairs(values or {}) do
+    local controllers, path = value:match "^([^:]*):([^:]*)$"
+    if not controllers and value:find(":", 1, true) then
+      fail("invalid --cgroup argument: " .. value, "invalid")
+    elseif not controllers and #values > 1 then
+      fail(("invalid --cgroup argument: %s (missing <controller>: prefix)"):format(value), "invalid")
+    elseif not controllers or controllers == "" then
+      sub[""] = path or value
+    else
+      for name in controllers:gmatch "[^,]+" do sub[name] = path end
+    end
+  end
+  return sub
+end
+
+-- The path without "." and "..", as runc cleans it; one that leads out, even for a moment, is refused. So is a way out
+-- over a symbolic link, when the directory is opened.
+local function sub_path(path)
+  local names = {}
+  for name in path:gmatch "[^/]+" do
+    if name == ".." and #names == 0 then
+      fail(("unable to create new parent process: bad sub cgroup path: %s is not a sub cgroup path"):format(path),
+        "invalid")
+    elseif name == ".." then
+      names[#names] = nil
+    elseif name ~= "." then
+      names[#names + 1] = name
+    end
+  end
+  return table.concat(names, "/")
+end
+
+local function check_controllers(sub, paths)
+  local known = next(paths) ~= nil
+  for name in pairs(sub) do
+    if name ~= "" and known and not paths[name] and not paths["name=" .. name] then
+      fail(("unable to create new parent process: unknown controller %s in SubCgroupPaths"):format(name), "invalid")
+    end
+  end
+end
+
+-- runc's words. It has started a process by then, of which the pid is; here it is ctrexec's own.
+local function cgroup_failure(folder, file, message)
+  local pid = core.pidfd.ids().pid
+  return ("unable to start container process: error adding pid %d to cgroups: failed to write %d: openat2 %s/%s: %s")
+    :format(pid, pid, folder, file, reason(message))
+end
+
+-- v2 first: a tree of the command's own is made there where it can be.
+local function controllers_of(paths)
+  local list = {}
+  for controller in pairs(paths) do list[#list + 1] = controller end
+  table.sort(list)
+  return list
+end
+
+-- The command's own child of the cgroup that it would join, with `options.tree`.
+local function leaf(target, folder, controller)
+  if not target.tree or target.tree.folder or (controller ~= "" and controller ~= "freezer") then return folder end
+  target.tree = require "ctrexec.exec.tree".new(folder, controller)
+  return target.tree.folder or folder
+end
+
+-- A rootless container may have cgroups that nobody has the right to join: that is no reason to fail.
+local function not_joined(record, message, warnings)
+  if not record.settings.rootless_cgroups then fail(message, nil, true) end
+  warnings[#warnings + 1] = { level = "debug", message = message }
+end
+
+local function join(target, controller, path, fd)
+  if controller == "" then
+    target.cgroup, target.cgroup_path = fd, path
+  else
+    table.insert(target.tasks, fd)
+    table.insert(target.task_paths, path)
+  end
+end
+
+-- What all commands of an open container join is opened once: the directory (version 2) or its "tasks" (version 1).
+-- Nil when that does not go well; why is found out on the long way.
+local function kept_cgroup(record, controller, path)
+  local fd = record.kept[path]
+  if fd then return fd end
+  if controller == "" then fd = core.cgroup.open(path, "/") else fd = core.cgroup.tasks(path) end
+  record.kept[path] = fd
+  return fd
+end
+
+-- Version 2: the directory to be born in. Version 1: its "tasks", to write to.
+local function add_cgroup(target, record, controller, base, below, warnings)
+  local path = below == "" and base or base .. "/" .. below
+  if target.joined[path] then return end -- co-mounted controllers
+  target.joined[path] = true
+  local kept = below == "" and not target.tree and record.kept and kept_cgroup(record, controller, path)
+  if kept then
+    target.kept[kept] = true
+    return join(target, controller, path, kept)
+  end
+  -- goes up by no ".." and no symbolic link
+  local folder, message = core.cgroup.open(base, "/" .. below)
+  if not folder then return not_joined(record, cgroup_failure(path, "cgroup.procs", message), warnings) end
+  local own = leaf(target, folder, controller)
+  if controller == "" then return join(target, controller, path, own) end
+  local file, why = core.cgroup.file(own, "tasks", "w")
+  if own == folder then folder:close() end
+  if not file then return not_joined(record, cgroup_failure(path, "tasks", why), warnings) end
+  join(target, controller, path, file)
+end
+
+local function add_cgroups(target, record, options)
+  local sub, paths = sub_cgroups(options.cgroup), options.cgroup_paths or record.cgroup_paths
+  check_controllers(sub, paths)
+  target.tasks, target.task_paths, target.joined, target.kept = {}, {}, {}, {}
+  for _, controller in ipairs(controllers_of(paths)) do
+    local path = sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or ""
+    add_cgroup(target, record, controller, paths[controller], sub_path(path), options.warnings)
+  end
+end
+
+local function add_resctrl(target, path)
+  if not path or path == "" then return end
+  local file, message = core.file.open(path .. "/tasks", { write = true })
+  if not file then
+    fail("unable to start container process: error adding pid to Intel RDT group: " .. reason(message))
+  end
+  target.tasks[#target.tasks + 1] = file
+  target.task_paths[#target.task_paths + 1] = path
+end
+
+-- ------------------------------------------------------------------------------------------------- all of it
+
+local function build(target, record, process, options)
+  local settings = record.settings
+  target.args, target.cwd, target.terminal = process.args, process.cwd, process.terminal
+  target.no_new_privs, target.oom_score_adj = process.noNewPrivileges, process.oomScoreAdj
+  target.login_uid, target.chown_stdio, target.wait = options.login_uid, true, options.wait
+  target.stdin, target.stdout, target.stderr = options.stdin, options.stdout, options.stderr
+  target.mounts = options.mounts
+  if process.consoleSize then
+    target.rows, target.columns = process.consoleSize.height, process.consoleSize.width
+  end
+  if not settings.no_new_keyring then target.keyring = "_ses." .. record.id end
+  local affinity = process.execCPUAffinity or {}
+  target.initial_affinity = affinity.initial and words_of_list(affinity.initial, "process.execCPUAffinity.initial")
+  target.final_affinity = affinity.final and words_of_list(affinity.final, "process.execCPUAffinity.final") or ALL_CPUS
+  if process.ioPriority then
+    target.io_priority = IO_CLASSES[process.ioPriority.class] << 13 | (process.ioPriority.priority or 0)
+  end
+  add_environment(target, process.env)
+  add_user(target, process.user, settings)
+  add_capabilities(target, process.capabilities)
+  add_rlimits(target, process.rlimits)
+  add_scheduler(target, process.scheduler)
+  add_memory_policy(target, settings.memory_policy)
+  add_personality(target, settings.personality)
+  add_labels(target, process)
+  add_seccomp(target, settings)
+  add_preserved(target, options.preserve_fds)
+  add_namespaces(target, record)
+  if options.tree then target.tree = require "ctrexec.exec.tree".new() end
+  add_cgroups(target, record, options)
+  add_resctrl(target, settings.intel_rdt_path)
+  return target
+end
+
+--- The part of a plan that says which namespaces to join and how.
+-- @tparam table record a container record
+-- @treturn[1] table `init`, `namespaces`, `root` (fd, to be closed), `become_root`, `groups_optional`
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code: "stopped", "system"
+function plan.entrance(record)
+  return guarded(entrance, record)
+end
+
+--- Closes the descriptors that a plan opened; the container and the command's tree keep their own.
+-- @tparam table target a plan
+function plan.close(target)
+  local kept = target.kept or {}
+  for _, file in ipairs(target.tasks or {}) do
+    if not kept[file] then file:close() end
+  end
+  if target.root then target.root:close() end
+  local cgroup = target.cgroup
+  if cgroup and not kept[cgroup] and not (target.tree and target.tree.folder == cgroup) then cgroup:close() end
+end
+
+--- Closes all that a plan opened and removes its tree: nothing has started.
+-- @tparam table target a plan
+function plan.discard(target)
+  plan.close(target)
+  if target.tree then target.tree:close() end
+end
+
+--- Builds the plan of an exec.
+-- @tparam table record a container record (`ctrexec.container`), running
+-- @tparam table process a checked process object (`ctrexec.oci.process`)
+-- @tparam table options `stdin`, `stdout`, `stderr`: descriptors; `preserve_fds`: count; `cgroup`: array of --cgroup
+-- values; `cgroup_paths`: instead of the record's; `tree`: a cgroup of its own
+-- (`ctrexec.exec.tree`, in the plan's field `tree`); `wait`: the helper waits before the command; `login_uid`;
+-- `mounts`; `warnings`: an array to add to
+-- @treturn[1] table the plan, for `ctrexec.core.spawn.start`
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code: "invalid", "stopped", "system"
+-- @treturn[2] ?boolean true when it is the cgroup that failed, and with other `cgroup_paths` it might do
+function plan.build(record, process, options)
+  local target = {}
+  local built, message, code, cgroup = guarded(build, target, record, process, options)
+  if not built then plan.discard(target) end
+  return built, message, code, cgroup
+end
+
+return plan

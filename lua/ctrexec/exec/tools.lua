@@ -1,0 +1,122 @@
+--- Lends files of the host to a command: `--tool PATH[:DEST]`.
+--
+-- Each is a read-only mount in a mount namespace that only the command has (core/enter/mounts.c). Who may mount could
+-- make it writable, also from another process of the container, which joins that namespace: where the command or the
+-- container has CAP_SYS_ADMIN, the command gets a copy.
+-- @module ctrexec.exec.tools
+local core = require "ctrexec.core"
+
+local tools = {}
+
+local COPY_LIMIT = 128 << 20
+
+-- The names under which busybox(1) does its work. It is not asked for its own list: nothing of the host is run here.
+local APPLETS = "[ ash awk base64 basename cat chmod chown cp cut date dd df diff dirname dmesg du echo egrep env expr "
+  .. "false find free grep gunzip gzip head hexdump hostname id ifconfig ip kill killall less ln ls lsof md5sum mkdir "
+  .. "mkfifo more mount mv nc netstat nproc nslookup od pgrep pidof ping printenv printf ps pwd readlink realpath rm "
+  .. "rmdir route sed seq sh sha256sum sleep sort stat strings stty su sync tail tar tee telnet test time timeout top "
+  .. "touch tr traceroute true tty umount uname uniq uptime vi watch wc wget which whoami xargs xxd yes zcat "
+
+local function bad(text, what)
+  return nil, ("tool %s: %s"):format(text, what), "invalid"
+end
+
+local function parse(text)
+  local path, target = text:match "^(/[^:]*):?(.*)$"
+  if not path then return bad(text, "expected PATH[:DEST], both absolute") end
+  if target == "" then target = path end
+  local vague = (target .. "/"):find "/%.%.?/" or target:find("//", 1, true)
+  if target:sub(1, 1) ~= "/" or target:sub(-1) == "/" or vague then
+    return bad(text, "the destination must be an absolute path without . and ..")
+  end
+  return path, target
+end
+
+local function may_mount(object)
+  local bounding = object.capabilities and object.capabilities.bounding or {}
+  for _, name in ipairs(bounding) do
+    if name == "CAP_SYS_ADMIN" then return true end
+  end
+  return false
+end
+
+-- By what the container was made with: what its first process still has, it can have given up to look harmless, after
+-- it left the capability to another.
+local function container_may_mount(record)
+  local config = record:config()
+  return not config or may_mount(config.process or {})
+end
+
+local function open_copy(text, path, about)
+  if about.type ~= "file" then
+    return bad(text, "only a file can be lent where the command or the container has CAP_SYS_ADMIN")
+  end
+  if about.size > COPY_LIMIT then
+    return bad(text, "too large to be copied, as it must be where the command or the container has CAP_SYS_ADMIN")
+  end
+  return core.file.open(path, { read = true })
+end
+
+local function one(text, copy)
+  local path, target, code = parse(text)
+  if not path then return nil, target, code end
+  local about, message = core.file.stat(path)
+  if not about then return bad(text, message) end
+  if about.type ~= "file" and about.type ~= "directory" then return bad(text, "neither a file nor a directory") end
+  local fd
+  if copy then
+    fd, message, code = open_copy(text, path, about)
+  else
+    fd, message = core.mount.clone(path)
+  end
+  if not fd then return nil, message, code == "invalid" and code or "system" end
+  local busybox = path:match "[^/]*$" == "busybox"
+  return { fd = fd, copy = copy, target = target, links = busybox and APPLETS:gsub(" ", "\n") or nil }
+end
+
+-- The lent programs are found by their names.
+local function extend_path(object, mounts)
+  local path, at
+  for index, entry in ipairs(object.env) do
+    if entry:sub(1, 5) == "PATH=" then path, at = entry:sub(6), index end
+  end
+  for _, mount in ipairs(mounts) do
+    local folder = mount.target:match "^(.*)/[^/]*$"
+    folder = folder == "" and "/" or folder
+    if not (":" .. (path or "") .. ":"):find(":" .. folder .. ":", 1, true) then
+      path = (path or "") ~= "" and path .. ":" .. folder or folder
+    end
+  end
+  if path then object.env[at or #object.env + 1] = "PATH=" .. path end
+end
+
+--- Closes the descriptors of lent trees.
+-- @tparam ?{table,...} mounts from `open`
+function tools.close(mounts)
+  for _, mount in ipairs(mounts or {}) do mount.fd:close() end
+end
+
+--- Opens what is lent, and adds the folders of the programs to the command's PATH.
+-- @tparam ?{string,...} list each "PATH[:DEST]"
+-- @tparam table object the command's process object; its env may be changed
+-- @tparam table record of the container
+-- @treturn[1] ?{table,...} mounts for `ctrexec.exec.plan`; nil when nothing is lent
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "invalid" or "system"
+function tools.open(list, object, record)
+  if not list or #list == 0 then return nil end
+  local mounts, copy = {}, may_mount(object) or container_may_mount(record)
+  for _, text in ipairs(list) do
+    local mount, message, code = one(text, copy)
+    if not mount then
+      tools.close(mounts)
+      return nil, message, code
+    end
+    mounts[#mounts + 1] = mount
+  end
+  extend_path(object, mounts)
+  return mounts
+end
+
+return tools

@@ -1,0 +1,232 @@
+--- A cgroup of its own for a command and everything that it starts, so that all of it can be ended at once.
+--
+-- A child cgroup below the container's, in the v2 hierarchy where there is one, else in the v1 freezer's. A process
+-- leaves neither by daemonising nor by changing its session. Where no such cgroup can be made (a rootless container
+-- without delegation) the tree is walked by parent instead, which a daemon escapes.
+-- @module ctrexec.exec.tree
+local core = require "ctrexec.core"
+local members = require "ctrexec.container.members"
+local cgroup, pidfd = core.cgroup, core.pidfd
+
+local tree = {}
+local methods = {}
+local class = { __index = methods }
+
+local ENOENT = 2
+local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any bomb needs
+local DYING_SECONDS = 10 -- how long killed processes may take to be gone; a thousand take less
+local FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1 -- seconds between two looks, where no event tells that a cgroup is empty
+local EVENTS_SIZE = 4096
+
+--- Makes the cgroup.
+-- @tparam[opt] fd base the cgroup that the command would join; nil: there is none to make a child in
+-- @tparam[opt] string controller "" for v2, "freezer" for v1
+-- @treturn table the tree; its field `folder` is the new cgroup (fd object), nil where it could not be made
+function tree.new(base, controller)
+  local self = setmetatable({ controller = controller }, class)
+  if base then
+    local name = ("ctrexec-%d-%s"):format(pidfd.ids().pid, tostring(self):match "0x(%x+)")
+    local folder = cgroup.create(base, name)
+    if folder then self.base, self.name, self.folder = base, name, folder end
+  end
+  return self
+end
+
+--- Takes over the cgroup that another process's tree left to this one.
+-- @tparam[opt] fd base the cgroup above it; nil: there is none
+-- @tparam[opt] fd folder the cgroup itself
+-- @tparam[opt] string name of it
+-- @tparam[opt] string controller as for `new`
+-- @treturn table the tree
+function tree.adopt(base, folder, name, controller)
+  return setmetatable({ base = base, folder = folder, name = name, controller = controller }, class)
+end
+
+-- Every process of the cgroup by pidfd. A pid may be recycled between the listing and the opening, so the cgroup is
+-- asked again before the signal.
+local function signal_members(self, signal)
+  local open = {}
+  for _, pid in ipairs(members.pids(self.folder)) do open[pid] = pidfd.open(pid) end
+  local count = 0
+  for _, pid in ipairs(members.pids(self.folder)) do
+    if open[pid] then
+      pidfd.send_signal(open[pid], signal)
+      count = count + 1
+    end
+  end
+  for _, fd in pairs(open) do fd:close() end
+  return count
+end
+
+local function freeze(self, on)
+  if self.controller == "" then return cgroup.write(self.folder, "cgroup.freeze", on and "1" or "0") end
+  return cgroup.write(self.folder, "freezer.state", on and "FROZEN" or "THAWED")
+end
+
+local function descendants(root)
+  local children, found = {}, {}
+  for _, name in ipairs(core.file.list "/proc" or {}) do
+    local pid = math.tointeger(tonumber(name))
+    local stat = pid and pidfd.stat(pid)
+    if stat then
+      children[stat.ppid] = children[stat.ppid] or {}
+      table.insert(children[stat.ppid], { pid = pid, start_time = stat.start_time })
+    end
+  end
+  local function walk(pid)
+    for _, entry in ipairs(children[pid] or {}) do
+      found[#found + 1] = entry
+      walk(entry.pid)
+    end
+  end
+  walk(root)
+  return found
+end
+
+local STOPPED = { T = true, t = true, Z = true, X = true, D = true } -- D: in a call that STOP ends, or in vfork(2)
+local STOP_ROUNDS = 50 -- a millisecond each
+
+-- Until it has taken effect the process may be half-way through a fork.
+local function stop(fd, pid)
+  pidfd.send_signal(fd, pidfd.signals.STOP)
+  for _ = 1, STOP_ROUNDS do
+    local stat = pidfd.stat(pid)
+    if not stat or STOPPED[stat.state] then break end
+    pidfd.poll({}, 1)
+  end
+end
+
+-- Without a cgroup: every descendant as a pidfd, stopped, so that it has no more children when it is looked at again.
+-- A pid is only believed when its start time is the same after the pidfd was opened.
+local function stop_descendants(root)
+  local stopped, found = {}, true
+  while found do
+    found = false
+    for _, entry in ipairs(descendants(root)) do
+      local fd = not stopped[entry.pid] and pidfd.open(entry.pid)
+      local stat = fd and pidfd.stat(entry.pid)
+      if stat and stat.start_time == entry.start_time then
+        stop(fd, entry.pid)
+        stopped[entry.pid], found = fd, true
+      elseif fd then
+        fd:close()
+      end
+    end
+  end
+  return stopped
+end
+
+local function signal_descendants(root, signal)
+  for _, fd in pairs(stop_descendants(root)) do
+    pidfd.send_signal(fd, signal)
+    pidfd.send_signal(fd, pidfd.signals.CONT)
+    fd:close()
+  end
+end
+
+--- Sends a signal to every process of the tree.
+-- @tparam fd root pidfd of the command
+-- @tparam integer signal
+function methods:signal(root, signal)
+  if self.folder then
+    signal_members(self, signal)
+  else
+    local pid = pidfd.pid(root)
+    if pid then
+      stop(root, pid)
+      signal_descendants(pid, signal)
+    end
+    pidfd.send_signal(root, signal)
+    pidfd.send_signal(root, pidfd.signals.CONT)
+  end
+end
+
+--- Ends every process of the tree. cgroup.kill (Linux 5.14) does it at once; before that, and on v1, the cgroup is
+-- frozen so that nothing can fork meanwhile. The command itself is ended wherever it is: somebody waits for it, and a
+-- container that may write to its cgroups could have taken it out of its own.
+-- @tparam fd root pidfd of the command
+function methods:kill(root)
+  if not self.folder then return self:signal(root, pidfd.signals.KILL) end
+  self.killed = true
+  pidfd.send_signal(root, pidfd.signals.KILL)
+  if self.controller == "" and cgroup.kill(self.folder) then return end
+  for _ = 1, ROUNDS do
+    freeze(self, true)
+    local count = signal_members(self, pidfd.signals.KILL)
+    freeze(self, false)
+    if count == 0 then return end
+    pidfd.poll({}, 1)
+  end
+end
+
+--- Whether nothing of the tree runs any more, as far as can be known: without a cgroup nothing but the command is.
+-- @treturn boolean
+function methods:is_empty()
+  return not self.folder or #members.pids(self.folder) == 0
+end
+
+-- Version 2 tells when a cgroup becomes empty: poll(2) has an error for a file that has changed since it was read.
+local function read_events(self)
+  local file = self.controller == "" and self.folder and cgroup.file(self.folder, "cgroup.events", "r") or nil
+  return file and core.fd.read(file, EVENTS_SIZE) and file or nil
+end
+
+--- Waits until nothing of the tree runs any more.
+-- @tparam number deadline by the monotonic clock
+-- @treturn boolean false: the time is over
+function methods:wait_until_empty(deadline)
+  local pause = FIRST_PAUSE
+  while true do
+    local events <close> = read_events(self) -- before the look: what ends after it is an event
+    if self:is_empty() then return true end
+    local left = deadline - pidfd.clock()
+    if left <= 0 then return false end
+    if events then
+      pidfd.poll({ { fd = events } }, left * 1000)
+    else
+      pidfd.poll({}, math.min(left, pause) * 1000)
+      pause = math.min(pause * 2, LONGEST_PAUSE)
+    end
+  end
+end
+
+--- Whether something of the tree runs on, and nobody has killed it or taken it over.
+-- @treturn boolean
+function methods:runs_on()
+  return not (self.killed or self.left) and not self:is_empty()
+end
+
+-- The cgroup with those that were made below it. A new process may still appear between two attempts. The runtime may
+-- have removed it with the container's.
+local function remove(self)
+  members.each_folder(self.folder, function(parent, name) cgroup.remove(parent, name) end)
+  local removed, _, errno = cgroup.remove(self.base, self.name)
+  return removed or errno == ENOENT
+end
+
+--- Leaves the cgroup to a process that takes it over: `close` does not remove it from now on.
+function methods:leave()
+  self.left = true
+end
+
+--- Removes the cgroup. Killed processes are waited for until they are gone; what the command left behind otherwise
+-- moves up into the container's own.
+function methods:close()
+  if not self.folder then return end
+  local deadline, pause = pidfd.clock() + DYING_SECONDS, 0
+  while not self.left and not remove(self) and pidfd.clock() < deadline do
+    if not self.killed then
+      for _, pid in ipairs(members.pids(self.folder)) do cgroup.write(self.base, "cgroup.procs", tostring(pid)) end
+    end
+    pidfd.poll({}, pause)
+    pause = math.min(pause + 1, 5)
+  end
+  self.folder:close()
+  self.base:close()
+  self.folder = nil
+end
+
+class.__gc = methods.close
+class.__close = methods.close
+
+return tree

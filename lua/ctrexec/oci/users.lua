@@ -1,0 +1,128 @@
+--- The text of passwd(5) and group(5) files, which belong to the container and may be hostile.
+--
+-- Nothing here opens a file: the caller reads the container's file through its own root and passes the text. A line
+-- that is not well formed is skipped, as nss_files(5) does; the first match wins. The work is linear in the text.
+-- @module ctrexec.oci.users
+local users = {}
+
+--- The longest line that is looked at; a longer one is skipped.
+users.MAX_LINE = 65536
+--- The largest number of supplementary groups of a process, NGROUPS_MAX of setgroups(2).
+users.MAX_GROUPS = 65536
+--- The largest user or group id: (uid_t) -1 means "no change" to setresuid(2).
+users.MAX_ID = 4294967294
+
+local function id_of(text)
+  if not text:find "^%d+$" or #text > 10 then return nil end
+  local id = math.tointeger(tonumber(text, 10))
+  return id <= users.MAX_ID and id or nil
+end
+
+local function lines(text)
+  return function(_, at)
+    while at <= #text do
+      local stop = text:find("\n", at, true) or #text + 1
+      local line_start = at
+      at = stop + 1
+      if stop - line_start <= users.MAX_LINE then
+        local line = text:sub(line_start, stop - 1)
+        if not line:find("\0", 1, true) then return at, line end
+      end
+    end
+  end, nil, 1
+end
+
+local function passwd_entries(text)
+  local step, state, at = lines(text)
+  return function()
+    local line
+    while true do
+      at, line = step(state, at)
+      if not at then return nil end
+      local name, uid, gid, rest = line:match "^([^:]+):[^:]*:([^:]*):([^:]*)(.*)$"
+      uid, gid = uid and id_of(uid), gid and id_of(gid)
+      -- "+" and "-" open the compat entries of nsswitch.conf(5): they name no user.
+      if uid and gid and not name:find "^[+-]" then
+        local home, shell = rest:match "^:[^:]*:([^:]*):?(.*)$"
+        return { name = name, uid = uid, gid = gid, home = home, shell = shell }
+      end
+    end
+  end
+end
+
+local function group_entries(text)
+  local step, state, at = lines(text)
+  return function()
+    local line
+    while true do
+      at, line = step(state, at)
+      if not at then return nil end
+      local name, gid, members = line:match "^([^:]+):[^:]*:([^:]*):?(.*)$"
+      gid = gid and id_of(gid)
+      if gid and not name:find "^[+-]" then return { name = name, gid = gid, members = members } end
+    end
+  end
+end
+
+local function first(entries, field, value)
+  for entry in entries do
+    if entry[field] == value then return entry end
+  end
+end
+
+--- Finds a user by name.
+-- @tparam string passwd the text of a passwd(5) file
+-- @tparam string name the login name
+-- @treturn[1] table `{name=, uid=, gid=, home=, shell=}`; home and shell are nil when the line ends before them
+-- @treturn[2] nil there is no such user
+function users.user(passwd, name)
+  return first(passwd_entries(passwd), "name", name)
+end
+
+--- Finds a user by id.
+-- @tparam string passwd the text of a passwd(5) file
+-- @tparam integer uid the user id
+-- @treturn[1] table as `user`
+-- @treturn[2] nil there is no such user
+function users.user_by_id(passwd, uid)
+  return first(passwd_entries(passwd), "uid", uid)
+end
+
+--- Finds a group by name.
+-- @tparam string group the text of a group(5) file
+-- @tparam string name the group's name
+-- @treturn[1] table `{name=, gid=, members=string}`
+-- @treturn[2] nil there is no such group
+function users.group(group, name)
+  return first(group_entries(group), "name", name)
+end
+
+local function has_member(members, name)
+  return ("," .. members .. ","):find("," .. name .. ",", 1, true) ~= nil
+end
+
+--- The supplementary groups that a group file gives a user: initgroups(3) without the primary group.
+-- @tparam string group the text of a group(5) file
+-- @tparam string name the login name
+-- @tparam[opt] integer primary the primary group, left out of the result
+-- @treturn[1] {integer,...} group ids in the file's order, each once
+-- @treturn[2] nil more than MAX_GROUPS of them
+-- @treturn[2] string message
+-- @treturn[2] string "invalid"
+function users.groups_of(group, name, primary)
+  local gids, seen = {}, {}
+  if name == "" or name:find "[,:]" then return gids end
+  if primary then seen[primary] = true end
+  for entry in group_entries(group) do
+    if not seen[entry.gid] and has_member(entry.members, name) then
+      if #gids == users.MAX_GROUPS then
+        return nil, ("user %s is a member of more than %d groups"):format(name, users.MAX_GROUPS), "invalid"
+      end
+      seen[entry.gid] = true
+      gids[#gids + 1] = entry.gid
+    end
+  end
+  return gids
+end
+
+return users

@@ -1,0 +1,260 @@
+--- The audit trail: one JSON line an event, to a file, syslog and journald.
+-- @module ctrexec.policy.audit
+local core = require "ctrexec.core"
+
+local audit = {}
+
+--- Where syslog and journald listen; tests put others here.
+audit.SYSLOG_SOCKET = "/dev/log"
+audit.JOURNALD_SOCKET = "/run/systemd/journal/socket"
+
+-- The longest line: a write of this size to a file opened with O_APPEND is one piece on every local file system, and
+-- a datagram of it fits the default send buffer of a UNIX socket.
+local MAX_LINE = 131072
+local REDACTED = "[redacted]"
+-- LOG_AUTHPRIV | LOG_INFO, and LOG_WARNING for what was refused (syslog(3)).
+local SYSLOG_INFO, SYSLOG_WARNING = 10 * 8 + 6, 10 * 8 + 4
+
+local cjson
+local function encoder()
+  if not cjson then
+    cjson = require "cjson".new()
+    cjson.encode_invalid_numbers(true)
+    cjson.encode_sparse_array(true)
+  end
+  return cjson
+end
+
+--- The time as it stands in events.
+-- @treturn string RFC 3339, UTC, in whole seconds
+function audit.timestamp()
+  return os.date "!%Y-%m-%dT%H:%M:%SZ"
+end
+
+--- A duration as it stands in events.
+-- @tparam number value seconds
+-- @treturn number seconds, in whole microseconds
+function audit.seconds(value)
+  return math.floor(value * 1e6 + 0.5) / 1e6
+end
+
+-- A pattern without a capture hides all it matches, one with captures what they capture: `token=(%S+)`. Where it cannot
+-- be told which piece was captured (`token=token`), everything.
+local function hide_match(match, captures)
+  local spans = {}
+  for _, capture in ipairs(captures) do
+    if type(capture) == "string" and capture ~= "" then
+      local start, stop = match:find(capture, 1, true)
+      if match:find(capture, start + 1, true) then return REDACTED end
+      spans[#spans + 1] = { start, stop }
+    end
+  end
+  if #spans == 0 then return REDACTED end
+  table.sort(spans, function(one, other) return one[1] < other[1] end)
+  local parts, at = {}, 1
+  for _, span in ipairs(spans) do
+    if span[1] >= at then parts[#parts + 1] = match:sub(at, span[1] - 1) .. REDACTED end
+    at = math.max(at, span[2] + 1)
+  end
+  return table.concat(parts) .. match:sub(at)
+end
+
+local function redact(text, patterns)
+  for _, pattern in ipairs(patterns or {}) do
+    local parts, at = {}, 1
+    while at <= #text do
+      local found = table.pack(text:find(pattern, at))
+      local start, stop = found[1], found[2]
+      if not start then break end
+      parts[#parts + 1] = text:sub(at, start - 1)
+      if stop < start then
+        parts[#parts + 1], at = text:sub(start, start), start + 1 -- nothing matched here, but may further on
+      else
+        parts[#parts + 1], at = hide_match(text:sub(start, stop), table.move(found, 3, found.n, 1, {})), stop + 1
+      end
+    end
+    text = table.concat(parts) .. text:sub(at)
+  end
+  return text
+end
+
+local function redacted_list(list, patterns)
+  local result = {}
+  for index, text in ipairs(list or {}) do result[index] = redact(text, patterns) end
+  return result
+end
+
+--- The arguments of a command as they may be shown.
+-- @tparam {string,...} args
+-- @tparam table settings `audit` of the configuration: `redact`, `command`
+-- @treturn ?{string,...} redacted; nil when the site wants no record of them
+function audit.arguments(args, settings)
+  if settings.command == false then return nil end
+  return redacted_list(args, settings.redact)
+end
+
+local EVENT_KINDS = { accept = true, reject = true, exit = true, error = true }
+
+local function who(caller)
+  return caller and {
+    uid = caller.uid, user = caller.user, login_uid = caller.login_uid, login_user = caller.login_user,
+    sudo_user = caller.sudo_user, pid = caller.pid, engine = caller.engine, terminal = caller.terminal,
+  }
+end
+
+local function where(container)
+  return container and { id = container.id, runtime = container.runtime, bundle = container.bundle,
+    pid = container.pid }
+end
+
+local function what(process)
+  local user = process and process.user or {}
+  return process and { args = process.args, cwd = process.cwd, uid = user.uid, gid = user.gid,
+    terminal = process.terminal, no_new_privileges = process.noNewPrivileges }
+end
+
+--- Builds an event.
+-- @tparam string kind "accept", "reject", "exit" or "error"
+-- @tparam table details `id` (the same for all events of one exec), `caller` (of `ctrexec.policy.caller`), `container`
+-- (record), `process` (OCI process object), `result` (of `chain:check`: policy, reason, who changed something),
+-- `outcome` (of an exit: `status`, `signal`, `duration`, `user_time`, `system_time` in seconds, `max_rss` in KiB,
+-- `status_unknown = true`; of an accepted detached exec whose status nobody may be able to see `exit_unknown = true`),
+-- `pid` (of the command), `message` (of an error), `fields` (options.audit of the request), `detached`, `recording`
+-- @treturn table event: `kind`, `time` (RFC 3339), `id`, `who`, `where`, `what`, `decision`, `policy`, `reason`,
+-- `changed_by`, `outcome`, `pid`, `message`, `fields`, `detached`, `recording`; absent parts are nil
+function audit.event(kind, details)
+  if not EVENT_KINDS[kind] then error("audit.event: unknown kind " .. tostring(kind), 2) end
+  local result = details.result or {}
+  local changed_by = {}
+  for _, change in ipairs(result.changes or {}) do
+    if changed_by[#changed_by] ~= change.policy then changed_by[#changed_by + 1] = change.policy end
+  end
+  return {
+    kind = kind, time = audit.timestamp(), id = details.id,
+    who = who(details.caller), where = where(details.container), what = what(details.process),
+    decision = result.decision, policy = result.policy, reason = result.reason,
+    changed_by = #changed_by > 0 and changed_by or nil,
+    outcome = details.outcome, pid = details.pid, message = details.message, fields = details.fields,
+    detached = details.detached, recording = details.recording,
+  }
+end
+
+-- What goes into the line: redacted, and without the arguments when the site wants no record of them.
+local function prepared(event, settings)
+  local copy = {}
+  for name, value in pairs(event) do copy[name] = value end
+  if event.what then
+    local command = {}
+    for name, value in pairs(event.what) do command[name] = value end
+    command.args = audit.arguments(event.what.args, settings)
+    copy.what = command
+  end
+  for _, name in ipairs { "reason", "message" } do
+    if copy[name] then copy[name] = redact(copy[name], settings.redact) end
+  end
+  if event.fields then
+    copy.fields = {}
+    for name, value in pairs(event.fields) do
+      copy.fields[name] = type(value) == "string" and redact(value, settings.redact) or value
+    end
+  end
+  return copy
+end
+
+-- A byte of a command that is no UTF-8 must not make the line one that readers throw away.
+local function encoded(event)
+  return require "ctrexec.command.log".valid_utf8(encoder().encode(event))
+end
+
+-- Half of the arguments at a time goes, until the line fits.
+local function line_of(event)
+  local line = encoded(event)
+  while #line > MAX_LINE and event.what and event.what.args and #event.what.args > 0 do
+    local args = event.what.args
+    event.what.args = table.move(args, 1, #args // 2, 1, {})
+    event.what.args_omitted = (event.what.args_omitted or 0) + #args - #args // 2
+    line = encoded(event)
+  end
+  if #line > MAX_LINE then return nil, ("the event is larger than %d bytes"):format(MAX_LINE) end
+  return line
+end
+
+local APPEND = { write = true, append = true, create = true, nofollow = true, nonblock = true }
+local READABLE = { read = true, write = true, append = true, create = true, nofollow = true, nonblock = true }
+local MODE = tonumber("600", 8)
+local EACCES = 13
+local TRIES = 3
+
+-- Whether there is the rest of a line before a place of the file: somebody's disk was full. What cannot be read counts
+-- as whole.
+local function is_torn(fd, place)
+  local before = place > 0 and core.fd.read_at(fd, place - 1, 1)
+  return before and before ~= "" and before ~= "\n"
+end
+
+local function open_file(path)
+  local fd, message, errno = core.file.open(path, READABLE, MODE)
+  if errno == EACCES then fd, message = core.file.open(path, APPEND, MODE) end -- it may be one that only takes lines
+  return fd, message
+end
+
+-- Opened for each event, so that a rotated file is left at once. One write(2) for the line: O_APPEND keeps the lines
+-- of many writers apart. A line that was joined to a torn one is written once more. That is seen only after the write:
+-- the end of the file before it may be within the line that another is just writing. (What is torn stays: who cuts it
+-- off may cut off what another has written meanwhile.)
+local function write_file(path, line)
+  local fd <close>, message = open_file(path)
+  if not fd then return nil, message end
+  local status = core.file.stat(fd)
+  if not status or status.type ~= "file" then return nil, path .. ": not a plain file" end
+  line = line .. "\n"
+  for _ = 1, TRIES do
+    local written, problem = core.fd.write(fd, line)
+    if not written then return nil, ("%s: %s"):format(path, problem) end
+    if written ~= #line then return nil, path .. ": only a part of the line was written" end
+    if not is_torn(fd, core.fd.offset(fd) - #line) then return true end
+  end
+  return nil, path .. ": others write parts of lines"
+end
+
+local function write_syslog(event, line)
+  local priority = event.kind == "reject" and SYSLOG_WARNING or SYSLOG_INFO
+  local header = ("<%d>%s ctrexec[%d]: "):format(priority, os.date "%b %e %H:%M:%S", core.pidfd.ids().pid)
+  return core.datagram.send(audit.SYSLOG_SOCKET, header .. line)
+end
+
+-- The native protocol (systemd's JOURNAL_NATIVE_PROTOCOL): NAME=value lines, values here without a newline.
+local function write_journald(event, line)
+  local fields = {
+    "MESSAGE=" .. line, "SYSLOG_IDENTIFIER=ctrexec", "PRIORITY=" .. (event.kind == "reject" and 4 or 6),
+    "CTREXEC_EVENT=" .. event.kind,
+  }
+  if event.where and event.where.id then
+    fields[#fields + 1] = "CTREXEC_CONTAINER=" .. event.where.id:gsub("%c", "?")
+  end
+  return core.datagram.send(audit.JOURNALD_SOCKET, table.concat(fields, "\n") .. "\n")
+end
+
+--- Writes an event to the configured sinks.
+-- @tparam table settings `audit` of the configuration: `file`, `syslog`, `journald`, `redact`, `command`
+-- @tparam table event of `audit.event`; not changed
+-- @treturn[1] boolean true: every configured sink has it
+-- @treturn[2] nil
+-- @treturn[2] string what went wrong at each sink that failed
+-- @treturn[2] string "system"
+function audit.write(settings, event)
+  local copy = prepared(event, settings)
+  local line, message = line_of(copy)
+  if not line then return nil, "audit: " .. message, "system" end
+  local problems = {}
+  local function note(written, problem)
+    if not written then problems[#problems + 1] = problem end
+  end
+  if settings.file then note(write_file(settings.file, line)) end
+  if settings.syslog then note(write_syslog(copy, line)) end
+  if settings.journald then note(write_journald(copy, line)) end
+  if #problems > 0 then return nil, "audit: " .. table.concat(problems, "; "), "system" end
+  return true
+end
+
+return audit

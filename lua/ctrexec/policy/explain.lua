@@ -1,0 +1,222 @@
+--- What an exec would do, found out without doing it: for `container:explain` and the `explain` command.
+--
+-- A report has
+--
+-- * `container`: `id`, `runtime`, `status`, `pid`
+-- * `before`: `{process=, options=}` as the caller asked for it, checked
+-- * `policies`: in the order in which they are asked, each `name`, `result` ("unchanged", "changed", "denied", or
+--   "not asked" after a denial) and, where it changed something, `before`, `after` and `changes`, an array of
+--   `{path=, before=, after=}`
+-- * `warnings`: array of `{level=, message=}`
+-- * `decision`: "accept", "reject" or "error"; unless accepted `message`, and of a denial `policy` and `reason`
+-- * `after`: `{process=, options=}` as it would be run, and `plan`: an array of `{"subject", "words"}`
+-- @module ctrexec.policy.explain
+local diff = require "ctrexec.policy.diff"
+local plans = require "ctrexec.exec.plan"
+
+local explain = {}
+
+local NAMESPACES = { "user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time" }
+
+local function quoted(word)
+  return word:find "^[%w%%+,-./:=@_]+$" and word or "'" .. word:gsub("'", [['\'']]) .. "'"
+end
+
+local function list(words, map)
+  local out = {}
+  for index, word in ipairs(words) do out[index] = map and map(word) or tostring(word) end
+  return #out > 0 and table.concat(out, " ") or "none"
+end
+
+local function seconds(value)
+  return ("%g s"):format(value)
+end
+
+-- The plan in words: each function returns them, or nil where there is nothing to say.
+
+local WORDS = {}
+local SUBJECTS = { "command", "directory", "user", "umask", "capabilities", "namespaces", "cgroup", "terminal",
+  "seccomp", "label", "limits", "scheduling", "lent", "login uid", "host environment", "time limit", "recording",
+  "after the start" }
+
+function WORDS.command(s) return list(s.process.args, quoted) end
+function WORDS.directory(s) return s.process.cwd end
+
+function WORDS.user(s)
+  local user = s.process.user
+  local groups = #user.additionalGids > 0 and ", groups " .. list(user.additionalGids) or ""
+  return ("uid %d, gid %d%s"):format(user.uid, user.gid, groups)
+end
+
+function WORDS.umask(s)
+  return s.process.user.umask and ("%04o"):format(s.process.user.umask)
+end
+
+function WORDS.capabilities(s)
+  local sets = s.process.capabilities or {}
+  local words = "bounding " .. list(sets.bounding or {})
+  if s.process.user.uid == 0 then words = words .. "; effective " .. list(sets.effective or {}) end
+  if s.plan.ambient ~= 0 then words = words .. "; ambient " .. list(sets.ambient or {}) end
+  return words .. (s.process.noNewPrivileges and "; none can be gained" or "")
+end
+
+function WORDS.namespaces(s)
+  local _, differing = require "ctrexec.core".namespace.differing(s.record.pid)
+  local names = {}
+  for _, name in ipairs(NAMESPACES) do
+    if differing and differing[name] then names[#names + 1] = name end
+  end
+  return ("joins %s of process %d"):format(list(names), s.record.pid)
+end
+
+function WORDS.cgroup(s)
+  local paths = table.move(s.plan.task_paths, 1, #s.plan.task_paths, 1, {})
+  if s.plan.cgroup_path then table.insert(paths, 1, s.plan.cgroup_path) end
+  return list(paths)
+end
+
+function WORDS.terminal(s)
+  if not s.process.terminal then return "none: the caller's streams as they are" end
+  local size = s.process.consoleSize
+  return "one of the container's own" .. (size and (", %d by %d"):format(size.width, size.height) or "")
+end
+
+function WORDS.seccomp(s)
+  return s.plan.seccomp and ("a filter of %d instructions"):format(#s.plan.seccomp // 8)
+end
+
+function WORDS.label(s)
+  return s.plan.exec_label
+end
+
+function WORDS.limits(s)
+  local rlimits = s.process.rlimits
+  local function shown(value) return math.type(value) == "integer" and tostring(value) or "unlimited" end
+  return rlimits and #rlimits > 0 and list(rlimits, function(limit)
+    return ("%s=%s:%s"):format(limit.type:gsub("^RLIMIT_", ""), shown(limit.soft), shown(limit.hard))
+  end)
+end
+
+function WORDS.scheduling(s)
+  local words = {}
+  local process = s.process
+  if process.scheduler then words[#words + 1] = process.scheduler.policy end
+  if process.ioPriority then words[#words + 1] = process.ioPriority.class end
+  if process.execCPUAffinity then words[#words + 1] = "CPUs " .. (process.execCPUAffinity.final or "") end
+  if process.oomScoreAdj then words[#words + 1] = "oom_score_adj " .. process.oomScoreAdj end
+  return #words > 0 and table.concat(words, ", ")
+end
+
+function WORDS.lent(s)
+  return s.spec.tools and #s.spec.tools > 0 and list(s.spec.tools) .. ", read-only, seen by this command alone"
+end
+
+WORDS["login uid"] = function(s) return s.spec.login_uid and tostring(s.spec.login_uid) end
+WORDS["host environment"] = function(s) return s.spec.host_env and list(s.spec.host_env) end
+
+WORDS["time limit"] = function(s)
+  local timeout, kill_after = s.spec.timeout, s.spec.kill_after
+  if not timeout then return nil end
+  if not kill_after then return ("everything is killed after %s"):format(seconds(timeout)) end
+  return ("TERM to everything after %s, KILL %s later"):format(seconds(timeout), seconds(kill_after))
+end
+
+function WORDS.recording(s)
+  local record = s.spec.record
+  if not record then return nil end
+  local what = not record.input and "output" or record.passwords and "output and all input" or "output and echoed input"
+  -- the name has the time of the exec
+  return ("%s, in %s%s"):format(what, record.folder and "a new file in " .. record.folder or record.file,
+    record.required and "" or ", if it can be written")
+end
+
+WORDS["after the start"] = function(s)
+  local words = { s.spec.detach and "ctrexec ends and the command runs on" or "ctrexec waits for its end" }
+  if s.spec.pid_file then words[2] = "its pid is in " .. s.spec.pid_file end
+  return table.concat(words, "; ")
+end
+
+-- A plan is made as for the start, so that what would fail there fails here, and closed again.
+local function plan_of(self, process, spec, warnings)
+  local options = { preserve_fds = spec.preserve_fds, cgroup = spec.cgroup, login_uid = spec.login_uid,
+    warnings = warnings }
+  local message, code
+  options.mounts, message, code = require "ctrexec.exec.tools".open(spec.tools, process, self.record)
+  if message then return nil, message, code end
+  local plan
+  plan, message, code = plans.build(self.record, process, options)
+  require "ctrexec.exec.tools".close(options.mounts)
+  if not plan then return nil, message, code end
+  plans.close(plan)
+  return plan
+end
+
+local function words_of(state)
+  local lines = {}
+  for _, subject in ipairs(SUBJECTS) do
+    local words = WORDS[subject](state)
+    if words then lines[#lines + 1] = { subject, words } end
+  end
+  return lines
+end
+
+local function policies_of(chain, result)
+  local changed, list_of, denied = {}, {}, false
+  for _, change in ipairs(result.changes) do changed[change.index] = change end
+  for index, entry in ipairs(chain:describe()) do
+    local change = changed[index]
+    local verdict = denied and "not asked" or change and "changed" or "unchanged"
+    if not denied and result.decision == "reject" and result.policy == entry.name then
+      denied, verdict = true, "denied"
+    end
+    list_of[index] = { name = entry.name, result = verdict, before = change and change.before,
+      after = change and change.after, changes = change and diff.states(change.before, change.after) }
+  end
+  return list_of
+end
+
+local function options_of(spec)
+  local options = {}
+  for _, name in ipairs(require "ctrexec.policy".options) do options[name] = spec[name] end
+  return options
+end
+
+-- The decision and the plan, after everybody was asked.
+local function add_outcome(report, self, process, spec, warnings)
+  local plan, message = plan_of(self, process, spec, warnings)
+  if not plan then
+    report.decision, report.message = "error", message
+    return
+  end
+  report.decision = "accept"
+  report.after = { process = process, options = options_of(spec) }
+  report.plan = words_of { record = self.record, process = process, spec = spec, plan = plan }
+end
+
+--- Makes the report of an exec.
+-- @tparam table self a container of the public module
+-- @tparam table spec of the exec
+-- @tparam function resolve the public module's: asks everybody and returns what is to be run
+-- @treturn table report
+function explain.report(self, spec, resolve)
+  local record = self.record
+  local gate = self.policy and require "ctrexec.policy.gate".new(self, true)
+  local process, resolved, code, warnings = resolve(self, spec, gate)
+  local report = { policies = {},
+    container = { id = record.id, runtime = record.runtime, status = record.status, pid = record.pid } }
+  if gate and gate.result then
+    report.before, report.policies = gate.before, policies_of(self.policy, gate.result)
+  end
+  if process then
+    warnings = code
+    if not report.before then report.before = { process = process, options = options_of(spec) } end
+    add_outcome(report, self, process, resolved, warnings)
+  else
+    report.decision, report.message = code == "denied" and "reject" or "error", resolved
+    if code == "denied" then report.policy, report.reason = gate.result.policy, gate.result.reason end
+  end
+  report.warnings = warnings or {}
+  return report
+end
+
+return explain

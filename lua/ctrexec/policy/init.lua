@@ -1,0 +1,494 @@
+--- Policies: Lua files that every exec has to pass, in one chain.
+--
+-- A chain is fixed when it is loaded: the configured folders' `*.lua` by name, then the files given. Whatever is
+-- wrong with one of them, with a folder or with what it does denies the exec and names it. The policies run in a
+-- process of their own (see core/sandbox.c for why); what they make of the request is checked here as user input is.
+-- @module ctrexec.policy
+local core = require "ctrexec.core"
+local process = require "ctrexec.oci.process"
+local trust = require "ctrexec.lib.trust"
+
+local policy = {}
+
+local Chain = {}
+Chain.__index = Chain
+
+local ENOENT = 2
+
+local function is_string(value)
+  return type(value) == "string" and not value:find("\0", 1, true)
+end
+
+local function is_list_of(matches)
+  return function(value)
+    if type(value) ~= "table" then return false end
+    local count = 0
+    for _ in pairs(value) do count = count + 1 end
+    for index = 1, count do
+      if not matches(value[index]) then return false end
+    end
+    return true
+  end
+end
+
+local function is_absolute(value)
+  return is_string(value) and value:sub(1, 1) == "/"
+end
+
+local function is_boolean(value)
+  return type(value) == "boolean"
+end
+
+local RECORD = { file = is_absolute, folder = is_absolute, input = is_boolean, passwords = is_boolean,
+  required = is_boolean, max_size = function(value) return math.type(value) == "integer" and value > 0 end }
+
+local function is_record(value)
+  if type(value) ~= "table" then return value == true or is_absolute(value) end
+  for name, field in pairs(value) do
+    if not RECORD[name] or not RECORD[name](field) then return false end
+  end
+  return true
+end
+
+local function is_seconds(value)
+  return type(value) == "number" and value >= 0 and value < 1e9
+end
+
+-- What a policy may set in request.options, and how it is checked. Everything else there is for reading.
+local EDITABLE = {
+  timeout = { "a number of seconds", is_seconds },
+  kill_after = { "a number of seconds", is_seconds },
+  login_uid = { "a user id", function(value)
+    return math.tointeger(value) and value >= 0 and value <= 4294967294
+  end },
+  tools = { "an array of \"PATH[:DEST]\", both absolute", is_list_of(function(value)
+    return is_string(value) and (value:find "^/[^:]*$" or value:find "^/[^:]*:/[^:]*$") ~= nil
+  end) },
+  host_env = { "an array of names", is_list_of(function(value)
+    return is_string(value) and value ~= "" and not value:find("=", 1, true)
+  end) },
+  record = { 'true, an absolute path, or a table of "folder" or "file" (absolute paths), "input", "passwords", '
+    .. '"required" (booleans) and "max_size" (bytes)', is_record },
+  audit = { "a map of strings to strings, numbers or booleans", function(value)
+    if type(value) ~= "table" then return false end
+    for name, field in pairs(value) do
+      local kind = type(field)
+      if not is_string(name) or kind ~= "string" and kind ~= "number" and kind ~= "boolean" then return false end
+    end
+    return true
+  end },
+}
+
+--- Whether two plain values are equal, tables by what is in them in whatever order.
+-- @param one
+-- @param other
+-- @treturn boolean
+function policy.same(one, other)
+  if type(one) ~= "table" or type(other) ~= "table" then return one == other end
+  for key, value in pairs(one) do
+    if not policy.same(value, other[key]) then return false end
+  end
+  for key in pairs(other) do
+    if one[key] == nil then return false end
+  end
+  return true
+end
+
+local same = policy.same
+
+--- The names of what a policy may set in `request.options`.
+policy.options = {}
+for name in pairs(EDITABLE) do policy.options[#policy.options + 1] = name end
+table.sort(policy.options)
+
+--- Checks the values that somebody gave for options that a policy may set.
+-- @tparam table options by name; others are passed over
+-- @treturn ?string what is wrong, naming the option; nil when all are good
+function policy.option_fault(options)
+  for _, name in ipairs(policy.options) do
+    local rule = EDITABLE[name]
+    if options[name] ~= nil and not rule[2](options[name]) then
+      return ("%s: expected %s"):format(name, rule[1])
+    end
+  end
+end
+
+-- A recording that the caller or a policy wants is not for another policy to take away or to lay elsewhere. The site
+-- may take the place of the caller.
+local function record_fault(asked, before, after)
+  if before == nil or same(before, after) then return nil end
+  if after == nil then return "options.record cannot be removed" end
+  if not same(asked, before) then return "options.record was set by an earlier policy" end
+end
+
+local function option_fault(asked, before, after)
+  if type(after) ~= "table" then return "options: expected an object, got a " .. type(after) end
+  for name in pairs(before) do
+    if after[name] == nil and not EDITABLE[name] then return ("options.%s cannot be removed"):format(name) end
+  end
+  for name, value in pairs(after) do
+    if not EDITABLE[name] and not same(before[name], value) then
+      return ("options.%s cannot be changed by a policy"):format(tostring(name))
+    end
+  end
+  local fault = policy.option_fault(after)
+  return fault and "options." .. fault or record_fault(asked.record, before.record, after.record)
+end
+
+-- Loading.
+
+local function base_name(path)
+  return (path:match "([^/]*)$":gsub("%.lua$", ""))
+end
+
+local function add_failure(chain, name, message)
+  chain.failure = chain.failure or { name = name, reason = message }
+end
+
+local function add_file(chain, reader, path, name)
+  local text, real = reader:read(path)
+  if not text then return add_failure(chain, name or base_name(path), real) end
+  chain.policies[#chain.policies + 1] = { name = name or base_name(path), path = path, source = text,
+    folder = real:match "^(.*)/" }
+end
+
+-- A folder that is not there holds no policies; one behind a link to nowhere held some once.
+local function is_missing(path)
+  local _, _, errno = core.file.stat(path, true)
+  if errno ~= ENOENT then return false end
+  local parent = path:match "^(/.*)/[^/]+$"
+  return not parent or core.file.stat(parent) ~= nil or is_missing(parent)
+end
+
+local function add_folder(chain, reader, path)
+  if is_missing(path) then return end
+  local names, real = reader:list(path)
+  if not names then return add_failure(chain, path, real) end
+  for _, name in ipairs(names) do
+    if name:find "^[^.].*%.lua$" then add_file(chain, reader, real .. "/" .. name) end
+  end
+end
+
+-- The worker is not run here but in the sandbox. It is found as `require` would find it, so that a compiled or a
+-- replaced one is taken, and compiled once at most in the life of this process.
+local compiled
+local function worker_chunk()
+  for _, search in ipairs(compiled and {} or package.searchers) do
+    local loader = search "ctrexec.policy.worker"
+    if type(loader) == "function" then
+      compiled = string.dump(loader, true)
+      break
+    end
+  end
+  return compiled or error "module 'ctrexec.policy.worker' not found"
+end
+
+local MIB = 1024 * 1024
+
+-- Being asked costs more than the answer does: who a policy's text mentions is sent along.
+local function mentions_caller(chain)
+  if chain.caller_mentioned == nil then
+    chain.caller_mentioned = false
+    for _, entry in ipairs(chain.policies) do
+      chain.caller_mentioned = chain.caller_mentioned or entry.source:find("caller", 1, true) ~= nil
+    end
+  end
+  return chain.caller_mentioned
+end
+
+-- Also after the process was ended by a policy that overstepped: the chain stays usable.
+local function start(chain)
+  local limits = chain.limits
+  local policies = {}
+  for index, entry in ipairs(chain.policies) do
+    policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
+  end
+  local sandbox, message = core.sandbox.start {
+    chunk = worker_chunk(),
+    argument = { policies = policies, memory_mib = math.max(1, limits.policy_memory // MIB | 0) },
+    time_limit = limits.policy_time,
+    memory_limit = limits.policy_memory,
+    -- Loading and checking are timed by the process itself, each policy alone.
+    patience = (2 * #policies + 1) * limits.policy_time + 1,
+  }
+  if not sandbox then add_failure(chain, "ctrexec", "the policies cannot be run: " .. message) end
+  chain.sandbox = sandbox
+end
+
+--- Loads a chain of policies and starts the process that they run in; the earlier, the more of it is ready when it is
+-- needed.
+--
+-- It does not fail: a policy that cannot be read or trusted makes the chain deny every request with its name.
+-- @tparam table config what `ctrexec.site.config.load` returned
+-- @tparam[opt] {string,...} files further policies, run after those of the folders
+-- @treturn table chain, to be closed; may be a `<close>` variable
+function policy.load(config, files)
+  local chain = setmetatable({ policies = {}, config = config, limits = config.limits }, Chain)
+  local reader <close> = trust.reader()
+  for _, folder in ipairs(config.policy_directories) do add_folder(chain, reader, folder) end
+  for _, path in ipairs(files or {}) do add_file(chain, reader, path) end
+  if #chain.policies > 0 and not chain.failure then start(chain) end
+  return chain
+end
+
+--- Loads a chain of files alone, with the default limits and no audit sinks: the site's configuration plays no part.
+-- @tparam {string,...} files
+-- @treturn table chain
+function policy.of_files(files)
+  local settings = require "ctrexec.site.config".defaults()
+  settings.policy_directories = {}
+  return policy.load(settings, files)
+end
+
+--- Makes a chain of policies whose text is at hand, for tests and `ctrexec policy test`: nothing is checked about where
+-- they come from.
+-- @tparam table config as for `load`
+-- @tparam {table,...} sources each `{name=, source=, folder=}`; the folder is where `require` looks for `modules`
+-- @treturn table chain
+function policy.from_sources(config, sources)
+  local chain = setmetatable({ policies = sources, config = config, limits = config.limits }, Chain)
+  if #sources > 0 then start(chain) end
+  return chain
+end
+
+--- Makes a chain that denies everything, for a configuration that cannot be used.
+-- @tparam string reason
+-- @treturn table chain
+function policy.refusal(reason)
+  return setmetatable({ policies = {}, config = {}, limits = {},
+    failure = { name = "config", reason = reason } }, Chain)
+end
+
+--- Whether there is any policy.
+-- @treturn boolean
+function Chain:is_empty()
+  return #self.policies == 0 and not self.failure
+end
+
+-- Answering the process's questions.
+
+local function module_source(folder, name)
+  if not name:find "^[%w_][%w_.-]*$" or name:find("..", 1, true) then return { problem = "not a module's name" } end
+  local reader <close> = trust.reader()
+  local path = ("%s/modules/%s.lua"):format(folder, name:gsub("%.", "/"))
+  local text, message = reader:read(path)
+  if not text then return { problem = message } end
+  return { source = text, path = path }
+end
+
+local function called(provider, ...)
+  local value = type(provider) == "function" and provider(...) or provider
+  return type(value) ~= "function" and value or nil
+end
+
+local ROOT = { path = true, directory = true }
+local INSIDE = { in_root = true, no_magiclinks = true }
+
+-- O_PATH: nothing of the container is opened that could block or act on being opened.
+local function stat_inside(pid, path)
+  local root <close> = core.file.open(("/proc/%d/root"):format(pid or 0), ROOT)
+  local fd <close> = root and core.file.openat(root, path, { path = true }, INSIDE)
+  return fd and core.file.stat(fd) or nil
+end
+
+local ASKED = { caller = true, names = true, origin = true, config = true }
+
+local function answer(request, need)
+  local kind, rest = need:match "^(%a+):?(.*)$"
+  if ASKED[kind] then return called(request[kind]) end
+  if kind == "user" or kind == "group" then return request.lookup and called(request.lookup, kind, rest) end
+  if kind == "file" then
+    if request.stat then return called(request.stat, rest) end
+    return stat_inside((request.container or {}).pid, rest)
+  end
+  if kind == "module" then return module_source(rest:match "^(.*):([^:]*)$") end
+end
+
+-- One exchange. Returns the reply, or nil, the policy to blame and why. What is not the reply to this job says nothing
+-- about it, least of all that the exec may go on.
+local function exchange(chain, kind, job, request)
+  if not chain.sandbox then start(chain) end
+  local sandbox = chain.sandbox
+  if not sandbox then return nil, chain.failure.name, chain.failure.reason end
+  local sent, problem, errno = sandbox:send { [kind] = job }
+  if not sent and not errno then return nil, "ctrexec", "the request cannot be passed to the policies" .. problem end
+  if request.meanwhile then request.meanwhile() end
+  while true do
+    local reply, message, unit = sandbox:receive()
+    if type(reply) == "table" and type(reply.need) == "string" then
+      -- A provider's value that cannot be packed is no value to the policy, which then has to do without.
+      if not sandbox:send(answer(request, reply.need)) then sandbox:send(nil) end
+    elseif type(reply) == "table" and reply.to == kind then
+      return reply
+    else
+      sandbox:close()
+      chain.sandbox = nil
+      local blamed = chain.policies[unit or 0]
+      if message == "timeout" then message = ("it took longer than %g s"):format(chain.limits.policy_time) end
+      return nil, blamed and blamed.name or "ctrexec", message or "malformed answer"
+    end
+  end
+end
+
+-- Checking.
+
+local CONTAINER_FIELDS = { "id", "runtime", "root", "bundle", "pid", "status", "created", "owner", "annotations",
+  "labels" }
+
+local function view_of(container)
+  local view = {}
+  for _, name in ipairs(CONTAINER_FIELDS) do view[name] = container[name] end
+  return view
+end
+
+local function unpacked(state)
+  local value = type(state) == "string" and core.sandbox.unpack(state)
+  return type(value) == "table" and value or {}
+end
+
+-- A field that the policy has made up: what it was to bring about would not happen. The process that the policies get
+-- has none, unknown fields of engines are left out before.
+local function made_up(problems)
+  for _, entry in ipairs(problems) do
+    if entry.unknown then return entry.unknown .. ": there is no such field" end
+  end
+end
+
+-- Follows the states that the policies left. Returns the last good state and, at the first that does not hold, the
+-- policy that made it and what is wrong.
+local function follow(request, reply, changes)
+  local current = { process = request.process, options = request.options }
+  local warnings = {}
+  for _, snapshot in ipairs(reply.snapshots or {}) do
+    local state = unpacked(snapshot.state)
+    local ok, result, problems = process.validate(state.process, request.container)
+    local fault = not ok and result or made_up(problems)
+      or option_fault(request.options, current.options, state.options)
+    if fault then return current, snapshot.name, fault end
+    local after = { process = result, options = state.options }
+    changes[#changes + 1] = { policy = snapshot.name, index = snapshot.index, before = current, after = after }
+    current, warnings = after, problems
+  end
+  current.warnings = warnings
+  return current
+end
+
+-- Both come from the policy in part, and end up in one line of a log.
+local function one_line(text)
+  return (tostring(text):gsub("%c", function(char) return ("\\x%02x"):format(char:byte()) end))
+end
+
+local function rejection(result, name, reason)
+  name, reason = one_line(name), one_line(reason)
+  result.decision, result.policy, result.reason = "reject", name, reason
+  result.message = ("denied by policy %s: %s"):format(name, reason)
+  return result
+end
+
+--- Puts a request before the policies.
+--
+-- `request` has `process` (a checked OCI process object) and `options` (a table of plain values), which policies may
+-- edit; `container` (the container's record, or a table with its fields); and, each a value or a function called when
+-- a policy first asks: `caller`, `names` and `origin` (see `ctrexec.policy.caller`), `config` (the container's OCI
+-- configuration) and `lookup(kind, name)` (its users and groups, as for `ctrexec.oci.process.build`), `stat(path)`
+-- (what a path is in the container; by default looked up below /proc/PID/root). `meanwhile`, a function, is called
+-- while the policies are at work. The request is not changed.
+-- @tparam table request
+-- @treturn table `decision` ("accept" or "reject"); `process` and `options` as the policies left them, checked;
+-- `warnings`, an array of `{policy=, message=, level=}` (`policy` is nil where the check found something odd);
+-- `changes`, an array of `{policy=, index=, before=, after=}`, each state a table with process and options, of the
+-- policies that changed something; when rejected `policy`, `reason` and `message`
+function Chain:check(request)
+  local result = { warnings = {}, changes = {}, process = request.process, options = request.options }
+  if self.failure then return rejection(result, self.failure.name, self.failure.reason) end
+  if #self.policies == 0 then
+    result.decision = "accept"
+    return result
+  end
+  local reply, name, reason = exchange(self, "check", {
+    state = { process = request.process, options = request.options }, container = view_of(request.container or {}),
+    caller = mentions_caller(self) and called(request.caller) or nil,
+  }, request)
+  if not reply then return rejection(result, name, reason) end
+  result.warnings, self.hooks = reply.warnings or {}, reply.hooks
+  local last, blamed, fault = follow(request, reply, result.changes)
+  result.process, result.options = last.process, last.options
+  if blamed then return rejection(result, blamed, fault) end
+  table.move(last.warnings, 1, #last.warnings, #result.warnings + 1, result.warnings)
+  if reply.denied then return rejection(result, reply.name, reply.reason) end
+  result.decision = "accept"
+  return result
+end
+
+--- What the policies of the chain are called and whether they could be loaded: for `ctrexec policy check`.
+-- @treturn {table,...} each `{name=, fault=, check=boolean, audit=boolean}`, in order
+function Chain:describe()
+  if self.failure then return { { name = self.failure.name, fault = self.failure.reason } } end
+  if #self.policies == 0 then return {} end
+  local reply, name, reason = exchange(self, "describe", true, {})
+  return reply and reply.policies or { { name = name, fault = reason } }
+end
+
+-- Whether a policy has an audit function: known from a check, else asked for.
+local function has_hooks(chain)
+  if #chain.policies == 0 or chain.failure then return false end
+  if chain.hooks == nil then
+    chain.hooks = false
+    for _, entry in ipairs(chain:describe()) do chain.hooks = chain.hooks or entry.audit or false end
+  end
+  return chain.hooks
+end
+
+--- Whether anybody wants events: a sink of the configuration, or a policy's `audit` function.
+-- @treturn boolean
+function Chain:listens()
+  local sinks = self.config.audit or {}
+  return sinks.file ~= nil or sinks.syslog or sinks.journald or has_hooks(self)
+end
+
+local function run_hooks(chain, event)
+  if not has_hooks(chain) then return end
+  local reply, name, reason = exchange(chain, "audit", event, {})
+  local failure = reply and reply.failures and reply.failures[1]
+  if failure then name, reason = failure.name, failure.reason end
+  if name then return ("audit of policy %s: %s"):format(name, reason) end
+end
+
+--- Records an event: to the configured sinks and to the policies that have an `audit` function.
+-- @tparam table event see `ctrexec.policy.audit.event`
+-- @treturn[1] boolean true
+-- @treturn[2] nil it could not be recorded everywhere, and `audit.required` of the configuration is not false: an
+-- exec whose "accept" event this is must not start
+-- @treturn[2] string message
+-- @treturn[2] string "system"
+function Chain:audit(event)
+  local settings = self.config.audit or {}
+  local problem
+  if settings.file or settings.syslog or settings.journald then
+    local written, message = require "ctrexec.policy.audit".write(settings, event)
+    if not written then problem = message end
+  end
+  problem = run_hooks(self, event) or problem
+  if problem and settings.required ~= false then return nil, problem, "system" end
+  return true
+end
+
+--- Has the policies' process ended, but does not wait for that.
+function Chain:stop()
+  if not self.sandbox then return end
+  self.sandbox:stop()
+  self.stopped, self.sandbox = self.sandbox, nil
+end
+
+--- Ends the policies' process. The chain can be used again: it is started anew then.
+function Chain:close()
+  for _, name in ipairs { "sandbox", "stopped" } do
+    if self[name] then self[name]:close() end
+    self[name] = nil
+  end
+end
+
+Chain.__close = Chain.close
+Chain.__gc = Chain.close
+
+return policy

@@ -1,0 +1,162 @@
+--- Waits, in a process of its own, for the end of a command: to record it when nobody else will see it, and to end it,
+-- or what it left behind, when its time is over.
+--
+-- The command is another's child: the watcher must not reap it and cannot. Its status comes from /proc while it is a
+-- zombie, else from the kernel (Linux 6.15 keeps it for those who hold a pidfd); on older kernels it may be lost to a
+-- reaper that is faster, and the event says that the status is unknown.
+-- @module ctrexec.policy.keeper
+local core = require "ctrexec.core"
+
+local watch = {}
+
+-- What it keeps: the command's pidfd and, if it ends it, the cgroup above the command's own, and that.
+local PIDFD, BASE, FOLDER = 3, 4, 5
+local TICKS = 100 -- USER_HZ, the unit of times in /proc
+-- How long a zombie is waited for to be reaped, where only that makes its status known.
+local REAP_MILLISECONDS = 10000
+local ZOMBIE = { Z = true, X = true }
+
+-- The fields of proc_pid_stat(5) after the name: 3 (state) is the first.
+local function stat_fields(pid)
+  local file <close> = io.open(("/proc/%d/stat"):format(pid))
+  local text = file and file:read "a"
+  local fields = {}
+  for word in (text and text:match "^.*%) (.*)$" or ""):gmatch "%S+" do fields[#fields + 1] = word end
+  return fields
+end
+
+local function field(fields, number)
+  return math.tointeger(tonumber(fields[number - 2]))
+end
+
+-- wait(2)'s encoding.
+local function status_of(code)
+  if code & 127 == 0 then return { status = code >> 8 & 255 } end
+  return { signal = code & 127 }
+end
+
+local function from_zombie(pidfd)
+  local pid = core.pidfd.pid(pidfd)
+  local fields = pid and stat_fields(pid) or {}
+  -- The number is the command's as long as the pidfd still says so after it was looked at.
+  if not ZOMBIE[fields[1]] or not field(fields, 52) or core.pidfd.pid(pidfd) ~= pid then return nil end
+  local outcome = status_of(field(fields, 52))
+  outcome.user_time, outcome.system_time = field(fields, 14) / TICKS, field(fields, 15) / TICKS
+  return outcome
+end
+
+-- The hang-up of a pidfd, which needs no asking for, comes when the process is reaped.
+local function from_kernel(pidfd)
+  core.pidfd.poll({ { fd = pidfd } }, REAP_MILLISECONDS)
+  local result = core.pidfd.wait(pidfd, { nohang = true })
+  if not result then return nil end
+  return result.reason == "exited" and { status = result.status } or { signal = result.status }
+end
+
+-- Returns false when the deadline, by the monotonic clock, comes before the end.
+local function wait_for_end(pidfd, deadline)
+  local ready, _, errno
+  repeat
+    local left = deadline and math.max(0, math.ceil((deadline - core.pidfd.clock()) * 1000))
+    ready, _, errno = core.pidfd.poll({ { fd = pidfd, read = true } }, left)
+  until ready ~= nil or errno ~= 4 -- EINTR
+  return ready ~= false
+end
+
+local function owned_tree(about)
+  local wrap = core.fd.wrap
+  if not about.name then return require "ctrexec.exec.tree".adopt() end
+  return require "ctrexec.exec.tree".adopt(wrap(BASE), wrap(FOLDER), about.name, about.controller)
+end
+
+-- Returns when the command has ended; when it had to be ended, the time by which the rest of the tree must be, too.
+local function keep_limit(job, tree, deadline)
+  if wait_for_end(PIDFD, deadline) then return nil end
+  local kill_at = core.pidfd.clock() + (job.kill_after or 0)
+  if job.kill_after then tree:signal(PIDFD, core.pidfd.signals.TERM) end
+  if not job.kill_after or not wait_for_end(PIDFD, kill_at) then tree:kill(PIDFD) end
+  wait_for_end(PIDFD)
+  return kill_at
+end
+
+local function sweep(tree, kill_at)
+  if not tree:wait_until_empty(kill_at) then tree:kill(PIDFD) end
+end
+
+-- What the command left behind has the rest of its time, and ends as the command would have.
+local function keep_rest(job, tree, deadline)
+  if tree:wait_until_empty(deadline) then return end
+  if job.kill_after then tree:signal(PIDFD, core.pidfd.signals.TERM) end
+  sweep(tree, core.pidfd.clock() + (job.kill_after or 0))
+end
+
+local function tell(job, outcome)
+  local audit = require "ctrexec.policy.audit"
+  outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
+  job.event.outcome, job.event.time = outcome, audit.timestamp()
+  local chain <close> = require "ctrexec.policy".from_sources(job.config, job.policies)
+  chain:audit(job.event)
+end
+
+local MODULES_TO_TELL = { "ctrexec.policy.audit", "ctrexec.policy" }
+
+-- The life of the watcher. It is ready when it has found the modules that it needs.
+local function run(job, ready)
+  local deadline = job.timeout and core.pidfd.clock() + job.timeout
+  local tree <close> = job.tree and owned_tree(job.tree)
+  for _, name in ipairs(job.event and MODULES_TO_TELL or {}) do require(name) end
+  ready()
+  local kill_at = tree and keep_limit(job, tree, deadline)
+  wait_for_end(PIDFD)
+  local outcome = job.event and (from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true })
+  if kill_at then sweep(tree, kill_at) end
+  -- What is wrong with the trail must not be the end of the limit.
+  if outcome then pcall(tell, job, outcome) end
+  if job.lasting and not kill_at then keep_rest(job, tree, deadline) end
+end
+
+-- What the new state starts with: it finds its modules as this program does.
+local CHUNK = [[
+local job, ready = ...
+package.path, package.cpath = job.path, job.cpath
+if job.module_directory then require "ctrexec.site.modules".install(job.module_directory) end
+require "ctrexec.policy.keeper".run(job, ready)
+]]
+
+watch.run = run
+
+-- The watcher's working directory is another.
+local function absolute(templates)
+  local here = core.file.realpath "."
+  return (templates:gsub("[^;]+", function(template)
+    return template:sub(1, 1) ~= "/" and here and here .. "/" .. template or nil
+  end))
+end
+
+--- Starts a watcher and returns when it watches.
+-- @tparam table chain of `ctrexec.policy`, which gets the event
+-- @tparam fd pidfd of the command
+-- @tparam table job `event`, the "exit" of `ctrexec.policy.audit.event` without its outcome, nil when it is not to be
+-- told; `began`, when the command was started, by the monotonic clock; `tree` (`ctrexec.exec.tree`), `timeout` and
+-- `kill_after` (seconds) when the watcher is to end the command: it is to remove the tree's cgroup then; `lasting`: the
+-- limit is also that of what the command leaves behind
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+function watch.start(chain, pidfd, job)
+  local policies = {}
+  for index, entry in ipairs(job.event and chain.policies or {}) do
+    policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
+  end
+  local tree = job.tree
+  local argument = {
+    path = absolute(package.path), cpath = absolute(package.cpath), config = chain.config, policies = policies,
+    module_directory = chain.config.module_directory, event = job.event, began = job.began,
+    tree = tree and { name = tree.name, controller = tree.controller },
+    timeout = job.timeout, kill_after = job.kill_after, lasting = job.lasting,
+  }
+  if not (tree and tree.folder) then return core.background.start(CHUNK, argument, pidfd) end
+  return core.background.start(CHUNK, argument, pidfd, tree.base, tree.folder)
+end
+
+return watch

@@ -1,0 +1,113 @@
+local help = require "ctrexec.command.help"
+local options = require "ctrexec.command.options"
+
+local function lines(text)
+  local result = {}
+  for line in text:gmatch "([^\n]*)\n" do result[#result + 1] = line end
+  return result
+end
+
+-- Every help text there is, by its topic.
+local function each_text(visit)
+  visit("the tool", help.text())
+  for _, name in ipairs(help.order) do visit(name, help.text(name)) end
+end
+
+describe("help", function()
+  it("fits in 80 columns, without a tab or a blank at a line's end", function()
+    each_text(function(topic, text)
+      for _, line in ipairs(lines(text)) do
+        assert.truthy(#line < 80, topic .. ": " .. line)
+        assert.is_nil(line:find "\t", topic .. ": " .. line)
+        assert.is_nil(line:find "%s$", topic .. ": " .. line)
+      end
+      assert.equal("\n", text:sub(-1))
+    end)
+  end)
+
+  it("starts with the way the command is written", function()
+    assert.equal("ctrexec [GLOBAL-OPTION...] COMMAND [OPTION...] [ARGUMENT...]", lines(help.text())[1])
+    assert.equal("ctrexec exec [OPTION...] CONTAINER COMMAND [ARG...]", lines(help.text "exec")[1])
+  end)
+
+  it("names every command of the tool, with its text", function()
+    local text = help.text()
+    for _, name in ipairs(help.order) do
+      assert.truthy(text:find("\n  " .. name .. " +" .. help.commands[name].about:sub(1, 20)), name)
+    end
+  end)
+
+  it("names every option, its short form and its metavar", function()
+    local function check(entries, texts, text)
+      for _, entry in ipairs(entries) do
+        local spelling = "--" .. entry.name
+        if entry.short then spelling = "-" .. entry.short:sub(1, 1) .. ", " .. spelling end
+        if texts[entry.name][1] then spelling = spelling .. " " .. texts[entry.name][1] end
+        assert.truthy(text:find(spelling, 1, true), spelling)
+      end
+    end
+    check(options.global, help.global, help.text())
+    for name, command in pairs(options.commands) do check(command, help.commands[name].options, help.text(name)) end
+  end)
+
+  it("aligns the texts of the options", function()
+    each_text(function(topic, text)
+      for _, line in ipairs(lines(text)) do
+        local left = line:match "^  [- ][-%a ][, ] ?%-%-%S+[^ ]* ?%S*  +"
+        if left then assert.equal(31, #left, topic .. ": " .. line) end
+      end
+    end)
+  end)
+
+  it("says which options are not there yet", function()
+    local entry = options.find(options.commands.exec, "cwd")
+    entry.unsupported = "because of the test"
+    local text = help.text "exec"
+    entry.unsupported = nil
+    assert.truthy(text:gsub("%s+", " "):find("working directory in the container (because of the test)", 1, true))
+    assert.is_nil(help.text("exec"):find "because of the test")
+  end)
+
+  it("shows examples that the parser accepts", function()
+    local lifted = {}
+    for _, command in pairs(options.commands) do
+      for _, entry in ipairs { command, table.unpack(command) } do
+        lifted[entry] = entry.unsupported
+        entry.unsupported = nil
+      end
+    end
+    local count = 0
+    each_text(function(_, text)
+      for example in text:gmatch "\n  ctrexec ([^\n]+)" do
+        local argv = {}
+        for word in example:gsub("%s*>.*", ""):gmatch "%S+" do argv[#argv + 1] = word end
+        assert(options.parse(argv), example)
+        count = count + 1
+      end
+    end)
+    for entry, reason in pairs(lifted) do entry.unsupported = reason end
+    assert.truthy(count >= 10, count)
+  end)
+
+  it("refuses a topic that is no command", function()
+    local text, message, code = help.text "exce"
+    assert.is_nil(text)
+    assert.equal('unknown command "exce" (did you mean "exec"?)', message)
+    assert.equal("usage", code)
+  end)
+end)
+
+describe("the nearest name", function()
+  local names = { "user", "env", "env-file", "detach", "process", "pid-file", "t" }
+
+  for word, name in pairs {
+    usr = "user", uesr = "user", users = "user", enf = "env", ["env-"] = "env-file", detatch = "detach",
+    proc = "process", pidfile = "pid-file", ["pid_file"] = "pid-file", pro = "process", de = "detach",
+  } do
+    it("of " .. word .. " is " .. name, function() assert.equal(name, help.nearest(word, names)) end)
+  end
+
+  for _, word in ipairs { "x", "", "zzz", "attach-to" } do
+    it(("of %q is none"):format(word), function() assert.is_nil(help.nearest(word, names)) end)
+  end
+end)

@@ -1,0 +1,113 @@
+local core_there, core = pcall(require, "ctrexec.core")
+if not core_there then
+  describe("config", function()
+    it("needs the core module", function() pending(tostring(core)) end)
+  end)
+  return
+end
+
+local config = require "ctrexec.site.config"
+
+describe("config.load", function()
+  local folder
+
+  local function write(text, mode)
+    local file = assert(io.open(folder .. "/config.lua", "w"))
+    file:write(text)
+    file:close()
+    os.execute(("chmod %s '%s/config.lua'"):format(mode or "644", folder))
+  end
+
+  before_each(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    os.execute(("umask 022; mkdir '%s'"):format(folder))
+  end)
+
+  after_each(function() os.execute(("rm -rf '%s'"):format(folder)) end)
+
+  it("has defaults where there is no file", function()
+    local settings = assert(config.load(folder))
+    assert.same({ folder .. "/policy.d" }, settings.policy_directories)
+    assert.same({}, settings.roots)
+    assert.equal(2, settings.limits.policy_time)
+    assert.equal(32 << 20, settings.limits.policy_memory)
+    assert.same(settings, assert(config.load(folder)))
+    assert.is_table(config.load(folder .. "/nothing/here"))
+  end)
+
+  it("reads every field", function()
+    write [[return {
+      roots = { "/run/x" }, policy_directories = { "/etc/p" }, runtime = "/usr/sbin/runc", module_directory = "/etc/m",
+      audit = { file = "/var/log/x", syslog = true, journald = false, required = false, redact = { "a(b)" },
+        command = false },
+      limits = { policy_time = 0.5, exec_timeout = 60 },
+      record = { folder = "/var/log/x", input = true, passwords = false, required = false },
+    }]]
+    local settings = assert(config.load(folder))
+    assert.same({ "/run/x" }, settings.roots)
+    assert.equal("/usr/sbin/runc", settings.runtime)
+    assert.equal("a(b)", settings.audit.redact[1])
+    assert.same({ folder = "/var/log/x", input = true, passwords = false, required = false }, settings.record)
+    assert.same({ policy_time = 0.5, exec_timeout = 60, policy_memory = 32 << 20 }, settings.limits)
+  end)
+
+  it("does not look at the environment", function()
+    -- What the site's policy is must not be for the one who starts ctrexec to say.
+    local source = io.open "lua/ctrexec/site/config.lua":read "a"
+    assert.is_nil(source:find("getenv", 1, true))
+  end)
+
+  local cases = {
+    { "return {", "unexpected symbol near <eof>" },
+    { "return 1 + {}", "config.lua:1: attempt to perform arithmetic on a table value" },
+    { "return 5", "config: expected a table, got a number" },
+    { "return", "config: expected a table, got nothing" },
+    { "while true do end", "config.lua: runs for too long" },
+    { "return os.getenv 'HOME'", "attempt to index a nil value" },
+    { "return { root = {} }", "config.root: unknown field" },
+    { "return { roots = '/x' }", "config.roots: expected an array, got a string" },
+    { "return { roots = { 'x' } }", "config.roots[1]: must be an absolute path" },
+    { "return { roots = { 5 } }", "config.roots[1]: expected a string, got a number" },
+    { "return { roots = { a = '/x' } }", "config.roots: expected an array" },
+    { "return { runtime = 'runc' }", "config.runtime: must be an absolute path" },
+    { "return { audit = { file = 'x' } }", "config.audit.file: must be an absolute path" },
+    { "return { audit = { syslog = 'yes' } }", "config.audit.syslog: expected a boolean, got a string" },
+    { "return { audit = { redact = { '(' } } }", "config.audit.redact[1]: " },
+    { "return { record = { folder = 'x' } }", "config.record.folder: must be an absolute path" },
+    { "return { record = { file = '/x' } }", "config.record.file: unknown field" },
+    { "return { record = { max_size = 0.5 } }", "config.record.max_size: expected a whole number, got a number" },
+    { "return { record = { max_size = 0 } }", "config.record.max_size: must be greater than 0" },
+    { "return { record = true }", "config.record: expected a table, got a boolean" },
+    { "return { limits = { policy_time = 0 } }", "config.limits.policy_time: must be greater than 0" },
+    { "return { limits = { policy_time = 1/0 } }", "config.limits.policy_time: must be greater than 0" },
+    { "return { limits = { policy_memory = '1G' } }", "config.limits.policy_memory: expected a number, got a string" },
+  }
+  for _, case in ipairs(cases) do
+    it("refuses " .. case[1], function()
+      write(case[1])
+      local settings, message, code = config.load(folder)
+      assert.is_nil(settings)
+      assert.is_truthy(message:find(case[2], 1, true), message)
+      assert.equal("invalid", code)
+    end)
+  end
+
+  it("refuses a file or a folder that others can write", function()
+    write("return {}", "666")
+    local settings, message, code = config.load(folder)
+    assert.is_nil(settings)
+    assert.matches("config.lua is writable by group or others", message)
+    assert.equal("untrusted", code)
+    write "return {}"
+    os.execute(("chmod 777 '%s'"):format(folder))
+    assert.equal("untrusted", (select(3, config.load(folder))))
+  end)
+
+  it("refuses a dangling link rather than taking the defaults", function()
+    os.execute(("ln -s nowhere '%s/config.lua'"):format(folder))
+    local settings, _, code = config.load(folder)
+    assert.is_nil(settings)
+    assert.equal("untrusted", code)
+  end)
+end)

@@ -1,4 +1,4 @@
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 local cjson = require "cjson"
 local json = require "ctrexec.lib.json"
 local runc = require "ctrexec.container.runc"

@@ -6,7 +6,7 @@
 -- the same rules (`ctrexec.container.trust`): only who may write the state could write it. Losing it costs time alone.
 -- @module ctrexec.container.cache
 local core = require "ctrexec.core"
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 local trust = require "ctrexec.container.trust"
 
 local digest = {}

@@ -4,7 +4,7 @@
 local crun = {}
 
 local cgroups = require "ctrexec.container.cgroups"
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 local oci = require "ctrexec.container.oci"
 
 local optional, required = check.optional, check.required

@@ -20,7 +20,7 @@
 local container = {}
 
 local core = require "ctrexec.core"
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 local trust = require "ctrexec.container.trust"
 
 local ENOENT, ESRCH = 2, 3

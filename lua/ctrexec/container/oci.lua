@@ -3,7 +3,7 @@
 -- @module ctrexec.container.oci
 local oci = {}
 
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 
 local optional = check.optional
 

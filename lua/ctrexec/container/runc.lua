@@ -4,7 +4,7 @@
 -- @module ctrexec.container.runc
 local runc = {}
 
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 local null = require "ctrexec.lib.json".null
 
 local optional, required, refuse = check.optional, check.required, check.refuse

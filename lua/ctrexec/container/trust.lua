@@ -7,7 +7,7 @@
 local trust = {}
 
 local core = require "ctrexec.core"
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 
 local ENOENT, EACCES, ENOTDIR, EFBIG, ENAMETOOLONG, ELOOP = 2, 13, 20, 27, 36, 40
 local ABSENT = { [ENOENT] = true, [ENOTDIR] = true, [ENAMETOOLONG] = true }

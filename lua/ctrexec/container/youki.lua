@@ -3,7 +3,7 @@
 local youki = {}
 
 local cgroups = require "ctrexec.container.cgroups"
-local check = require "ctrexec.lib.schema"
+local check = require "ctrexec.container.check"
 local oci = require "ctrexec.container.oci"
 
 local optional, required = check.optional, check.required

@@ -1,0 +1,35 @@
+--- The one way out of a descent that fails: a step deep down gives up, and the function at the top returns the reason.
+--
+-- Steps that build or check something then read as plain descriptions, without a test after each call.
+-- @module ctrexec.lib.unwind
+local unwind = {}
+
+local Failure = {}
+
+--- Gives up: the enclosing `guarded` returns nil and what is given here.
+-- @tparam string message
+-- @tparam string code of the public module, as "invalid"
+-- @param[opt] detail a third value for the caller of `guarded`
+function unwind.fail(message, code, detail)
+  error(setmetatable({ message = message, code = code, detail = detail }, Failure), 0)
+end
+
+local function finish(ok, result, ...)
+  if ok then return result, ... end
+  if getmetatable(result) == Failure then return nil, result.message, result.code, result.detail end
+  error(result, 0)
+end
+
+--- Calls a function in which `fail` may be called. Other errors pass through.
+-- @tparam function f
+-- @param ... its arguments
+-- @return[1] what it returns
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+-- @return[2] detail, where one was given
+function unwind.guarded(f, ...)
+  return finish(pcall(f, ...))
+end
+
+return unwind

@@ -24,12 +24,12 @@ local WITHOUT = {
       "local function demand() do return end local status, path, sticky, also" },
   },
   ["lua:sub_path"] = {
-    { "ctrexec.exec.plan", "local function sub_path(path)", "local function sub_path(path) do return path end" },
-    { "ctrexec.exec.plan", 'core.cgroup.open(base, "/" .. below)',
+    { "ctrexec.exec.cgroups", "local function sub_path(path)", "local function sub_path(path) do return path end" },
+    { "ctrexec.exec.cgroups", 'core.cgroup.open(base, "/" .. below)',
       'core.file.open(base .. "/" .. below, {path=true})' },
   },
   ["lua:recorded_cgroup"] = {
-    { "ctrexec.exec.plan", "options.cgroup_paths or record.cgroup_paths",
+    { "ctrexec.exec.cgroups", "options.cgroup_paths or record.cgroup_paths",
       'require "ctrexec.container.cgroups".of(record.pid)' },
   },
   ["lua:lasting_limit"] = {

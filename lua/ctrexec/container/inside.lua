@@ -5,6 +5,8 @@
 -- caller.
 -- @module ctrexec.container.inside
 local core = require "ctrexec.core"
+local entrance = require "ctrexec.container.entrance"
+local wording = require "ctrexec.lib.wording"
 local pidfd = core.pidfd
 
 local inside = {}
@@ -54,30 +56,29 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function inside.read(record, path)
-  local entrance, message, code = require "ctrexec.exec.plan".entrance(record)
-  if not entrance then return nil, message, code end
-  local _ <close> = entrance.root
+  local way, message, code = entrance.of(record)
+  if not way then return nil, message, code end
+  local _ <close> = way.root
   local names = core.namespace.names
-  local reworded = require "ctrexec.lib.wording".reworded
   local reader <close>, writer = core.fd.pipe()
-  if not reader then return nil, reworded(writer), "system" end
+  if not reader then return nil, wording.reworded(writer), "system" end
   local null <close>, problem = core.file.open("/dev/null", { read = true, write = true })
   if not null then
     writer:close()
-    return nil, reworded(problem), "system"
+    return nil, wording.reworded(problem), "system"
   end
   local entry <close>, why = core.spawn.start {
-    init = entrance.init, namespaces = entrance.namespaces & (names.user | names.mnt), root = entrance.root,
-    become_root = entrance.become_root, read = path, args = { path }, cwd = "/",
+    init = way.init, namespaces = way.namespaces & (names.user | names.mnt), root = way.root,
+    become_root = way.become_root, read = path, args = { path }, cwd = "/",
     stdin = null, stdout = writer, stderr = null,
   }
   writer:close()
-  if not entry then return nil, reworded(why), "system" end
+  if not entry then return nil, wording.reworded(why), "system" end
   local deadline = pidfd.clock() + SECONDS
   local text, fault = collect(reader, deadline)
   if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter/enter.c
   fault = fault or problem_of(entry, deadline)
-  return nil, ("%s: %s"):format(path, reworded(fault)), "system"
+  return nil, ("%s: %s"):format(path, wording.reworded(fault)), "system"
 end
 
 return inside

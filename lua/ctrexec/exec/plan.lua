@@ -1,13 +1,19 @@
 --- From a process object and a container to the plan that core/common/plan.h describes.
 --
--- Here the names of the OCI runtime specification become the kernel's numbers, and paths become descriptors. Nothing
--- is started.
+-- Here the names of the OCI runtime specification become the kernel's numbers, and paths become descriptors. No process
+-- is started; a cgroup for the command's own tree may be made (`ctrexec.exec.cgroups`).
 -- @module ctrexec.exec.plan
+local cgroups = require "ctrexec.exec.cgroups"
 local core = require "ctrexec.core"
+local entrance = require "ctrexec.container.entrance"
+local late = require "ctrexec.lib.late"
+local unwind = require "ctrexec.lib.unwind"
+local seccomp = late "ctrexec.core.seccomp" -- only a container with a profile costs the loading of libseccomp
+local wording = late "ctrexec.lib.wording" -- only a refusal needs it
+
+local fail = unwind.fail
 
 local plan = {}
-
-local ESRCH = 3
 
 local ALL_CPUS = {}
 for word = 1, 16 do ALL_CPUS[word] = -1 end -- 1024 CPUs; the kernel takes those that the cpuset allows
@@ -49,26 +55,6 @@ local PERSONALITIES = { LINUX = 0x0000, LINUX32 = 0x0008 }
 
 local CAPABILITY_SETS = { "bounding", "effective", "permitted", "inheritable", "ambient" }
 
--- A failed step unwinds with this, so that the steps read as plain descents.
-local Failure = {}
-
--- `cgroup`: another cgroup might do.
-local function fail(message, code, cgroup)
-  error(setmetatable({ message = message, code = code or "system", cgroup = cgroup }, Failure), 0)
-end
-
-local function guarded(make, ...)
-  local ok, result = pcall(make, ...)
-  if ok then return result end
-  if getmetatable(result) == Failure then return nil, result.message, result.code, result.cgroup end
-  error(result, 0)
-end
-
--- The system's reason at the end of a core error message.
-local function reason(message)
-  return require "ctrexec.lib.wording".reason(message)
-end
-
 -- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list. What `process.validate` has not
 -- seen, the container's own settings, may be anything.
 local function words_of_list(list, what)
@@ -78,7 +64,7 @@ local function words_of_list(list, what)
     low = low or part:match "^%s*(%d+)%s*$"
     low, high = math.tointeger(tonumber(low)), math.tointeger(tonumber(high or low))
     if not (low and high and low <= high and high <= MAX_NUMBER) then
-      fail(("%s: %s is not a list of numbers"):format(what, require "ctrexec.lib.wording".quote(list)), "invalid")
+      fail(("%s: %s is not a list of numbers"):format(what, wording.quote(list)), "invalid")
     end
     for bit = low, high do
       words = words or {}
@@ -213,7 +199,7 @@ end
 local function compiled(profile, settings)
   local kept = settings.seccomp_compiled
   if kept and kept.profile == profile then return kept.program end
-  local program, message = require "ctrexec.core.seccomp".compile(profile)
+  local program, message = seccomp.compile(profile)
   if not program then fail("unable to start container process: unable to init seccomp: " .. message, "invalid") end
   settings.seccomp_compiled = { profile = profile, program = program }
   return program
@@ -254,172 +240,11 @@ local function add_preserved(target, count)
   target.preserve_fds = math.max(count, 0)
 end
 
--- Whether a process's user namespace has setgroups(2) switched off: user_namespaces(7). Where it does not, a refusal is
--- a failure: the command would keep the caller's groups.
-local function denies_groups(pid)
-  local file <close> = io.open(("/proc/%d/setgroups"):format(pid))
-  return file ~= nil and file:read "l" == "deny"
-end
-
--- setns(2) with exactly the namespaces that differ: joining one's own user namespace is an error.
-local function entrance(record)
-  local mask, differing, errno = core.namespace.differing(record.pid)
-  local root, message = nil, not mask and differing or nil
-  if mask and record.runtime == "pid" then
-    root, message = require "ctrexec.container.pid".root(record.pid, differing.mnt)
-  end
-  local alive, problem = core.pidfd.alive(record.pidfd)
-  if errno == ESRCH or alive == false then fail("cannot exec in a stopped container", "stopped") end
-  message = message or problem
-  if message then fail(require "ctrexec.lib.wording".reworded(message)) end
-  local mappings = record.settings.uid_mappings or {}
-  local has_root = #mappings == 0
-  for _, mapping in ipairs(mappings) do has_root = has_root or mapping.containerID == 0 end
-  return {
-    init = record.pidfd, namespaces = mask, root = root, become_root = differing.user and has_root,
-    groups_optional = differing.user and denies_groups(record.pid),
-  }
-end
-
 local function add_namespaces(target, record)
-  for name, value in pairs(entrance(record)) do target[name] = value end
+  local way, message, code = entrance.of(record)
+  if not way then fail(message, code) end
+  for name, value in pairs(way) do target[name] = value end
 end
-
--- ------------------------------------------------------------------------------------------------- cgroups
-
--- --cgroup values: one PATH (for v2 or every v1 controller), or each "ctrl[,ctrl]:PATH".
-local function sub_cgroups(values)
-  local sub = {}
-  for _, value in ipairs(values or {}) do
-    local controllers, path = value:match "^([^:]*):([^:]*)$"
-    if not controllers and value:find(":", 1, true) then
-      fail("invalid --cgroup argument: " .. value, "invalid")
-    elseif not controllers and #values > 1 then
-      fail(("invalid --cgroup argument: %s (missing <controller>: prefix)"):format(value), "invalid")
-    elseif not controllers or controllers == "" then
-      sub[""] = path or value
-    else
-      for name in controllers:gmatch "[^,]+" do sub[name] = path end
-    end
-  end
-  return sub
-end
-
--- The path without "." and "..", as runc cleans it; one that leads out, even for a moment, is refused. So is a way out
--- over a symbolic link, when the directory is opened.
-local function sub_path(path)
-  local names = {}
-  for name in path:gmatch "[^/]+" do
-    if name == ".." and #names == 0 then
-      fail(("unable to create new parent process: bad sub cgroup path: %s is not a sub cgroup path"):format(path),
-        "invalid")
-    elseif name == ".." then
-      names[#names] = nil
-    elseif name ~= "." then
-      names[#names + 1] = name
-    end
-  end
-  return table.concat(names, "/")
-end
-
-local function check_controllers(sub, paths)
-  local known = next(paths) ~= nil
-  for name in pairs(sub) do
-    if name ~= "" and known and not paths[name] and not paths["name=" .. name] then
-      fail(("unable to create new parent process: unknown controller %s in SubCgroupPaths"):format(name), "invalid")
-    end
-  end
-end
-
--- runc's words. It has started a process by then, of which the pid is; here it is ctrexec's own.
-local function cgroup_failure(folder, file, message)
-  local pid = core.pidfd.ids().pid
-  return ("unable to start container process: error adding pid %d to cgroups: failed to write %d: openat2 %s/%s: %s")
-    :format(pid, pid, folder, file, reason(message))
-end
-
--- v2 first: a tree of the command's own is made there where it can be.
-local function controllers_of(paths)
-  local list = {}
-  for controller in pairs(paths) do list[#list + 1] = controller end
-  table.sort(list)
-  return list
-end
-
--- The command's own child of the cgroup that it would join, with `options.tree`.
-local function leaf(target, folder, controller)
-  if not target.tree or target.tree.folder or (controller ~= "" and controller ~= "freezer") then return folder end
-  target.tree = require "ctrexec.exec.tree".new(folder, controller)
-  return target.tree.folder or folder
-end
-
--- A rootless container may have cgroups that nobody has the right to join: that is no reason to fail.
-local function not_joined(record, message, warnings)
-  if not record.settings.rootless_cgroups then fail(message, nil, true) end
-  warnings[#warnings + 1] = { level = "debug", message = message }
-end
-
-local function join(target, controller, path, fd)
-  if controller == "" then
-    target.cgroup, target.cgroup_path = fd, path
-  else
-    table.insert(target.tasks, fd)
-    table.insert(target.task_paths, path)
-  end
-end
-
--- What all commands of an open container join is opened once: the directory (version 2) or its "tasks" (version 1).
--- Nil when that does not go well; why is found out on the long way.
-local function kept_cgroup(record, controller, path)
-  local fd = record.kept[path]
-  if fd then return fd end
-  if controller == "" then fd = core.cgroup.open(path, "/") else fd = core.cgroup.tasks(path) end
-  record.kept[path] = fd
-  return fd
-end
-
--- Version 2: the directory to be born in. Version 1: its "tasks", to write to.
-local function add_cgroup(target, record, controller, base, below, warnings)
-  local path = below == "" and base or base .. "/" .. below
-  if target.joined[path] then return end -- co-mounted controllers
-  target.joined[path] = true
-  local kept = below == "" and not target.tree and record.kept and kept_cgroup(record, controller, path)
-  if kept then
-    target.kept[kept] = true
-    return join(target, controller, path, kept)
-  end
-  -- goes up by no ".." and no symbolic link
-  local folder, message = core.cgroup.open(base, "/" .. below)
-  if not folder then return not_joined(record, cgroup_failure(path, "cgroup.procs", message), warnings) end
-  local own = leaf(target, folder, controller)
-  if controller == "" then return join(target, controller, path, own) end
-  local file, why = core.cgroup.file(own, "tasks", "w")
-  if own == folder then folder:close() end
-  if not file then return not_joined(record, cgroup_failure(path, "tasks", why), warnings) end
-  join(target, controller, path, file)
-end
-
-local function add_cgroups(target, record, options)
-  local sub, paths = sub_cgroups(options.cgroup), options.cgroup_paths or record.cgroup_paths
-  check_controllers(sub, paths)
-  target.tasks, target.task_paths, target.joined, target.kept = {}, {}, {}, {}
-  for _, controller in ipairs(controllers_of(paths)) do
-    local path = sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or ""
-    add_cgroup(target, record, controller, paths[controller], sub_path(path), options.warnings)
-  end
-end
-
-local function add_resctrl(target, path)
-  if not path or path == "" then return end
-  local file, message = core.file.open(path .. "/tasks", { write = true })
-  if not file then
-    fail("unable to start container process: error adding pid to Intel RDT group: " .. reason(message))
-  end
-  target.tasks[#target.tasks + 1] = file
-  target.task_paths[#target.task_paths + 1] = path
-end
-
--- ------------------------------------------------------------------------------------------------- all of it
 
 local function build(target, record, process, options)
   local settings = record.settings
@@ -449,32 +274,15 @@ local function build(target, record, process, options)
   add_seccomp(target, settings)
   add_preserved(target, options.preserve_fds)
   add_namespaces(target, record)
-  if options.tree then target.tree = require "ctrexec.exec.tree".new() end
-  add_cgroups(target, record, options)
-  add_resctrl(target, settings.intel_rdt_path)
+  cgroups.join(target, record, options)
   return target
-end
-
---- The part of a plan that says which namespaces to join and how.
--- @tparam table record a container record
--- @treturn[1] table `init`, `namespaces`, `root` (fd, to be closed), `become_root`, `groups_optional`
--- @treturn[2] nil
--- @treturn[2] string message
--- @treturn[2] string code: "stopped", "system"
-function plan.entrance(record)
-  return guarded(entrance, record)
 end
 
 --- Closes the descriptors that a plan opened; the container and the command's tree keep their own.
 -- @tparam table target a plan
 function plan.close(target)
-  local kept = target.kept or {}
-  for _, file in ipairs(target.tasks or {}) do
-    if not kept[file] then file:close() end
-  end
+  cgroups.close(target)
   if target.root then target.root:close() end
-  local cgroup = target.cgroup
-  if cgroup and not kept[cgroup] and not (target.tree and target.tree.folder == cgroup) then cgroup:close() end
 end
 
 --- Closes all that a plan opened and removes its tree: nothing has started.
@@ -498,7 +306,7 @@ end
 -- @treturn[2] ?boolean true when it is the cgroup that failed, and with other `cgroup_paths` it might do
 function plan.build(record, process, options)
   local target = {}
-  local built, message, code, cgroup = guarded(build, target, record, process, options)
+  local built, message, code, cgroup = unwind.guarded(build, target, record, process, options)
   if not built then plan.discard(target) end
   return built, message, code, cgroup
 end

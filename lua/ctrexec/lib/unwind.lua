@@ -8,10 +8,10 @@ local Failure = {}
 
 --- Gives up: the enclosing `guarded` returns nil and what is given here.
 -- @tparam string message
--- @tparam string code of the public module, as "invalid"
+-- @tparam[opt] string code of the public module, by default "system"
 -- @param[opt] detail a third value for the caller of `guarded`
 function unwind.fail(message, code, detail)
-  error(setmetatable({ message = message, code = code, detail = detail }, Failure), 0)
+  error(setmetatable({ message = message, code = code or "system", detail = detail }, Failure), 0)
 end
 
 local function finish(ok, result, ...)

@@ -1,0 +1,165 @@
+--- The cgroups that a command joins: opened here, written to by the helper.
+-- @module ctrexec.exec.cgroups
+local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
+local unwind = require "ctrexec.lib.unwind"
+local tree = late "ctrexec.exec.tree" -- only a command with a cgroup of its own needs it
+local wording = late "ctrexec.lib.wording" -- only a refusal needs it
+
+local fail = unwind.fail
+
+local cgroups = {}
+
+-- --cgroup values: one PATH (for v2 or every v1 controller), or each "ctrl[,ctrl]:PATH".
+local function sub_cgroups(values)
+  local sub = {}
+  for _, value in ipairs(values or {}) do
+    local controllers, path = value:match "^([^:]*):([^:]*)$"
+    if not controllers and value:find(":", 1, true) then
+      fail("invalid --cgroup argument: " .. value, "invalid")
+    elseif not controllers and #values > 1 then
+      fail(("invalid --cgroup argument: %s (missing <controller>: prefix)"):format(value), "invalid")
+    elseif not controllers or controllers == "" then
+      sub[""] = path or value
+    else
+      for name in controllers:gmatch "[^,]+" do sub[name] = path end
+    end
+  end
+  return sub
+end
+
+-- The path without "." and "..", as runc cleans it; one that leads out, even for a moment, is refused. So is a way out
+-- over a symbolic link, when the directory is opened.
+local function sub_path(path)
+  local names = {}
+  for name in path:gmatch "[^/]+" do
+    if name == ".." and #names == 0 then
+      fail(("unable to create new parent process: bad sub cgroup path: %s is not a sub cgroup path"):format(path),
+        "invalid")
+    elseif name == ".." then
+      names[#names] = nil
+    elseif name ~= "." then
+      names[#names + 1] = name
+    end
+  end
+  return table.concat(names, "/")
+end
+
+local function check_controllers(sub, paths)
+  local known = next(paths) ~= nil
+  for name in pairs(sub) do
+    if name ~= "" and known and not paths[name] and not paths["name=" .. name] then
+      fail(("unable to create new parent process: unknown controller %s in SubCgroupPaths"):format(name), "invalid")
+    end
+  end
+end
+
+-- runc's words. It has started a process by then, of which the pid is; here it is ctrexec's own.
+local function cgroup_failure(folder, file, message)
+  local pid = core.pidfd.ids().pid
+  return ("unable to start container process: error adding pid %d to cgroups: failed to write %d: openat2 %s/%s: %s")
+    :format(pid, pid, folder, file, wording.reason(message))
+end
+
+-- v2 first: a tree of the command's own is made there where it can be.
+local function controllers_of(paths)
+  local list = {}
+  for controller in pairs(paths) do list[#list + 1] = controller end
+  table.sort(list)
+  return list
+end
+
+-- The command's own child of the cgroup that it would join, with `options.tree`.
+local function leaf(target, folder, controller)
+  if not target.tree or target.tree.folder or (controller ~= "" and controller ~= "freezer") then return folder end
+  target.tree = tree.new(folder, controller)
+  return target.tree.folder or folder
+end
+
+-- A rootless container may have cgroups that nobody has the right to join: that is no reason to fail.
+local function not_joined(record, message, warnings)
+  if not record.settings.rootless_cgroups then fail(message, nil, true) end
+  warnings[#warnings + 1] = { level = "debug", message = message }
+end
+
+local function join(target, controller, path, fd)
+  if controller == "" then
+    target.cgroup, target.cgroup_path = fd, path
+  else
+    table.insert(target.tasks, fd)
+    table.insert(target.task_paths, path)
+  end
+end
+
+-- What all commands of an open container join is opened once: the directory (version 2) or its "tasks" (version 1).
+-- Nil when that does not go well; why is found out on the long way.
+local function kept_cgroup(record, controller, path)
+  local fd = record.kept[path]
+  if fd then return fd end
+  if controller == "" then fd = core.cgroup.open(path, "/") else fd = core.cgroup.tasks(path) end
+  record.kept[path] = fd
+  return fd
+end
+
+-- Version 2: the directory to be born in. Version 1: its "tasks", to write to.
+local function add_cgroup(target, record, controller, base, below, warnings)
+  local path = below == "" and base or base .. "/" .. below
+  if target.joined[path] then return end -- co-mounted controllers
+  target.joined[path] = true
+  local kept = below == "" and not target.tree and record.kept and kept_cgroup(record, controller, path)
+  if kept then
+    target.kept[kept] = true
+    return join(target, controller, path, kept)
+  end
+  -- goes up by no ".." and no symbolic link
+  local folder, message = core.cgroup.open(base, "/" .. below)
+  if not folder then return not_joined(record, cgroup_failure(path, "cgroup.procs", message), warnings) end
+  local own = leaf(target, folder, controller)
+  if controller == "" then return join(target, controller, path, own) end
+  local file, why = core.cgroup.file(own, "tasks", "w")
+  if own == folder then folder:close() end
+  if not file then return not_joined(record, cgroup_failure(path, "tasks", why), warnings) end
+  join(target, controller, path, file)
+end
+
+-- Intel RDT: resctrl (Documentation/arch/x86/resctrl.rst) has a "tasks" file as version 1 has.
+local function add_resctrl(target, path)
+  if not path or path == "" then return end
+  local file, message = core.file.open(path .. "/tasks", { write = true })
+  if not file then
+    fail("unable to start container process: error adding pid to Intel RDT group: " .. wording.reason(message))
+  end
+  target.tasks[#target.tasks + 1] = file
+  target.task_paths[#target.task_paths + 1] = path
+end
+
+--- Adds to a plan what its command joins: `cgroup` and `cgroup_path` (version 2), `tasks` and `task_paths` (version 1
+-- and Intel RDT), `tree` where one is wanted and could be made. Unwinds where that fails: `ctrexec.lib.unwind`, with
+-- detail true where other cgroups might do.
+-- @tparam table target the plan
+-- @tparam table record the container
+-- @tparam table options of `ctrexec.exec.plan.build`
+function cgroups.join(target, record, options)
+  local sub, paths = sub_cgroups(options.cgroup), options.cgroup_paths or record.cgroup_paths
+  check_controllers(sub, paths)
+  target.tasks, target.task_paths, target.joined, target.kept = {}, {}, {}, {}
+  if options.tree then target.tree = tree.new() end
+  for _, controller in ipairs(controllers_of(paths)) do
+    local path = sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or ""
+    add_cgroup(target, record, controller, paths[controller], sub_path(path), options.warnings)
+  end
+  add_resctrl(target, record.settings.intel_rdt_path)
+end
+
+--- Closes the descriptors that `join` opened for a plan; the container and the command's tree keep their own.
+-- @tparam table target the plan
+function cgroups.close(target)
+  local kept = target.kept or {}
+  for _, file in ipairs(target.tasks or {}) do
+    if not kept[file] then file:close() end
+  end
+  local cgroup = target.cgroup
+  if cgroup and not kept[cgroup] and not (target.tree and target.tree.folder == cgroup) then cgroup:close() end
+end
+
+return cgroups

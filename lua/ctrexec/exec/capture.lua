@@ -1,17 +1,71 @@
---- Feeds and reads the pipes of a command until it has ended: the heart of `container:exec`.
+--- Runs a command to its end, and collects what it writes: the heart of `container:exec`.
 --
--- One poll(2) loop over the pipes and the pidfd; it yields to nobody and starts no thread, so a program that wants to
--- do something else meanwhile uses `container:spawn` and its own loop.
+-- One poll(2) loop feeds and reads the command's pipes until its pidfd says that it has ended. The loop yields to no
+-- coroutine and starts no thread, so a program that wants to do something else meanwhile uses `container:spawn` and a
+-- loop of its own.
 -- @module ctrexec.exec.capture
 local core = require "ctrexec.core"
+local limits = require "ctrexec.exec.limits"
+
 local fd, pidfd = core.fd, core.pidfd
 
-local communicate = {}
+local capture = {}
+
+local Capture = {}
+Capture.__index = Capture
 
 local READ_SIZE = 65536
 local INPUT_SIZE = 65536
 local FULL_PIPE = 1 << 20 -- what the largest pipe of an unprivileged process holds
 local EINTR, EAGAIN, EPIPE = 4, 11, 32
+
+-- What `exec` does with an output stream: collect it, give it to a function, or leave it to `spawn`.
+local function sink_of(spec, name, sinks)
+  local wanted = spec[name]
+  if wanted == nil or type(wanted) == "function" then
+    sinks[name] = wanted or { size = 0 }
+    return "pipe"
+  end
+  return wanted
+end
+
+local function drop() end
+
+-- To be recorded, a stream has to come by here; stdin, too, which may be one that can be written.
+local function is_recordable(spec)
+  local function passes(wanted) return wanted == nil or wanted == "null" or type(wanted) == "function" end
+  return (passes(spec.stdin) or spec.stdin == "pipe" or spec.input ~= nil) and passes(spec.stdout)
+    and (passes(spec.stderr) or spec.stderr == "stdout")
+end
+
+-- Where the streams of `exec` go. It is decided last, because a policy may have given or taken away the terminal, or
+-- want a recording: then what would be dropped by the kernel is dropped here.
+local function direct_streams(own, spec, sinks, terminal, record)
+  if terminal then
+    sinks.terminal = type(spec.stdout) == "function" and spec.stdout or { size = 0 }
+    own.stdin, own.stdout, own.stderr = "inherit", "inherit", "inherit" -- the pty takes their place
+    return
+  end
+  own.stdin = spec.input ~= nil and "pipe" or spec.stdin or "null"
+  own.stdout, own.stderr = sink_of(spec, "stdout", sinks), sink_of(spec, "stderr", sinks)
+  for _, name in ipairs(record and { "stdout", "stderr" } or {}) do
+    if own[name] == "null" then own[name], sinks[name] = "pipe", drop end
+  end
+end
+
+-- The spec of `exec` for `spawn`, and where its output will be.
+local function capturing(spec)
+  local own, sinks = setmetatable({}, { __index = spec }), {}
+  for index, word in ipairs(spec) do own[index] = word end
+  own.keeps_limits = true
+  own.records = is_recordable(spec)
+  function own.on_process(object, record)
+    direct_streams(own, spec, sinks, object.terminal, record)
+    if spec.on_process then return spec.on_process(object, record) end
+    return true
+  end
+  return own, sinks
+end
 
 -- The bytes to feed, as a function that returns the next piece or nil: from a string, a function or a file.
 local function source_of(input)
@@ -138,41 +192,20 @@ local function record(state, left)
   return math.min(left or RECORDER_MILLISECONDS, RECORDER_MILLISECONDS)
 end
 
---- Runs the loop.
--- @tparam table handle from `ctrexec.exec.handle`
--- @tparam table options `input`: string, function or file; `sinks`: by name an array with `size` to collect in, or a
--- function that is given each piece; `max_output`: bytes kept of each stream; `deadlines`: array of
--- `{after=seconds, act=function}`, in order
--- @treturn[1] boolean true: the command has ended
--- @treturn[1] boolean whether output was cut at `max_output`
--- @treturn[2] nil
--- @treturn[2] string message
--- @treturn[2] string code "system"
-function communicate.run(handle, options)
-  local state = { handle = handle, sinks = options.sinks, max_output = options.max_output, truncated = false,
-    recorder = handle.recording and handle.recording.core }
-  if handle.stdin then
-    state.source = source_of(options.input)
-    fd.set_nonblock(handle.stdin, true)
-  end
-  local began, next_deadline = pidfd.clock(), 1
+-- Until the command has ended. Returns true and whether output was cut at `max_output`, or nil and a message.
+local function pump(state, limit)
   while true do
-    local deadline, left = options.deadlines[next_deadline], nil
-    if deadline then
-      left = math.ceil((began + deadline.after - pidfd.clock()) * 1000)
-      if left <= 0 then
-        next_deadline = next_deadline + 1
-        deadline.act()
-        left = 0
-      end
-    end
-    local ended, message
+    local signal = limit:due()
+    if signal then state.handle:kill { tree = true, signal = signal } end
+    local left = limit:left()
+    local milliseconds = left and math.ceil(left * 1000)
     if state.recorder then
-      left, message = record(state, left)
-      if not left then return nil, message, "system" end
+      local message
+      milliseconds, message = record(state, milliseconds)
+      if not milliseconds then return nil, message end
     end
-    ended, message = step(state, left)
-    if ended == nil then return nil, message, "system" end
+    local ended, why = step(state, milliseconds)
+    if ended == nil then return nil, why end
     if ended then
       drain(state)
       return true, state.truncated
@@ -180,4 +213,62 @@ function communicate.run(handle, options)
   end
 end
 
-return communicate
+local function captured(sink)
+  return type(sink) == "table" and table.concat(sink) or nil
+end
+
+-- A callback raised an error, or the coroutine was closed: there is no one left to wait for the command.
+local Abandoned = {}
+
+-- What a frozen cgroup (version 1) keeps from dying is not waited for.
+local ABANDONED_SECONDS = 10
+
+function Abandoned.__close(guard)
+  local handle = guard.handle
+  if not handle.status then
+    handle:kill { tree = true }
+    handle:wait(ABANDONED_SECONDS)
+  end
+end
+
+--- Prepares a capture.
+-- @tparam table spec of `container:exec`
+-- @treturn capture its field `spec` is what to spawn
+function capture.new(spec)
+  local own, sinks = capturing(spec)
+  return setmetatable({ spec = own, asked = spec, sinks = sinks }, Capture)
+end
+
+--- Waits for the end of the command that was spawned with the capture's spec.
+-- @tparam process handle
+-- @treturn[1] table see `container:exec`
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code "system"
+function Capture:run(handle)
+  local _ <close> = setmetatable({ handle = handle }, Abandoned)
+  local recording, sinks = handle.recording, self.sinks
+  local state = { handle = handle, sinks = sinks, max_output = self.asked.max_output, truncated = false,
+    recorder = recording and recording.core }
+  if handle.stdin then
+    state.source = source_of(self.asked.input)
+    fd.set_nonblock(handle.stdin, true)
+  end
+  local limit = limits.new(handle.timeout, handle.kill_after)
+  local ended, truncated = pump(state, limit)
+  if recording then
+    local complete, why = recording:finish(handle.warnings)
+    if not complete then return nil, why, "system" end
+  end
+  if not ended then return nil, truncated, "system" end
+  local status, message, code = handle:wait()
+  if not status then return nil, message, code end
+  if limit:is_over() then handle:sweep(limit:grace()) end
+  local result = { timed_out = limit:is_over() or nil }
+  for name, value in pairs(status) do result[name] = value end
+  result.stdout, result.stderr = captured(sinks.stdout or sinks.terminal), captured(sinks.stderr)
+  result.truncated = truncated
+  return result
+end
+
+return capture

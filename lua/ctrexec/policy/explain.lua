@@ -137,14 +137,14 @@ WORDS["after the start"] = function(s)
 end
 
 -- A plan is made as for the start, so that what would fail there fails here, and closed again.
-local function plan_of(self, process, spec, warnings)
+local function plan_of(record, process, spec, warnings)
   local options = { preserve_fds = spec.preserve_fds, cgroup = spec.cgroup, login_uid = spec.login_uid,
     warnings = warnings }
   local message, code
-  options.mounts, message, code = require "ctrexec.exec.tools".open(spec.tools, process, self.record)
+  options.mounts, message, code = require "ctrexec.exec.tools".open(spec.tools, process, record)
   if message then return nil, message, code end
   local plan
-  plan, message, code = plans.build(self.record, process, options)
+  plan, message, code = plans.build(record, process, options)
   require "ctrexec.exec.tools".close(options.mounts)
   if not plan then return nil, message, code end
   plans.close(plan)
@@ -181,41 +181,39 @@ local function options_of(spec)
   return options
 end
 
--- The decision and the plan, after everybody was asked.
-local function add_outcome(report, self, process, spec, warnings)
-  local plan, message = plan_of(self, process, spec, warnings)
+-- The decision and the plan, after the policies were asked.
+local function add_outcome(report, record, resolved)
+  local process, spec = resolved.process, resolved.spec
+  local plan, message = plan_of(record, process, spec, resolved.warnings)
   if not plan then
     report.decision, report.message = "error", message
     return
   end
   report.decision = "accept"
   report.after = { process = process, options = options_of(spec) }
-  report.plan = words_of { record = self.record, process = process, spec = spec, plan = plan }
+  report.plan = words_of { record = record, process = process, spec = spec, plan = plan }
 end
 
 --- Makes the report of an exec.
--- @tparam table self a container of the public module
--- @tparam table spec of the exec
--- @tparam function resolve the public module's: asks everybody and returns what is to be run
+-- @tparam table record the container
+-- @tparam ?table gate of `ctrexec.policy.gate`, which the exec has passed, or which has denied it; nil without policies
+-- @tparam table resolved what would be run: `process`, `spec`, `warnings`; or why nothing would: `message`, `code`,
+-- `warnings`
 -- @treturn table report
-function explain.report(self, spec, resolve)
-  local record = self.record
-  local gate = self.policy and require "ctrexec.policy.gate".new(self, true)
-  local process, resolved, code, warnings = resolve(self, spec, gate)
-  local report = { policies = {},
+function explain.report(record, gate, resolved)
+  local process, result = resolved.process, gate and gate.result
+  local report = { policies = {}, warnings = resolved.warnings or {},
     container = { id = record.id, runtime = record.runtime, status = record.status, pid = record.pid } }
-  if gate and gate.result then
-    report.before, report.policies = gate.before, policies_of(self.policy, gate.result)
-  end
+  if result then report.before, report.policies = gate.before, policies_of(gate.chain, result) end
   if process then
-    warnings = code
-    if not report.before then report.before = { process = process, options = options_of(spec) } end
-    add_outcome(report, self, process, resolved, warnings)
-  else
-    report.decision, report.message = code == "denied" and "reject" or "error", resolved
-    if code == "denied" then report.policy, report.reason = gate.result.policy, gate.result.reason end
+    report.before = report.before or { process = process, options = options_of(resolved.spec) }
+    add_outcome(report, record, resolved)
+    return report
   end
-  report.warnings = warnings or {}
+  report.decision, report.message = "error", resolved.message
+  if resolved.code == "denied" then
+    report.decision, report.policy, report.reason = "reject", result.policy, result.reason
+  end
   return report
 end
 

@@ -33,8 +33,7 @@ local WITHOUT = {
       'require "ctrexec.container.cgroups".of(record.pid)' },
   },
   ["lua:lasting_limit"] = {
-    { "ctrexec.policy.gate", "local function is_lasting(self)",
-      "local function is_lasting() do return false end local self" },
+    { "ctrexec.policy.limit", "lasting = timeout ~= nil and", "lasting = false and" },
   },
   ["lua:oom_kills"] = { { "ctrexec.exec.start", "core.cgroup.oom_kills(folder)", "0" } },
   ["lua:socket_deadline"] = {

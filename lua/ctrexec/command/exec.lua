@@ -1,7 +1,10 @@
 --- The `exec` command: a thin client of the public module.
 -- @module ctrexec.command.exec
 local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
+local limits = require "ctrexec.exec.limits"
 local specs = require "ctrexec.command.spec"
+local wording = late "ctrexec.lib.wording" -- only a failure needs it
 
 local exec = {}
 
@@ -59,13 +62,6 @@ local function use_terminal(process)
   return terminal
 end
 
--- Seconds to wait and the signal to send to the whole tree then.
-local function stages_of(handle)
-  if not handle.timeout then return {} end
-  if not handle.kill_after then return { { handle.timeout, "KILL" } } end
-  return { { handle.timeout, "TERM" }, { handle.kill_after, "KILL" } }
-end
-
 -- The settings of the caller's terminal while a command uses it: `raw(terminal, master)`, and back by `restore`.
 local Settings = {}
 Settings.__index = Settings
@@ -82,7 +78,7 @@ function Settings:raw(terminal, master)
   local ok, message
   self.saved, message = core.terminal.raw(terminal)
   if self.saved then ok, message = core.terminal.pass_newlines(master) end
-  if not ok then return nil, require "ctrexec.lib.wording".reworded(message), "system" end
+  if not ok then return nil, wording.reworded(message), "system" end
   return true
 end
 
@@ -99,7 +95,7 @@ local KILLED_SECONDS = 10
 local function finish_recording(handle, ended)
   if not handle.recording then return true end
   local complete, message = handle.recording:finish(handle.warnings)
-  return complete and ended ~= nil, message
+  return complete and ended == true, message
 end
 
 -- Nobody will see to the command any more.
@@ -115,26 +111,22 @@ local function foreground(handle, terminal)
     pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
     recorder = handle.recording and handle.recording.core,
   }
-  local stages, stage = stages_of(handle), 0
-  local ended, message, kill_at
+  local limit = limits.new(handle.timeout, handle.kill_after)
+  local ended, message
   repeat
-    relay.deadline = stages[stage + 1] and stages[stage + 1][1]
+    relay.deadline = limit:left()
     ended, message = core.relay.run(relay)
-    if ended == nil then break end
-    if ended ~= true then
-      stage = stage + 1
-      kill_at = kill_at or core.pidfd.clock() + (handle.kill_after or 0)
-      handle:kill { tree = true, signal = stages[stage][2] }
-    end
-  until ended == true
+    local signal = ended and ended ~= true and limit:due() -- a table: the deadline has passed
+    if signal then handle:kill { tree = true, signal = signal } end
+  until not ended or ended == true
   local recorded, why = finish_recording(handle, ended)
   if not (ended and recorded) then return nil, why or message end
   local status
   status, why = handle:wait()
   if not status then return nil, why end
-  if kill_at then handle:sweep(math.max(0, kill_at - core.pidfd.clock())) end
+  if limit:is_over() then handle:sweep(limit:grace()) end
   handle:close()
-  return stage > 0 and TIMED_OUT or status.code
+  return limit:is_over() and TIMED_OUT or status.code
 end
 
 local function log_warnings(log, warnings, first)
@@ -201,7 +193,7 @@ function exec.run(parsed, log, site)
   log_warnings(log, handle.warnings, logged)
   if not status then
     give_up(handle)
-    return failed(require "ctrexec.lib.wording".reworded(message))
+    return failed(wording.reworded(message))
   end
   return status
 end

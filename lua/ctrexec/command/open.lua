@@ -1,6 +1,10 @@
 --- What the site has laid down for the command: its configuration, and containers opened under its policies.
 -- @module ctrexec.command.open
 local config = require "ctrexec.site.config"
+local late = require "ctrexec.lib.late"
+local chains = late "ctrexec.policy" -- a site may have no policies
+local modules = late "ctrexec.site.modules" -- a site that replaces modules needs it
+local public = late "ctrexec" -- loaded after the site's modules have taken their places
 
 local site = {}
 
@@ -14,19 +18,22 @@ Site.__index = Site
 -- @treturn table site: `settings` of `ctrexec.site.config.load`, or `fault`, what is wrong with it
 function site.load(directory)
   local settings, fault = config.load(directory)
-  if settings and settings.module_directory then require "ctrexec.site.modules".install(settings.module_directory) end
+  if settings and settings.module_directory then
+    modules.install(settings.module_directory)
+    settings.setup = modules.setup(settings.module_directory)
+  end
   return setmetatable({ settings = settings or config.defaults(), fault = fault }, Site)
 end
 
 -- The chain of an exec; nil when there is nothing to obey and nobody to tell.
 local function chain_of(self, files)
   local settings = self.settings
-  if self.fault then return require "ctrexec.policy".refusal(self.fault) end
+  if self.fault then return chains.refusal(self.fault) end
   if #settings.policy_directories == 0 and not files and not settings.audit and not settings.record
     and not settings.limits.exec_timeout then
     return nil
   end
-  return require "ctrexec.policy".load(settings, files)
+  return chains.load(settings, files)
 end
 
 --- Opens a container whose every exec passes the site's policies.
@@ -40,7 +47,7 @@ end
 function Site:open(id, options, files)
   -- First: the policies are compiled, in their own process, while the container is looked for.
   local chain = chain_of(self, files)
-  local container, message, code = require "ctrexec".open(id, {
+  local container, message, code = public.open(id, {
     root = options.root ~= "" and options.root or nil, pid = options.pid, roots = self.settings.roots, policy = chain,
     digest = not self.settings.module_directory, -- the site may have other ideas of what a state means
   })

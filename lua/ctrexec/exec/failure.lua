@@ -3,9 +3,10 @@
 -- The words are runc's, because engines and people read them: podman and docker make the exit statuses 126 and 127
 -- out of their endings.
 -- @module ctrexec.exec.failure
-local failure = {}
-
+local core = require "ctrexec.core"
 local wording = require "ctrexec.lib.wording"
+
+local failure = {}
 
 local quote = wording.quote
 
@@ -88,7 +89,7 @@ end
 
 -- ENOMEM is also what the kernel says of a pid namespace whose init has ended.
 function steps.clone(_, reason, plan)
-  if reason == "cannot allocate memory" and plan.init and require "ctrexec.core".pidfd.alive(plan.init) == false then
+  if reason == "cannot allocate memory" and plan.init and core.pidfd.alive(plan.init) == false then
     reason = reason .. " (the container's init has ended)"
   end
   return "fork: " .. reason, "system"

@@ -1,9 +1,12 @@
 --- A command that ctrexec started: the process handle of the public module.
 -- @module ctrexec.exec.handle
 local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
+local start = require "ctrexec.exec.start"
+local trees = late "ctrexec.exec.tree" -- only a command whose tree is to be killed needs it
 local pidfd = core.pidfd
 
-local child = {}
+local handle = {}
 local methods = {}
 local class = { __index = methods, __name = "ctrexec.process" }
 
@@ -11,7 +14,7 @@ local class = { __index = methods, __name = "ctrexec.process" }
 -- @tparam table started from `ctrexec.exec.start`
 -- @tparam table ours pipes to its streams by name
 -- @treturn process
-function child.new(started, ours)
+function handle.new(started, ours)
   return setmetatable({
     pid = started.pid, pidfd = started.pidfd, terminal = started.terminal, state = started, tree = started.plan.tree,
     stdin = ours.stdin, stdout = ours.stdout, stderr = ours.stderr,
@@ -42,7 +45,7 @@ end
 -- @treturn[2] string code
 function methods:start()
   if not self:is_waiting() then return nil, "the command was already started", "invalid" end
-  local started, message, code = require "ctrexec.exec.start".resume(self.state)
+  local started, message, code = start.resume(self.state)
   if not started then
     self.pidfd, self.terminal = nil, nil
     if self.gate then self.gate:failed(message) end
@@ -73,7 +76,7 @@ function methods:kill(signal)
   local number = signal_number(signal or "TERM")
   if not number then return nil, "unknown signal " .. tostring(signal), "invalid" end
   if whole then
-    local tree = self.tree or require "ctrexec.exec.tree".new()
+    local tree = self.tree or trees.new()
     if number == pidfd.signals.KILL then tree:kill(self.pidfd) else tree:signal(self.pidfd, number) end
     return true
   end
@@ -158,7 +161,7 @@ end
 --- Closes the handle's descriptors. The command goes on; one that was prepared but not started ends.
 function methods:close()
   if self:is_waiting() then
-    require "ctrexec.exec.start".abort(self.state)
+    start.abort(self.state)
     self.pidfd, self.terminal = nil, nil
     if self.recording then self.recording:discard() end
     if self.gate then self.gate:failed "the command was prepared and not started" end
@@ -182,4 +185,4 @@ end
 class.__gc = methods.close
 class.__close = methods.close
 
-return child
+return handle

@@ -1,6 +1,13 @@
 --- Gives the seccomp listener of a command to the agent that the container's profile names.
 -- OCI runtime specification, config-linux.md "Container process state" and "Seccomp": listenerPath, listenerMetadata.
 -- @module ctrexec.exec.listener
+local cjson = require "cjson"
+local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
+local wording = late "ctrexec.lib.wording" -- only a refusal needs it
+
+local fdpass = core.fdpass
+
 local listener = {}
 
 local OCI_VERSION = "1.0.2" -- the first with the container process state, which has not changed since
@@ -18,7 +25,7 @@ end
 -- @tparam ?string metadata the profile's listenerMetadata
 -- @treturn string
 function listener.state(record, pid, metadata)
-  return (require "cjson".encode {
+  return (cjson.encode {
     ociVersion = OCI_VERSION,
     fds = { "seccompFd" },
     pid = pid,
@@ -41,18 +48,17 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function listener.send(path, fd, pid, record, metadata)
-  local fdpass, reason = require "ctrexec.core".fdpass, require "ctrexec.lib.wording".reason
   local socket <close>, message = fdpass.connect(path, TIMEOUT, true)
   if not socket then
     return nil, ("unable to start container process: failed to connect with seccomp agent specified in the seccomp "
-      .. "profile: dial unix %s: connect: %s"):format(path, reason(message)), "system"
+      .. "profile: dial unix %s: connect: %s"):format(path, wording.reason(message)), "system"
   end
   local state = listener.state(record, pid, metadata)
   local sent
   sent, message = fdpass.send(socket, { fd }, state)
   if sent == #state then return true end
   return nil, ("unable to start container process: cannot send seccomp fd to %s: %s")
-    :format(path, sent and "connection timed out" or reason(message)), "system"
+    :format(path, sent and "connection timed out" or wording.reason(message)), "system"
 end
 
 return listener

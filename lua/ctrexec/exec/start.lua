@@ -1,6 +1,9 @@
 --- From a plan to a running command: follows the helper and answers what it asks.
 -- @module ctrexec.exec.start
 local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
+local plans = require "ctrexec.exec.plan"
+local failure = late "ctrexec.exec.failure" -- only a failed start needs it
 
 local start = {}
 
@@ -23,7 +26,7 @@ local JOINS = { cgroup = true, tasks = true }
 local answer = {}
 
 local function failed_call(message)
-  return nil, require "ctrexec.exec.failure".of_call(message)
+  return nil, failure.of_call(message)
 end
 
 -- A helper that is gone is an event to come.
@@ -121,7 +124,7 @@ local function follow(state)
     elseif event then
       close(state)
       state.failed = event
-      return nil, require "ctrexec.exec.failure".describe(event, state.plan, oom_kills(event, state.hooks.cgroup_paths))
+      return nil, failure.describe(event, state.plan, oom_kills(event, state.hooks.cgroup_paths))
     elseif event == false then
       close(state)
       return nil, ("the command did not start within %g seconds"):format(state.hooks.seconds), "timeout"
@@ -137,10 +140,10 @@ local FAILED = "unable to start container process: "
 local function begin(plan, hooks)
   -- It raises an error for what no plan can hold, as an argument of 40 MiB.
   local ok, entry, message = pcall(core.spawn.start, plan)
-  if not (ok and entry) then require "ctrexec.exec.plan".discard(plan) end
+  if not (ok and entry) then plans.discard(plan) end
   if not ok then return nil, FAILED .. entry, "invalid" end
   if not entry then return failed_call(message) end
-  require "ctrexec.exec.plan".close(plan) -- the helper has its own copies
+  plans.close(plan) -- the helper has its own copies
   local state = { entry = entry, plan = plan, hooks = hooks }
   local started, why, code = follow(state)
   return started, why, code, state

@@ -1,9 +1,13 @@
---- The way of one exec past the policies: the request that they see, what they make of it, and its events.
+--- The way of one exec past the policies: the request that they see, and what they make of it.
 --
--- This is the only place where policies act, so a call of the module obeys them as the command does. Events: "accept"
--- before anything is started, or "reject"; then "error" if it could not be started, or "exit" at its end.
+-- This is the only place where policies act, so a call of the module obeys them as the command does.
 -- @module ctrexec.policy.gate
+local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
+local limits = require "ctrexec.policy.limit"
 local policy = require "ctrexec.policy"
+local trails = require "ctrexec.policy.trail"
+local recordings = late "ctrexec.policy.recording" -- only an exec that is to be recorded needs it
 
 local gate = {}
 
@@ -13,9 +17,6 @@ Gate.__index = Gate
 -- What request.options tells of how the exec was asked for. The rest of a spec is streams and functions.
 local SHOWN = { "detach", "terminal", "pid_file", "console_socket", "pidfd_socket", "preserve_fds", "cgroup",
   "ignore_paused" }
-
--- How long a killed command may take to be gone.
-local KILLED_SECONDS = 10
 
 local EDITABLE = {}
 for _, name in ipairs(policy.options) do EDITABLE[name] = true end
@@ -31,52 +32,8 @@ function gate.new(container, dry)
   if chain:is_empty() and not chain:listens() and not chain.limits.exec_timeout and not chain.config.record then
     return nil
   end
-  return setmetatable({ chain = chain, last = container.one_exec, record = container.record, dry = dry }, Gate)
-end
-
--- Events.
-
--- Found out at most once an exec, and no more of it than somebody wants to know.
-local function part_of_caller(self, part)
-  self[part] = self[part] or require "ctrexec.policy.caller"[part]()
-  return self[part]
-end
-
-local function caller_of(self)
-  local result = {}
-  for _, part in ipairs { "identity", "names", "origin" } do
-    for name, value in pairs(part_of_caller(self, part)) do result[name] = value end
-  end
-  return result
-end
-
--- The same for all events of an exec, and of no other.
-local function event_id(self)
-  if not self.id then
-    local random <close> = assert(io.open("/dev/urandom", "rb"))
-    self.id = random:read(8):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
-  end
-  return self.id
-end
-
-local function event_of(self, kind, details)
-  details.id, details.caller, details.container = event_id(self), caller_of(self), self.record
-  details.process = self.process
-  details.fields, details.detached = self.options and self.options.audit, self.detached or nil
-  if self.recording then details.recording = self.recording:summary() end
-  return require "ctrexec.policy.audit".event(kind, details)
-end
-
--- Returns true, or nil and a message.
-local function tell(self, kind, details)
-  if self.dry or not self.chain:listens() then return true end
-  return self.chain:audit(event_of(self, kind, details))
-end
-
--- An event that comes too late to stop anything: its failure is for the log.
-local function tell_late(self, kind, details)
-  local told, message = tell(self, kind, details)
-  if not told then table.insert(self.warnings, { level = "warning", message = message }) end
+  local trail = trails.new(chain, container.record, dry)
+  return setmetatable({ chain = chain, last = container.one_exec, record = container.record, trail = trail }, Gate)
 end
 
 -- The request.
@@ -116,8 +73,7 @@ end
 
 -- What cannot be done for this exec. The same words whether a policy or the caller wants it.
 local function impossible(result, spec)
-  local recording = require "ctrexec.policy.recording"
-  local why = result.options.record and recording.obstacle(spec, author_of(result, "record") ~= nil)
+  local why = result.options.record and recordings.obstacle(spec, author_of(result, "record") ~= nil)
   if why then return "record", why end
 end
 
@@ -134,15 +90,12 @@ local function set_option(self, name, value)
   self.options = options
 end
 
--- The site's limit stands above all. A grace that the caller asked for is no way past it: it counts within the limit.
 local function limit_time(self)
-  local limit = self.chain.limits.exec_timeout
-  if not limit then return end
-  local timeout, grace = math.min(self.options.timeout or limit, limit), self.options.kill_after
-  set_option(self, "timeout", timeout)
-  if grace and not author_of(self.result, "kill_after") then
-    set_option(self, "kill_after", math.min(grace, limit - timeout))
-  end
+  local options = self.options
+  local timeout, kill_after = limits.of(self.chain, options.timeout, options.kill_after,
+    author_of(self.result, "kill_after") ~= nil)
+  if timeout ~= options.timeout then set_option(self, "timeout", timeout) end
+  if kill_after ~= options.kill_after then set_option(self, "kill_after", kill_after) end
 end
 
 -- Where the session will be recorded is a part of the accept event.
@@ -150,27 +103,14 @@ local function settle_recording(self)
   local wanted = self.result.options.record
   if not wanted then return end
   local author = author_of(self.result, "record")
-  local recording = require "ctrexec.policy.recording"
-  local settings, message = recording.settings(wanted, self.chain.config.record, self.record.id, author ~= nil)
+  local settings, message = recordings.settings(wanted, self.chain.config.record, self.record.id, author ~= nil)
   if not settings then return reject(self, author or "ctrexec", message) end
   set_option(self, "record", settings)
 end
 
--- Whether nobody but a process of our own would keep the time limit. Also one that the caller has asked for: it stands
--- where a policy may have found it short enough.
-local function is_unattended(self, spec)
-  return self.options.timeout ~= nil and not spec.keeps_limits
-end
-
--- Whether the time limit is also that of what the command leaves behind when it ends before. Under policies or a limit
--- of the site it is, whoever asked for it: with one of his own, just below theirs, a caller could start what stays.
-local function is_lasting(self)
-  return self.options.timeout ~= nil and (not self.chain:is_empty() or self.chain.limits.exec_timeout ~= nil)
-end
-
 -- Whether the status of a process that is not our child can be had for certain once it has ended: Linux 6.15.
 local function knows_exits()
-  local major, minor = require "ctrexec.core".pidfd.kernel():match "^(%d+)%.(%d+)"
+  local major, minor = core.pidfd.kernel():match "^(%d+)%.(%d+)"
   major, minor = tonumber(major), tonumber(minor)
   return major > 6 or major == 6 and minor >= 15
 end
@@ -178,7 +118,7 @@ end
 local function accept_details(self)
   local record = self.options.record
   local details = { result = self.result, recording = record and { file = record.file } }
-  if self.detached and not knows_exits() then details.outcome = { exit_unknown = true } end
+  if self.trail.detached and not knows_exits() then details.outcome = { exit_unknown = true } end
   return details
 end
 
@@ -191,20 +131,19 @@ local function decide(self, spec)
   end
   if result.decision == "accept" then settle_recording(self) end
   if result.decision == "accept" then
-    local told, message = tell(self, "accept", accept_details(self))
+    local told, message = self.trail:tell("accept", accept_details(self))
     if told then return true end
     reject(self, "audit", message)
   end
-  tell_late(self, "reject", { result = result })
+  self.trail:tell_late("reject", { result = result })
   self.settled = true
   return nil, result.message, "denied"
 end
 
--- A program that does one exec loads what it needs next while the policies are at work.
-local NEXT = { "ctrexec.exec.streams", "ctrexec.exec.plan", "ctrexec.exec.start", "ctrexec.exec.handle" }
-
-local function load_next()
-  for _, name in ipairs(NEXT) do require(name) end
+-- What the events say of the exec is what the policies have left of it.
+local function set_request(self, process, options)
+  self.process, self.options = process, options
+  self.trail.process, self.trail.fields = process, options.audit
 end
 
 --- Puts a checked request before the policies.
@@ -217,99 +156,50 @@ end
 -- @treturn[2] string message, "denied by policy NAME: REASON" when a policy denies it
 -- @treturn[2] string code "denied"; "invalid" for a wrong option of the caller
 function Gate:pass(process, spec, warnings)
-  local record = self.record
+  local record, trail = self.record, self.trail
   local options = request_options(spec)
-  self.process, self.options, self.detached, self.warnings = process, options, options.detach, warnings
+  set_request(self, process, options)
+  self.detached, trail.detached, trail.warnings = options.detach, options.detach, warnings
   local fault = policy.option_fault(options)
   if fault then return nil, fault, "invalid" end
   self.before = { process = process, options = options }
   self.result = self.chain:check {
     process = process, options = options, container = record, lookup = spec.lookup,
-    caller = function() return part_of_caller(self, "identity") end,
-    names = function() return part_of_caller(self, "names") end,
-    origin = function() return part_of_caller(self, "origin") end,
+    caller = function() return trail:caller_part "identity" end,
+    names = function() return trail:caller_part "names" end,
+    origin = function() return trail:caller_part "origin" end,
     config = function() return (record:config()) end,
-    meanwhile = self.last and not self.dry and load_next or nil,
   }
   add_warnings(warnings, self.result.warnings)
-  self.process, self.options = self.result.process, self.result.options
+  set_request(self, self.result.process, self.result.options)
   local accepted, message, code = decide(self, spec)
   if not accepted then return nil, message, code end
-  -- Nobody has a question any more, and ending a process takes its time.
+  -- No question can come any more, and ending a process takes its time.
   if self.last and not self.chain.hooks then self.chain:stop() end
   limit_time(self)
-  self.unattended, self.lasting = is_unattended(self, spec), is_lasting(self)
-  self.began = require "ctrexec.core".pidfd.clock()
+  self.limit = limits.new(self.chain, trail, self.options, spec.keeps_limits)
   return self.process, with_options(spec, self.options)
-end
-
--- What follows.
-
-local function watch(self, pidfd, job)
-  job.began = self.began
-  return require "ctrexec.policy.keeper".start(self.chain, pidfd, job)
-end
-
--- Tells the end of a command that nobody here will see.
-local function leave(self, pidfd)
-  if not self.chain:listens() then return end
-  local ok, message = watch(self, pidfd, { event = event_of(self, "exit", { pid = self.pid }) })
-  if ok then return end
-  tell_late(self, "error", { message = "the end of the command will not be recorded: " .. message, pid = self.pid })
-end
-
--- From here on a process of our own keeps the time limit. It tells the event, if there is one, when the command ends.
-local function hand_over(self, handle, event)
-  local left = math.max(0, self.deadline - require "ctrexec.core".pidfd.clock())
-  local ok, message = watch(self, handle.pidfd, {
-    event = event, tree = handle.tree, timeout = left, kill_after = self.options.kill_after, lasting = self.lasting,
-  })
-  if not ok then return nil, "the time limit cannot be kept: " .. message end
-  handle.tree:leave()
-  return true
-end
-
--- Has the time limit kept, and the end told if nobody here will see it. A command whose limit cannot be kept does not
--- stay.
-local function keep_limit(self, handle)
-  local told_there = self.detached and self.chain:listens()
-  local ok, message = hand_over(self, handle, told_there and event_of(self, "exit", { pid = self.pid }) or nil)
-  if ok then
-    self.settled = self.detached
-    return true
-  end
-  self.settled = true
-  handle:kill { tree = true }
-  handle:wait(KILLED_SECONDS)
-  tell_late(self, "error", { message = message, pid = self.pid })
-  return nil, message, "system"
-end
-
-local function outcome_of(self, status)
-  local audit = require "ctrexec.policy.audit"
-  return {
-    status = status.reason == "exited" and status.status or nil, signal = status.signal,
-    duration = audit.seconds(require "ctrexec.core".pidfd.clock() - self.began),
-    user_time = status.utime, system_time = status.stime, max_rss = status.maxrss,
-  }
 end
 
 --- Who asks, and what the exec is called in the audit trail: for the recording.
 -- @treturn table `caller`, `event`, `audit` of the configuration
 function Gate:about()
-  return { caller = caller_of(self), event = event_id(self), audit = self.chain.config.audit }
+  return { caller = self.trail:caller(), event = self.trail:id(), audit = self.chain.config.audit }
+end
+
+-- The exec's last event is told once.
+local function settle(self)
+  local settled = self.settled
+  self.settled = true
+  return not settled
 end
 
 --- To be called when the exec has failed, for whatever reason; a denial has been told by then.
 -- @tparam string message
 -- @treturn {table,...} warnings
 function Gate:failed(message)
-  self.warnings = self.warnings or {}
-  if not self.settled then
-    self.settled = true
-    tell_late(self, "error", { message = message })
-  end
-  return self.warnings
+  if settle(self) then self.trail:tell_late("error", { message = message }) end
+  return self.trail.warnings
 end
 
 --- To be called with the handle of the command once it runs, or waits to be started.
@@ -319,43 +209,39 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function Gate:started(handle)
-  handle.gate, self.pid, self.recording = self, handle.pid, handle.recording
+  handle.gate, self.pid, self.trail.recording = self, handle.pid, handle.recording
   -- It was stopped; the command may run for days.
   if self.last and not self.chain.hooks then self.chain:close() end
   if handle:is_waiting() then return true end
-  local timeout = self.options.timeout
-  self.deadline = timeout and require "ctrexec.core".pidfd.clock() + timeout
-  if self.unattended then return keep_limit(self, handle) end
-  if self.detached then self:left(handle.pidfd) end
+  self.limit:start()
+  if self.limit.unattended then
+    self.settled = true -- the keeper tells the end, or an error does
+    local kept, message = self.limit:keep(handle, self.detached)
+    if not kept then return nil, message, "system" end
+    self.settled = self.detached
+  elseif self.detached then
+    self:left(handle.pidfd)
+  end
   return true
 end
 
 --- To be called when the command has ended.
 -- @tparam table status of `process:wait`
 function Gate:ended(status)
-  if self.settled then return end
-  self.settled = true
-  if not self.chain:listens() then return end
-  tell_late(self, "exit", { pid = self.pid, outcome = outcome_of(self, status) })
+  if settle(self) then self.trail:tell_end(self.pid, status, self.limit.began) end
 end
 
 --- To be called before the handle of the command lets go of its tree: what runs on of it is ended when its time is
--- over. What cannot be watched does not stay.
+-- over.
 -- @tparam process handle
 function Gate:leaving(handle)
-  if not (self.lasting and self.deadline and handle.tree:runs_on()) then return end
-  local ok, message = hand_over(self, handle)
-  if ok then return end
-  handle.tree:kill(handle.pidfd)
-  table.insert(self.warnings, { level = "warning", message = message .. "; what the command left behind was killed" })
+  self.limit:keep_rest(handle)
 end
 
---- To be called when the command runs on and nobody will wait for it.
+--- To be called when the command runs on and the caller does not wait for it.
 -- @tparam fd pidfd of the command
 function Gate:left(pidfd)
-  if self.settled then return end
-  self.settled = true
-  leave(self, pidfd)
+  if settle(self) then self.limit:tell_end(pidfd, self.pid) end
 end
 
 return gate

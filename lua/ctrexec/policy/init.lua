@@ -312,7 +312,6 @@ local function exchange(chain, kind, job, request)
   if not sandbox then return nil, chain.failure.name, chain.failure.reason end
   local sent, problem, errno = sandbox:send { [kind] = job }
   if not sent and not errno then return nil, "ctrexec", "the request cannot be passed to the policies" .. problem end
-  if request.meanwhile then request.meanwhile() end
   while true do
     local reply, message, unit = sandbox:receive()
     if type(reply) == "table" and type(reply.need) == "string" then
@@ -391,8 +390,7 @@ end
 -- edit; `container` (the container's record, or a table with its fields); and, each a value or a function called when
 -- a policy first asks: `caller`, `names` and `origin` (see `ctrexec.policy.caller`), `config` (the container's OCI
 -- configuration) and `lookup(kind, name)` (its users and groups, as for `ctrexec.oci.process.build`), `stat(path)`
--- (what a path is in the container; by default looked up below /proc/PID/root). `meanwhile`, a function, is called
--- while the policies are at work. The request is not changed.
+-- (what a path is in the container; by default looked up below /proc/PID/root). The request is not changed.
 -- @tparam table request
 -- @treturn table `decision` ("accept" or "reject"); `process` and `options` as the policies left them, checked;
 -- `warnings`, an array of `{policy=, message=, level=}` (`policy` is nil where the check found something odd);

@@ -1,13 +1,17 @@
---- Waits, in a process of its own, for the end of a command: to record it when nobody else will see it, and to end it,
--- or what it left behind, when its time is over.
+--- The keeper: a process of its own that waits for the end of a command, to record it when no other will see it, and to
+-- end the command, or what it left behind, when its time is over.
 --
--- The command is another's child: the watcher must not reap it and cannot. Its status comes from /proc while it is a
--- zombie, else from the kernel (Linux 6.15 keeps it for those who hold a pidfd); on older kernels it may be lost to a
--- reaper that is faster, and the event says that the status is unknown.
+-- The command is the child of another process: the keeper must not reap it and cannot. Its status comes from /proc
+-- while it is a zombie, else from the kernel (Linux 6.15 keeps it for those who hold a pidfd); on older kernels it may
+-- be lost to a reaper that is faster, and the event says that the status is unknown.
 -- @module ctrexec.policy.keeper
+local audit = require "ctrexec.policy.audit"
+local chains = require "ctrexec.policy"
 local core = require "ctrexec.core"
+local limits = require "ctrexec.exec.limits"
+local trees = require "ctrexec.exec.tree"
 
-local watch = {}
+local keeper = {}
 
 -- What it keeps: the command's pidfd and, if it ends it, the cgroup above the command's own, and that.
 local PIDFD, BASE, FOLDER = 3, 4, 5
@@ -65,67 +69,67 @@ end
 
 local function owned_tree(about)
   local wrap = core.fd.wrap
-  if not about.name then return require "ctrexec.exec.tree".adopt() end
-  return require "ctrexec.exec.tree".adopt(wrap(BASE), wrap(FOLDER), about.name, about.controller)
+  if not about.name then return trees.adopt() end
+  return trees.adopt(wrap(BASE), wrap(FOLDER), about.name, about.controller)
 end
 
--- Returns when the command has ended; when it had to be ended, the time by which the rest of the tree must be, too.
-local function keep_limit(job, tree, deadline)
-  if wait_for_end(PIDFD, deadline) then return nil end
-  local kill_at = core.pidfd.clock() + (job.kill_after or 0)
-  if job.kill_after then tree:signal(PIDFD, core.pidfd.signals.TERM) end
-  if not job.kill_after or not wait_for_end(PIDFD, kill_at) then tree:kill(PIDFD) end
-  wait_for_end(PIDFD)
-  return kill_at
-end
-
-local function sweep(tree, kill_at)
-  if not tree:wait_until_empty(kill_at) then tree:kill(PIDFD) end
+-- Sends what is due until the command has ended.
+local function keep_limit(limit, tree)
+  repeat
+    local left = limit:left()
+    local ended = wait_for_end(PIDFD, left and core.pidfd.clock() + left)
+    local signal = not ended and limit:due()
+    if signal == "TERM" then
+      tree:signal(PIDFD, core.pidfd.signals.TERM)
+    elseif signal then
+      tree:kill(PIDFD)
+    end
+  until ended
 end
 
 -- What the command left behind has the rest of its time, and ends as the command would have.
-local function keep_rest(job, tree, deadline)
-  if tree:wait_until_empty(deadline) then return end
-  if job.kill_after then tree:signal(PIDFD, core.pidfd.signals.TERM) end
-  sweep(tree, core.pidfd.clock() + (job.kill_after or 0))
+local function keep_rest(limit, tree)
+  while not tree:wait_until_empty(core.pidfd.clock() + (limit:left() or limit:grace())) do
+    local signal = limit:due()
+    if signal == "TERM" then
+      tree:signal(PIDFD, core.pidfd.signals.TERM)
+    else
+      return tree:kill(PIDFD)
+    end
+  end
 end
 
 local function tell(job, outcome)
-  local audit = require "ctrexec.policy.audit"
   outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
   job.event.outcome, job.event.time = outcome, audit.timestamp()
-  local chain <close> = require "ctrexec.policy".from_sources(job.config, job.policies)
+  local chain <close> = chains.from_sources(job.config, job.policies)
   chain:audit(job.event)
 end
 
-local MODULES_TO_TELL = { "ctrexec.policy.audit", "ctrexec.policy" }
-
--- The life of the watcher. It is ready when it has found the modules that it needs.
+-- The life of the keeper. It is ready when it has found the modules that it needs.
 local function run(job, ready)
-  local deadline = job.timeout and core.pidfd.clock() + job.timeout
+  local limit = limits.new(job.timeout, job.kill_after)
   local tree <close> = job.tree and owned_tree(job.tree)
-  for _, name in ipairs(job.event and MODULES_TO_TELL or {}) do require(name) end
   ready()
-  local kill_at = tree and keep_limit(job, tree, deadline)
-  wait_for_end(PIDFD)
+  if tree then keep_limit(limit, tree) else wait_for_end(PIDFD) end
   local outcome = job.event and (from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true })
-  if kill_at then sweep(tree, kill_at) end
+  if limit:is_over() then keep_rest(limit, tree) end
   -- What is wrong with the trail must not be the end of the limit.
   if outcome then pcall(tell, job, outcome) end
-  if job.lasting and not kill_at then keep_rest(job, tree, deadline) end
+  if job.lasting and not limit:is_over() then keep_rest(limit, tree) end
 end
 
--- What the new state starts with: it finds its modules as this program does.
+-- What the Lua state of the keeper starts with: it finds its modules as this program does.
 local CHUNK = [[
 local job, ready = ...
 package.path, package.cpath = job.path, job.cpath
-if job.module_directory then require "ctrexec.site.modules".install(job.module_directory) end
+if job.setup then load(job.setup)() end
 require "ctrexec.policy.keeper".run(job, ready)
 ]]
 
-watch.run = run
+keeper.run = run
 
--- The watcher's working directory is another.
+-- The keeper's working directory is another.
 local function absolute(templates)
   local here = core.file.realpath "."
   return (templates:gsub("[^;]+", function(template)
@@ -133,17 +137,17 @@ local function absolute(templates)
   end))
 end
 
---- Starts a watcher and returns when it watches.
+--- Starts a keeper and returns when it keeps watch.
 -- @tparam table chain of `ctrexec.policy`, which gets the event
 -- @tparam fd pidfd of the command
 -- @tparam table job `event`, the "exit" of `ctrexec.policy.audit.event` without its outcome, nil when it is not to be
 -- told; `began`, when the command was started, by the monotonic clock; `tree` (`ctrexec.exec.tree`), `timeout` and
--- `kill_after` (seconds) when the watcher is to end the command: it is to remove the tree's cgroup then; `lasting`: the
+-- `kill_after` (seconds) when the keeper is to end the command: it is to remove the tree's cgroup then; `lasting`: the
 -- limit is also that of what the command leaves behind
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message
-function watch.start(chain, pidfd, job)
+function keeper.start(chain, pidfd, job)
   local policies = {}
   for index, entry in ipairs(job.event and chain.policies or {}) do
     policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
@@ -151,7 +155,7 @@ function watch.start(chain, pidfd, job)
   local tree = job.tree
   local argument = {
     path = absolute(package.path), cpath = absolute(package.cpath), config = chain.config, policies = policies,
-    module_directory = chain.config.module_directory, event = job.event, began = job.began,
+    setup = chain.config.setup, event = job.event, began = job.began,
     tree = tree and { name = tree.name, controller = tree.controller },
     timeout = job.timeout, kill_after = job.kill_after, lasting = job.lasting,
   }
@@ -159,4 +163,4 @@ function watch.start(chain, pidfd, job)
   return core.background.start(CHUNK, argument, pidfd, tree.base, tree.folder)
 end
 
-return watch
+return keeper

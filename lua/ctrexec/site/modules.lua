@@ -50,4 +50,11 @@ function replace.install(directory)
   table.insert(package.searchers, POSITION, search)
 end
 
+--- The Lua code by which another Lua state of ctrexec has the same modules replaced.
+-- @tparam string directory
+-- @treturn string
+function replace.setup(directory)
+  return ('require "ctrexec.site.modules".install(%q)'):format(directory)
+end
+
 return replace

@@ -182,6 +182,7 @@ int ctx_push_contents(lua_State *L, int fd, size_t limit)
 __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
 {
     static const luaL_Reg primitives[] = {
+        {"errno", ctx_open_errno},
         {"fd", ctx_open_fd},
         {"file", ctx_open_file},
         {"namespace", ctx_open_namespace},

@@ -71,6 +71,7 @@ int luaopen_ctrexec_core(lua_State *L);
 /* One pusher a primitive: each leaves its table of functions on the stack and returns 1. */
 int ctx_open_background(lua_State *L);
 int ctx_open_datagram(lua_State *L);
+int ctx_open_errno(lua_State *L);
 int ctx_open_fd(lua_State *L);
 int ctx_open_file(lua_State *L);
 int ctx_open_namespace(lua_State *L);

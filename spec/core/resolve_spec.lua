@@ -3,7 +3,7 @@ local support = require "spec.core.support"
 
 local errno = support.errno
 local DENY = "build/tests/deny openat2 "
-local ENOSYS = 38
+local ENOSYS = errno.ENOSYS
 
 -- Opens each path with each set of flags, and prints what came of it: the file's identity, or the errno.
 local PROGRAM = [[

@@ -7,11 +7,7 @@ local support = {}
 local DEADLINE = 20
 support.sleep = "sleep " .. DEADLINE
 
-support.errno = {
-  EPERM = 1, ENOENT = 2, ESRCH = 3, EIO = 5, EBADF = 9, ECHILD = 10, EAGAIN = 11, EACCES = 13, EBUSY = 16, EEXIST = 17,
-  EXDEV = 18, ENOTDIR = 20, EINVAL = 22, EFBIG = 27, ENOSPC = 28, EPIPE = 32, ENAMETOOLONG = 36, ENOTEMPTY = 39,
-  ELOOP = 40, ENODATA = 61, EOPNOTSUPP = 95, ETIMEDOUT = 110, ECONNREFUSED = 111, ECANCELED = 125,
-}
+support.errno = core.errno
 
 function support.quote(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"

@@ -3,7 +3,7 @@ local support = require "spec.core.support"
 local processes = require "spec.core.helper" "processes"
 
 local terminal, errno = core.terminal, support.errno
-local ENOTTY, ENXIO = 25, 6
+local ENOTTY, ENXIO = errno.ENOTTY, errno.ENXIO
 local ONLCR, OPOST, ECHO, ICANON, ISIG = 4, 1, 8, 2, 1
 
 -- A pseudo-terminal: its two descriptors, both closed at the end of the scope.

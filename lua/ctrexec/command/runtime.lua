@@ -8,7 +8,7 @@ local runtime = {}
 -- Never the caller's PATH.
 local FOLDERS = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin" }
 
-local ENOENT = 2
+local ENOENT = core.errno.ENOENT
 local HEAD = 4096 -- bytes of a program that are looked at
 local PLAIN = { runc = true, crun = true }
 -- How often a runtime may come back; a hook of it may call one once more.

@@ -2,8 +2,6 @@
 -- @module ctrexec.command.spec
 local specs = {}
 
-local EFBIG = 27
-
 -- The options that a spec has under the same name.
 local SAME = {
   "cwd", "additional_gids", "no_new_privs", "detach", "pid_file", "console_socket", "pidfd_socket",
@@ -12,12 +10,12 @@ local SAME = {
 
 -- A file of the caller's, with Go's words for what is wrong with it.
 local function read_file(path)
-  local limit, file = require "ctrexec.lib.json".MAX_SIZE, require "ctrexec.core".file
-  local fd <close>, message = file.open(path)
+  local core, limit = require "ctrexec.core", require "ctrexec.lib.json".MAX_SIZE
+  local fd <close>, message = core.file.open(path)
   local text, why, errno
-  if fd then text, why, errno = file.read_all(fd, limit) end
+  if fd then text, why, errno = core.file.read_all(fd, limit) end
   if text then return text end
-  if errno == EFBIG then return nil, ("%s: larger than %d MiB"):format(path, limit >> 20) end
+  if errno == core.errno.EFBIG then return nil, ("%s: larger than %d MiB"):format(path, limit >> 20) end
   return nil, ("%s %s: %s"):format(fd and "read" or "open", path, require "ctrexec.lib.wording".reason(message or why))
 end
 

@@ -8,7 +8,7 @@ local by_pid = late "ctrexec.container.pid" -- only a container that was opened 
 
 local entrance = {}
 
-local ESRCH = 3
+local ESRCH = core.errno.ESRCH
 
 -- Whether a process's user namespace has setgroups(2) switched off: user_namespaces(7). Where it does not, a refusal is
 -- a failure: the command would keep the caller's groups.

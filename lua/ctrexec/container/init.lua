@@ -23,7 +23,7 @@ local core = require "ctrexec.core"
 local check = require "ctrexec.container.check"
 local trust = require "ctrexec.container.trust"
 
-local ENOENT, ESRCH = 2, 3
+local ENOENT, ESRCH = core.errno.ENOENT, core.errno.ESRCH
 
 --- A container.
 -- @type record

@@ -11,7 +11,7 @@ local pidfd = core.pidfd
 
 local inside = {}
 
-local EINTR, EINVAL = 4, 22
+local EINTR, EINVAL = core.errno.EINTR, core.errno.EINVAL
 local SECONDS = 5
 local LIMIT = 8 << 20 -- the helper's
 

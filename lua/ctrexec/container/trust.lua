@@ -9,7 +9,8 @@ local trust = {}
 local core = require "ctrexec.core"
 local check = require "ctrexec.container.check"
 
-local ENOENT, EACCES, ENOTDIR, EFBIG, ENAMETOOLONG, ELOOP = 2, 13, 20, 27, 36, 40
+local ENOENT, EACCES, ENOTDIR, EFBIG, ENAMETOOLONG, ELOOP =
+  core.errno.ENOENT, core.errno.EACCES, core.errno.ENOTDIR, core.errno.EFBIG, core.errno.ENAMETOOLONG, core.errno.ELOOP
 local ABSENT = { [ENOENT] = true, [ENOTDIR] = true, [ENAMETOOLONG] = true }
 local WRITABLE_BY_OTHERS, STICKY = tonumber("022", 8), tonumber("1000", 8)
 

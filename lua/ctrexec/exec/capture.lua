@@ -17,7 +17,7 @@ Capture.__index = Capture
 local READ_SIZE = 65536
 local INPUT_SIZE = 65536
 local FULL_PIPE = 1 << 20 -- what the largest pipe of an unprivileged process holds
-local EINTR, EAGAIN, EPIPE = 4, 11, 32
+local EINTR, EAGAIN, EPIPE = core.errno.EINTR, core.errno.EAGAIN, core.errno.EPIPE
 
 -- What `exec` does with an output stream: collect it, give it to a function, or leave it to `spawn`.
 local function sink_of(spec, name, sinks)

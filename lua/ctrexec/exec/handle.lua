@@ -92,7 +92,7 @@ local function with_code(status)
   return status
 end
 
-local ECHILD = 10
+local ECHILD, EINTR = core.errno.ECHILD, core.errno.EINTR
 
 local function reap(self)
   local status, message, errno = pidfd.wait(self.pidfd, { nohang = true })
@@ -131,7 +131,7 @@ function methods:wait(timeout)
     local ready, message, errno = pidfd.poll({ { fd = self.pidfd, read = true } }, left)
     if ready then return reap(self) end
     if ready == false then return false end
-    if errno ~= 4 then return nil, message, "system" end -- EINTR: wait on
+    if errno ~= EINTR then return nil, message, "system" end -- EINTR: wait on
   end
 end
 

@@ -7,7 +7,7 @@ local failure = late "ctrexec.exec.failure" -- only a failed start needs it
 
 local start = {}
 
-local ENOMEM, EPIPE = 12, 32
+local EINTR, ENOMEM, EPIPE = core.errno.EINTR, core.errno.ENOMEM, core.errno.EPIPE
 
 -- Longer than any entry takes, shorter than anybody waits: what is inside may have stopped our process.
 local ENTRY_SECONDS = 60
@@ -128,7 +128,7 @@ local function follow(state)
     elseif event == false then
       close(state)
       return nil, ("the command did not start within %g seconds"):format(state.hooks.seconds), "timeout"
-    elseif errno ~= 4 then -- EINTR: a signal handler of the host program ran
+    elseif errno ~= EINTR then -- EINTR: a signal handler of the host program ran
       close(state)
       return failed_call(message)
     end

@@ -12,7 +12,7 @@ local tree = {}
 local methods = {}
 local class = { __index = methods }
 
-local ENOENT = 2
+local ENOENT = core.errno.ENOENT
 local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any bomb needs
 local DYING_SECONDS = 10 -- how long killed processes may take to be gone; a thousand take less
 local FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1 -- seconds between two looks, where no event tells that a cgroup is empty

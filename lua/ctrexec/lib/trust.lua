@@ -13,7 +13,8 @@ local OTHERS_WRITE, STICKY = tonumber("022", 8), tonumber("1000", 8)
 local DIRECTORY = { path = true, directory = true, nofollow = true }
 local FILE = { read = true, nofollow = true, nonblock = true }
 local PROGRAM = { path = true, nofollow = true }
-local ENOENT, EACCES, ENOTDIR, EFBIG, ELOOP = 2, 13, 20, 27, 40
+local ENOENT, EACCES, ENOTDIR, EFBIG, ELOOP =
+  core.errno.ENOENT, core.errno.EACCES, core.errno.ENOTDIR, core.errno.EFBIG, core.errno.ELOOP
 
 --- The largest file that is read, in bytes.
 trust.MAX_SIZE = 1024 * 1024

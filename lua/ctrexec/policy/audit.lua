@@ -182,7 +182,7 @@ end
 local APPEND = { write = true, append = true, create = true, nofollow = true, nonblock = true }
 local READABLE = { read = true, write = true, append = true, create = true, nofollow = true, nonblock = true }
 local MODE = tonumber("600", 8)
-local EACCES = 13
+local EACCES = core.errno.EACCES
 local TRIES = 3
 
 -- Whether there is the rest of a line before a place of the file: somebody's disk was full. What cannot be read counts

@@ -80,7 +80,7 @@ local function sudo_user(ancestry)
   end
 end
 
-local ENXIO = 6
+local ENXIO = core.errno.ENXIO
 
 -- Cheaper than looking into /proc, and as good where there is a /dev.
 local function has_terminal(pid)

@@ -13,7 +13,7 @@ local policy = {}
 local Chain = {}
 Chain.__index = Chain
 
-local ENOENT = 2
+local ENOENT = core.errno.ENOENT
 
 local function is_string(value)
   return type(value) == "string" and not value:find("\0", 1, true)

@@ -13,6 +13,8 @@ local trees = require "ctrexec.exec.tree"
 
 local keeper = {}
 
+local EINTR = core.errno.EINTR
+
 -- What it keeps: the command's pidfd and, if it ends it, the cgroup above the command's own, and that.
 local PIDFD, BASE, FOLDER = 3, 4, 5
 local TICKS = 100 -- USER_HZ, the unit of times in /proc
@@ -63,7 +65,7 @@ local function wait_for_end(pidfd, deadline)
   repeat
     local left = deadline and math.max(0, math.ceil((deadline - core.pidfd.clock()) * 1000))
     ready, _, errno = core.pidfd.poll({ { fd = pidfd, read = true } }, left)
-  until ready ~= nil or errno ~= 4 -- EINTR
+  until ready ~= nil or errno ~= EINTR
   return ready ~= false
 end
 

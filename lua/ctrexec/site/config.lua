@@ -8,8 +8,6 @@ local config = {}
 --- Where the configuration lies.
 config.DIRECTORY = "/etc/ctrexec"
 
-local ENOENT, ENOTDIR = 2, 20
-
 -- Instructions that the file may run for: a loop in it must not hang every exec of the machine.
 local MAX_INSTRUCTIONS = 10000000
 
@@ -145,6 +143,7 @@ end
 function config.load(directory)
   directory = directory or config.DIRECTORY
   local core = require "ctrexec.core"
+  local ENOENT, ENOTDIR = core.errno.ENOENT, core.errno.ENOTDIR
   -- Most machines have none, and an exec should not pay for it there.
   local status, _, errno = core.file.stat(directory, true)
   if not status and errno == ENOENT then return complete({ policy_directories = {} }, directory) end

@@ -10,7 +10,7 @@ local trust = require "ctrexec.lib.trust"
 
 local replace = {}
 
-local ENOENT = 2
+local ENOENT = core.errno.ENOENT
 -- After package.preload, before everything that looks for the modules of ctrexec.
 local POSITION = 2
 

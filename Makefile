@@ -1,6 +1,6 @@
 # ctrexec: one word a job. `make help` lists them.
 
-VERSION = $(shell sed -n 's/.*_VERSION = "ctrexec \(.*\)".*/\1/p' lua/ctrexec/init.lua)
+VERSION = $(shell sed -n 's/^#define CTX_VERSION "\(.*\)"/\1/p' core/core.h)
 
 PREFIX ?= /usr/local
 DESTDIR ?=

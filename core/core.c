@@ -2,7 +2,8 @@
 The core module: what a Lua program cannot do without C, and nothing that decides anything.
 
 It is a table of tables, one a kernel primitive: `core.fd`, `core.pidfd` and so on. A call that fails returns
-nil, a message and the errno; a wrong argument raises an error.
+nil, a message and the errno; a wrong argument raises an error. `core.VERSION` is ctrexec's version, as
+"0.1.0".
 
 @module ctrexec.core
 */
@@ -203,7 +204,9 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
     };
     const size_t count = sizeof primitives / sizeof *primitives;
 
-    lua_createtable(L, 0, (int)count);
+    lua_createtable(L, 0, (int)count + 1);
+    lua_pushliteral(L, CTX_VERSION);
+    lua_setfield(L, -2, "VERSION");
     for (size_t i = 0; i < count; i++) {
         primitives[i].func(L);
         lua_setfield(L, -2, primitives[i].name);

@@ -8,6 +8,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The version of ctrexec; the Makefile reads it here, Lua as core.VERSION. */
+#define CTX_VERSION "0.1.0"
+
 /* The metatable name of an owned file descriptor: closed by close(), __close and __gc, whichever is first. */
 #define CTX_FD "ctrexec.fd"
 

@@ -5,6 +5,7 @@
 -- "not_executable", "no_cwd", "denied" (by a policy), "timeout", "system". A mistake of the program that calls raises
 -- an error at the caller's position.
 -- @module ctrexec
+local core = require "ctrexec.core"
 local containers = require "ctrexec.container"
 local launch = require "ctrexec.exec.launch"
 local process = require "ctrexec.oci.process"
@@ -21,7 +22,7 @@ local policies = late "ctrexec.policy"
 local ps = late "ctrexec.container.ps"
 local recordings = late "ctrexec.policy.recording"
 
-local ctrexec = { _VERSION = "ctrexec 0.1.0" }
+local ctrexec = { _VERSION = "ctrexec " .. core.VERSION }
 
 local methods = {}
 local class = { __index = methods, __name = "ctrexec.container" }

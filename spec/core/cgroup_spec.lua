@@ -3,7 +3,8 @@ local support = require "spec.core.support"
 
 local cgroup, errno = core.cgroup, support.errno
 
-local NAME = ("ctrexec-test-%d"):format(core.pidfd.ids().pid)
+-- Runs at the same time have process numbers of their own each, which may be equal.
+local NAME = ("ctrexec-test-%d"):format(math.random(0) & math.maxinteger)
 
 local mounts = assert(cgroup.mounts())
 

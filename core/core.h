@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -48,6 +49,20 @@ const char *ctx_check_path(lua_State *L, int arg);
 /* The integer argument `arg` as a pid; -1, which names no process, for a number that is not a valid pid. */
 pid_t ctx_check_pid(lua_State *L, int arg);
 
+/* Sets a field of the table on top of the stack. */
+void ctx_set_integer(lua_State *L, const char *name, lua_Integer value);
+void ctx_set_boolean(lua_State *L, const char *name, bool value);
+
+struct ctx_named_number {
+    const char *name;
+    int number;
+};
+
+/* Pushes a table of names and numbers. A number is looked up when its name is first asked for, so that a
+ * program does not pay for those it never names. Of another name the table says nil; with `kind`, what a
+ * number of it is called, it raises an error instead. `numbers` must be static. */
+void ctx_push_numbers(lua_State *L, const struct ctx_named_number *numbers, size_t count, const char *kind);
+
 /* openat2(2). Retries EINTR and, some times, EAGAIN: a rename elsewhere in the tree made the kernel unsure.
  * Returns a close-on-exec descriptor, or -1 with errno. */
 int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve);
@@ -73,22 +88,27 @@ int luaopen_ctrexec_core(lua_State *L);
 
 /* One pusher a primitive: each leaves its table of functions on the stack and returns 1. */
 int ctx_open_background(lua_State *L);
+int ctx_open_capability(lua_State *L);
+int ctx_open_cgroup(lua_State *L);
+int ctx_open_clock(lua_State *L);
 int ctx_open_datagram(lua_State *L);
 int ctx_open_errno(lua_State *L);
 int ctx_open_fd(lua_State *L);
+int ctx_open_fdpass(lua_State *L);
 int ctx_open_file(lua_State *L);
+int ctx_open_kernel(lua_State *L);
+int ctx_open_mount(lua_State *L);
 int ctx_open_namespace(lua_State *L);
 int ctx_open_pidfd(lua_State *L);
-int ctx_open_cgroup(lua_State *L);
-int ctx_open_capability(lua_State *L);
-int ctx_open_fdpass(lua_State *L);
-int ctx_open_terminal(lua_State *L);
+int ctx_open_poll(lua_State *L);
+int ctx_open_precompiled(lua_State *L);
+int ctx_open_process(lua_State *L);
+int ctx_open_program(lua_State *L);
 int ctx_open_recorder(lua_State *L);
 int ctx_open_relay(lua_State *L);
-int ctx_open_precompiled(lua_State *L);
 int ctx_open_sandbox(lua_State *L);
+int ctx_open_signal(lua_State *L);
 int ctx_open_spawn(lua_State *L);
-int ctx_open_mount(lua_State *L);
-int ctx_open_program(lua_State *L);
+int ctx_open_terminal(lua_State *L);
 
 #endif

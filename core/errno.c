@@ -6,17 +6,13 @@ Error numbers by name.
 #include "core.h"
 
 #include <errno.h>
-#include <string.h>
 
 #define N(name)                                                                                              \
     {                                                                                                        \
 #name, name                                                                                          \
     }
 
-static const struct {
-    const char *name;
-    int number;
-} numbers[] = {
+static const struct ctx_named_number numbers[] = {
     N(EPERM),           N(ENOENT),       N(ESRCH),
     N(EINTR),           N(EIO),          N(ENXIO),
     N(E2BIG),           N(ENOEXEC),      N(EBADF),
@@ -65,38 +61,15 @@ static const struct {
 };
 
 /***
-Every name of errno(3) that Linux has, and its number: `core.errno.ENOENT` is 2. A name that Linux does not
-have raises an error, so that a misspelt one compares equal to nothing unseen.
-
-A number is looked up when its name is first asked for, so that a program does not pay for those it never
-names.
+Every name of errno(3) that Linux has, and its number: `core.errno.ENOENT` is 2. Another name raises an error:
+nil would be unequal to every error that is compared with it, and the mistake would stay unseen.
 
 @table errno
 @field ENOENT 2, and so on
 @see errno(3)
 */
-static int look_up(lua_State *L)
-{
-    const char *name = luaL_checkstring(L, 2);
-
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (strcmp(numbers[i].name, name) == 0) {
-            lua_pushinteger(L, numbers[i].number);
-            lua_pushvalue(L, 2);
-            lua_pushvalue(L, -2);
-            lua_rawset(L, 1);
-            return 1;
-        }
-    }
-    return luaL_error(L, "no error is called '%s'", name);
-}
-
 int ctx_open_errno(lua_State *L)
 {
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, look_up);
-    lua_setfield(L, -2, "__index");
-    lua_setmetatable(L, -2);
+    ctx_push_numbers(L, numbers, sizeof numbers / sizeof *numbers, "error");
     return 1;
 }

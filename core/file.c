@@ -191,24 +191,18 @@ static const char *type_name(mode_t mode)
     }
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static void push_stat(lua_State *L, const struct stat *status)
 {
     lua_createtable(L, 0, 10);
     lua_pushstring(L, type_name(status->st_mode));
     lua_setfield(L, -2, "type");
-    set_integer(L, "uid", status->st_uid);
-    set_integer(L, "gid", status->st_gid);
-    set_integer(L, "mode", status->st_mode & MODE_BITS);
-    set_integer(L, "dev", (lua_Integer)status->st_dev);
-    set_integer(L, "ino", (lua_Integer)status->st_ino);
-    set_integer(L, "size", status->st_size);
-    set_integer(L, "nlink", (lua_Integer)status->st_nlink);
+    ctx_set_integer(L, "uid", status->st_uid);
+    ctx_set_integer(L, "gid", status->st_gid);
+    ctx_set_integer(L, "mode", status->st_mode & MODE_BITS);
+    ctx_set_integer(L, "dev", (lua_Integer)status->st_dev);
+    ctx_set_integer(L, "ino", (lua_Integer)status->st_ino);
+    ctx_set_integer(L, "size", status->st_size);
+    ctx_set_integer(L, "nlink", (lua_Integer)status->st_nlink);
     lua_pushnumber(L, (lua_Number)status->st_mtim.tv_sec + (lua_Number)status->st_mtim.tv_nsec * NANOSECOND);
     lua_setfield(L, -2, "mtime");
     lua_pushnumber(L, (lua_Number)status->st_ctim.tv_sec + (lua_Number)status->st_ctim.tv_nsec * NANOSECOND);

@@ -9,7 +9,7 @@ is. The decisions that the events ask for are Lua's.
 #include "common/message.h"
 #include "common/protect.h"
 #include "launch.h"
-#include "pidfd.h"
+#include "process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -310,12 +310,6 @@ static int push_event(lua_State *L, const char *name)
     return 1;
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 enum stage { STAGE_HELPER, STAGE_COMMAND, STAGE_UNKNOWN };
 
 /* Whether the process has made its execve. The kernel says so, in a flag that nothing but an execve clears
@@ -344,9 +338,9 @@ static int push_error_event(lua_State *L, struct entry *entry, const struct plan
     push_event(L, "error");
     lua_pushstring(L, step_names[message->step]);
     lua_setfield(L, -2, "step");
-    set_integer(L, "errno", message->error);
-    set_integer(L, "value", message->value);
-    set_integer(L, "pid", entry->first);
+    ctx_set_integer(L, "errno", message->error);
+    ctx_set_integer(L, "value", message->value);
+    ctx_set_integer(L, "pid", entry->first);
     lua_pushstring(L, strerror_r(message->error, reason, sizeof(reason)));
     lua_setfield(L, -2, "message");
     lua_pushstring(L, message->detail);
@@ -384,7 +378,7 @@ static int push_death(lua_State *L, struct entry *entry)
         waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0) {
         lua_pushstring(L, info.si_code == CLD_EXITED ? "exited" : "killed");
         lua_setfield(L, -2, "reason");
-        set_integer(L, "status", info.si_status);
+        ctx_set_integer(L, "status", info.si_status);
     }
     abort_entry(entry);
     return 1;
@@ -418,7 +412,7 @@ static int push_child(lua_State *L, struct entry *entry)
 {
     entry->announced = true;
     push_event(L, "child");
-    set_integer(L, "pid", entry->child);
+    ctx_set_integer(L, "pid", entry->child);
     return 1;
 }
 

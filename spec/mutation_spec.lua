@@ -259,7 +259,7 @@ end
 
 -- A container that is this process, for plans.
 local function own_record(settings, defaults)
-  local own = core.pidfd.ids().pid
+  local own = core.process.ids().pid
   return { id = "web", runtime = "runc", pid = own, pidfd = assert(core.pidfd.open(own)), cgroup_paths = {},
     settings = settings, process = function() return defaults end }
 end

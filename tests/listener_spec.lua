@@ -17,7 +17,7 @@ local ECHRNG = 44 -- "Channel number out of range": no file system gives it
 local DEADLINE = session.DEADLINE * 1000
 
 local function accept(listening, exec)
-  if not core.pidfd.poll({ { fd = listening, read = true } }, DEADLINE) then
+  if not core.poll.wait({ { fd = listening, read = true } }, DEADLINE) then
     error("nobody connects" .. (exec and ": " .. exec.text() or ""))
   end
   return core.fd.wrap(peers.accept(listening:fd()))
@@ -38,7 +38,7 @@ end
 local function answer(listener, process)
   local count = 0
   while true do
-    local ready = core.pidfd.poll({ { fd = process, read = true }, { fd = listener, read = true } }, DEADLINE)
+    local ready = core.poll.wait({ { fd = process, read = true }, { fd = listener, read = true } }, DEADLINE)
     assert(ready, "nothing happens")
     if ready[1].read then return count end
     local id, _, call = peers.notification(listener:fd())
@@ -46,7 +46,7 @@ local function answer(listener, process)
       count = count + 1
       peers.answer(listener:fd(), id, call == peers.MKDIR_CALL and ECHRNG or 0)
     elseif ready[2].hangup then -- nobody is left under the filter
-      core.pidfd.poll({ { fd = process, read = true } }, DEADLINE)
+      core.poll.wait({ { fd = process, read = true } }, DEADLINE)
     end
   end
 end

@@ -267,7 +267,7 @@ describe("exec --pid", function ()
         local early, late = assert(ctrexec.open(nil, { pid = pid })), assert(ctrexec.open(nil, { pid = pid }))
         os.execute("kill -9 " .. pid)
         for _ = 1, 100 do
-          if not core.pidfd.stat(pid) then break end
+          if not core.process.stat(pid) then break end
           os.execute "sleep 0.02"
         end
         local again
@@ -284,7 +284,7 @@ describe("exec --pid", function ()
         print(select(2, early:spawn { "true" }))
         print(late:status())
         print(select(2, late:exec { "true" }))
-        print(select(2, ctrexec.open(nil, { pid = core.pidfd.ids().pid })))
+        print(select(2, ctrexec.open(nil, { pid = core.process.ids().pid })))
       ]])
       local files = variants.directory "streams"
       local status = tool.shell(

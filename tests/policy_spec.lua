@@ -562,13 +562,14 @@ describe("events", function()
       assert.equal("/dev/null", core.file.realpath(("/proc/%s/fd/%d"):format(watcher, number)))
     end
     assert.equal("/", core.file.realpath(("/proc/%s/cwd"):format(watcher)))
-    assert.are_not_equal(core.pidfd.stat(core.pidfd.ids().pid).session, core.pidfd.stat(tonumber(watcher)).session)
+    local own = core.process.stat(core.process.ids().pid)
+    assert.are_not_equal(own.session, core.process.stat(tonumber(watcher)).session)
     tool.write(ct.rootfs .. "/go", "")
     local event = site:wait_for_event "exit"
     os.remove(ct.rootfs .. "/go")
     local outcome = event.outcome
     assert.is_true(outcome.status == 7 or outcome.status_unknown)
-    if core.pidfd.kernel():match "^6%.1[5-9]" then assert.equal(7, outcome.status) end
+    if core.kernel.release():match "^6%.1[5-9]" then assert.equal(7, outcome.status) end
     assert.is_true(event.detached)
     assert.equal(site:events "accept"[1].id, event.id)
   end)
@@ -583,7 +584,7 @@ describe("events", function()
     local handle = assert(container:spawn { "sh", "-c", command, detach = true })
     print(handle.pid)
     io.stdout:flush()
-    while not io.open(dir .. "/reap") do require "ctrexec.core".pidfd.poll({}, 5) end
+    while not io.open(dir .. "/reap") do require "ctrexec.core".poll.wait({}, 5) end
     assert(handle:wait(10))]]
 
   -- The exit event of a detached command whose zombie is reaped before the watcher may look at it, or after.
@@ -639,12 +640,12 @@ describe("events", function()
   end)
 
   check("say beforehand when the end may not be known", function()
-    local kernel <const> = core.pidfd.kernel
-    finally(function () core.pidfd.kernel = kernel end)
+    local kernel <const> = core.kernel.release
+    finally(function () core.kernel.release = kernel end)
     local chain <close> = policy.load { policy_directories = {}, audit = { file = site.dir .. "/events" }, limits = {} }
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = chain }))
     for release, unknown in pairs { ["6.14.9-generic"] = true, ["6.15.0"] = false, ["5.10.0-8"] = true } do
-      core.pidfd.kernel = function () return release end
+      core.kernel.release = function () return release end
       for _, detach in ipairs { true, false } do
         local handle <close> = assert(container:spawn { "true", detach = detach })
         local accepts = site:events "accept"
@@ -744,7 +745,7 @@ describe("events", function()
     exec "$@"]]
 
   local function next_datagram(socket)
-    assert(core.pidfd.poll({ { fd = socket, read = true } }, 10000))
+    assert(core.poll.wait({ { fd = socket, read = true } }, 10000))
     return core.fd.read(socket, 1 << 18)
   end
 

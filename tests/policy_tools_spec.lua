@@ -58,7 +58,7 @@ describe("a lent program", function()
       assert.equal(255, run({ "exec", "ct", BUSYBOX, "true" }).code)
     end
     nobody_else()
-    assert(core.pidfd.send_signal(pidfd, core.pidfd.signals.KILL))
+    assert(core.pidfd.send_signal(pidfd, core.signal.numbers.KILL))
     support.eventually(function () return not core.pidfd.alive(pidfd) end, "its end")
     nobody_else()
     assert.equal(before, tool.output(("cd %s && find . | sort | md5sum"):format(bare.rootfs)))

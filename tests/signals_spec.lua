@@ -32,7 +32,7 @@ local function helpers()
   local found = {}
   for _, name in ipairs(core.file.list "/proc") do
     local pid = math.tointeger(tonumber(name))
-    local stat = pid and core.pidfd.stat(pid)
+    local stat = pid and core.process.stat(pid)
     if stat and stat.comm == "ctrexec:[enter]" then found[#found + 1] = pid .. " " .. stat.state end
   end
   return table.concat(found, ", ")
@@ -49,8 +49,8 @@ end
 
 -- Lets up to so many milliseconds go by, with a finer grain than poll(2) has.
 local function wait_at_random(milliseconds)
-  local moment = core.pidfd.clock() + math.random() * milliseconds / 1000
-  while core.pidfd.clock() < moment do end
+  local moment = core.clock.now() + math.random() * milliseconds / 1000
+  while core.clock.now() < moment do end
 end
 
 describe("a foreground exec", function ()
@@ -86,7 +86,7 @@ describe("a foreground exec", function ()
       local exec <close> = start("ctrexec", { "--", "/bin/sleep", "1000" })
       session.eventually(function () return session.names_inside(ct) == "sleep" end)
       if name == "KILL" then session.clear(ct) else assert(exec:kill(name)) end
-      assert.same({ "exited", 128 + core.pidfd.signals[name] }, { exec:wait() })
+      assert.same({ "exited", 128 + core.signal.numbers[name] }, { exec:wait() })
       assert.equal("", exec.text())
     end
   end)
@@ -111,13 +111,13 @@ describe("ctrexec, killed", function ()
     local caller = processes.run(function ()
       local process = assert(ct:open():prepare { "sleep", "1000" })
       core.fd.write(writer, process.pid .. "\n")
-      core.pidfd.poll({}, session.DEADLINE * 1000)
+      core.poll.wait({}, session.DEADLINE * 1000)
     end)
     writer:close()
     local pid = math.tointeger(tonumber((core.fd.read(reader, 100))))
-    assert.equal("ctrexec:[enter]", core.pidfd.stat(pid).comm)
+    assert.equal("ctrexec:[enter]", core.process.stat(pid).comm)
     local handle <close> = assert(core.pidfd.open(caller))
-    assert(core.pidfd.send_signal(handle, core.pidfd.signals.KILL))
+    assert(core.pidfd.send_signal(handle, core.signal.numbers.KILL))
     processes.wait(caller)
     session.await_empty(ct)
     await_no_helper()
@@ -167,7 +167,7 @@ describe("the container, killed", function ()
         { stdin = null, stdout = output, stderr = output })
       wait_at_random(15)
       local init <close> = assert(core.pidfd.open(own.pid))
-      assert(core.pidfd.send_signal(init, core.pidfd.signals.KILL))
+      assert(core.pidfd.send_signal(init, core.signal.numbers.KILL))
       local how, status = exec:wait()
       local text = tool.read(path)
       assert.equal("exited", how)

@@ -300,7 +300,7 @@ describe("the caller's terminal", function ()
         await_inside "sleep"
         assert(tty:kill(name))
       end)
-      assert.equal(128 + core.pidfd.signals[name], run.status)
+      assert.equal(128 + core.signal.numbers[name], run.status)
     end)
   end
 
@@ -337,7 +337,7 @@ describe("the caller's terminal", function ()
     tty:expect "ready"
     local raw = tty:settings()
     tty:kill "STOP"
-    session.eventually(function () return core.pidfd.stat(tty.pid).state == "T" end)
+    session.eventually(function () return core.process.stat(tty.pid).state == "T" end)
     -- What a shell does when its job stops.
     processes.wait(processes.start({ "stty", "sane" }, { stdin = tty.pty.slave:fd() }))
     assert.not_same(raw, tty:settings())

@@ -12,7 +12,7 @@ end
 while #running > 0 do
   local entries = {}
   for index, process in ipairs(running) do entries[index] = { fd = process:fd(), read = true } end
-  local events = assert(core.pidfd.poll(entries))
+  local events = assert(core.poll.wait(entries))
   for index = #running, 1, -1 do
     if events[index].read then
       local process = table.remove(running, index)

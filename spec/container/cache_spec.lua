@@ -20,10 +20,10 @@ describe("ctrexec.container.cache", function ()
 
   -- A state of this very process.
   local function state(config)
-    local own = core.pidfd.ids().pid
+    local own = core.process.ids().pid
     config.labels = { "bundle=" .. root .. "/bundle", "team=web" }
     return json.encode {
-      id = "ct", init_process_pid = own, init_process_start = core.pidfd.stat(own).start_time,
+      id = "ct", init_process_pid = own, init_process_start = core.process.stat(own).start_time,
       cgroup_paths = { pids = "/sys/fs/cgroup/pids/none" }, config = config,
     }
   end

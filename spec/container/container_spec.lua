@@ -3,7 +3,7 @@ local core = require "ctrexec.core"
 local support = require "spec.container.support"
 
 local function is_root()
-  return core.pidfd.ids().euid == 0
+  return core.process.ids().euid == 0
 end
 
 describe("ctrexec.container", function()
@@ -91,7 +91,7 @@ describe("ctrexec.container", function()
     it("says whose state it is", function()
       support.install("runc-1.5-hybrid", root, "web")
       local record <close> = assert(container.open("web", { root = root }))
-      local uid = core.pidfd.ids().euid
+      local uid = core.process.ids().euid
       assert.equal(uid == 0 and "root" or "#" .. uid, record.owner)
     end)
   end)
@@ -145,14 +145,14 @@ describe("ctrexec.container", function()
       -- The shell starts a child, becomes sleep and never waits for it.
       local parent = support.process(nil, "sh -c 'true & exec \"$@\"' sh")
       finally(parent.stop)
-      local deadline = core.pidfd.clock() + 5
+      local deadline = core.clock.now() + 5
       local zombie
       repeat
         local children = support.output(("cat /proc/%d/task/%d/children"):format(parent.pid, parent.pid))
         local pid = math.tointeger(tonumber(children:match "%d+"))
-        local stat = pid and core.pidfd.stat(pid)
+        local stat = pid and core.process.stat(pid)
         zombie = stat and stat.state == "Z" and { pid = pid, start_time = stat.start_time }
-      until zombie or core.pidfd.clock() > deadline
+      until zombie or core.clock.now() > deadline
       support.adopt(dir, assert(zombie))
       local record <close> = assert(container.open("web", { root = root }))
       assert.equal("stopped", record.status)
@@ -169,7 +169,7 @@ describe("ctrexec.container", function()
 
     local function paused_in(controller, freeze, thaw)
       local mount = (core.cgroup.mounts() or {})[controller]
-      local path = mount and ("%s/ctrexec-spec-%d"):format(mount, core.pidfd.ids().pid)
+      local path = mount and ("%s/ctrexec-spec-%d"):format(mount, core.process.ids().pid)
       if not mount or not os.execute(("mkdir %s 2>/dev/null"):format(path)) then
         return pending("no cgroup can be made for the controller \"" .. controller .. "\"")
       end
@@ -186,12 +186,12 @@ describe("ctrexec.container", function()
       local record <close> = assert(container.open("web", { root = root }))
       assert.equal("running", record.status)
       support.run(("echo %s >%s/%s"):format(freeze[2], path, freeze[1]))
-      local deadline = core.pidfd.clock() + 5
-      repeat record:refresh() until record.status == "paused" or core.pidfd.clock() > deadline
+      local deadline = core.clock.now() + 5
+      repeat record:refresh() until record.status == "paused" or core.clock.now() > deadline
       assert.equal("paused", record.status)
       assert.is_truthy(record.pidfd)
       support.run(("echo %s >%s/%s"):format(thaw[2], path, thaw[1]))
-      repeat record:refresh() until record.status == "running" or core.pidfd.clock() > deadline
+      repeat record:refresh() until record.status == "running" or core.clock.now() > deadline
       assert.equal("running", record.status)
     end
 

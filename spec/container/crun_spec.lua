@@ -46,7 +46,7 @@ describe("the state of crun", function()
       assert.equal(expected.created, record.created)
       assert.equal("root", record.owner)
       assert.is_false(record.systemd)
-      assert.equal(core.pidfd.ids().euid ~= 0, record.rootless)
+      assert.equal(core.process.ids().euid ~= 0, record.rootless)
       assert.equal("web", record.annotations["org.example.team"])
       assert.same(record.annotations, record.labels)
       local settings = record.settings
@@ -127,7 +127,7 @@ describe("the state of crun", function()
   it("keeps to the hierarchies in which the cgroup is", function()
     local mounts = assert(core.cgroup.mounts())
     local mount = mounts[""] or mounts.freezer
-    local name = ("ctrexec-spec-%d"):format(core.pidfd.ids().pid)
+    local name = ("ctrexec-spec-%d"):format(core.process.ids().pid)
     local made, message = os.execute(("mkdir %s/%s 2>/dev/null"):format(mount, name))
     if not made then return pending("no cgroup can be made here: " .. tostring(message)) end
     changed_status(function(tree) tree["cgroup-path"] = "/" .. name end)

@@ -40,7 +40,7 @@ describe("a bare pid", function()
     local record <close> = assert(container.open("named", { pid = process.pid }))
     assert.equal("named", record.id)
     local object = assert(record:process())
-    local ids = core.pidfd.ids()
+    local ids = core.process.ids()
     assert.equal(ids.euid, object.user.uid)
     assert.equal(ids.egid, object.user.gid)
     assert.same({}, object.args)
@@ -50,8 +50,8 @@ describe("a bare pid", function()
 
   it("is stopped when the process has ended", function()
     local record <close> = assert(container.open(nil, { pid = process.pid }))
-    core.pidfd.send_signal(record.pidfd, core.pidfd.signals.KILL)
-    core.pidfd.poll({ { fd = record.pidfd, read = true } }, 5000)
+    core.pidfd.send_signal(record.pidfd, core.signal.numbers.KILL)
+    core.poll.wait({ { fd = record.pidfd, read = true } }, 5000)
     assert.equal("stopped", record:refresh())
     assert.equal("stopped", record.status)
     assert.is_nil(record.pidfd)
@@ -60,19 +60,19 @@ describe("a bare pid", function()
   it("names the namespaces that differ, and their mappings", function()
     local unshared = support.process(nil, "unshare -Urnu")
     finally(unshared.stop)
-    local deadline = core.pidfd.clock() + 5
+    local deadline = core.clock.now() + 5
     local record
     repeat
       if record then record:close() end
       record = assert(container.open(nil, { pid = unshared.pid }))
       if record.status == "stopped" then return pending "no user namespace can be made here" end
-    until #record.settings.namespaces == 3 and #record.settings.uid_mappings == 1 or core.pidfd.clock() > deadline
+    until #record.settings.namespaces == 3 and #record.settings.uid_mappings == 1 or core.clock.now() > deadline
     finally(function()
       record:close()
       unshared.stop()
     end)
     assert.same({ { type = "network" }, { type = "user" }, { type = "uts" } }, record.settings.namespaces)
-    local uid = core.pidfd.ids().euid
+    local uid = core.process.ids().euid
     assert.same({ { containerID = 0, hostID = uid, size = 1 } }, record.settings.uid_mappings)
     assert.equal(0, record:process().user.uid)
   end)

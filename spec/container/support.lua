@@ -72,11 +72,11 @@ function support.process(before, words)
   local command = ("%s; exec 3>&1 </dev/null >/dev/null 2>&1; %s sleep 300 3>&- & echo $! >&3")
     :format(before or ":", words or "")
   local process = { pid = math.tointeger(tonumber(support.output(command))) }
-  process.start_time = core.pidfd.stat(process.pid).start_time
+  process.start_time = core.process.stat(process.pid).start_time
   local fd = assert(core.pidfd.open(process.pid))
   function process.stop()
-    core.pidfd.send_signal(fd, core.pidfd.signals.KILL)
-    core.pidfd.poll({ { fd = fd, read = true } }, 5000)
+    core.pidfd.send_signal(fd, core.signal.numbers.KILL)
+    core.poll.wait({ { fd = fd, read = true } }, 5000)
     fd:close()
   end
   return process

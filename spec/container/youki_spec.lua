@@ -44,7 +44,7 @@ describe("the state of youki", function()
     finally(process.stop)
     support.adopt(dir, process)
     local record <close> = assert(opened())
-    if core.pidfd.ids().euid ~= 0 then return pending "a rootless container may share the caller's cgroup" end
+    if core.process.ids().euid ~= 0 then return pending "a rootless container may share the caller's cgroup" end
     assert.equal("stopped", record.status)
     assert.is_nil(record.pidfd)
   end)
@@ -52,7 +52,7 @@ describe("the state of youki", function()
   it("runs when the pid is in the container's cgroup or below it", function()
     local mounts = assert(core.cgroup.mounts())
     local mount = mounts[""] or mounts.freezer
-    local name = ("ctrexec-spec-%d"):format(core.pidfd.ids().pid)
+    local name = ("ctrexec-spec-%d"):format(core.process.ids().pid)
     if not os.execute(("mkdir %s/%s 2>/dev/null"):format(mount, name)) then
       return pending "no cgroup can be made here"
     end

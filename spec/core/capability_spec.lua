@@ -74,11 +74,11 @@ describe("capability.of", function ()
     local sets = own_sets()
     assert.same({
       inheritable = sets.Inh, permitted = sets.Prm, effective = sets.Eff, bounding = sets.Bnd, ambient = sets.Amb,
-    }, capability.of(core.pidfd.ids().pid))
+    }, capability.of(core.process.ids().pid))
   end)
 
   it("tells the sets apart", function ()
-    if core.pidfd.ids().euid ~= 0 then
+    if core.process.ids().euid ~= 0 then
       return pending "needs root, to set capabilities"
     end
     local child = support.sleeper("setpriv --reuid 65534 --clear-groups --inh-caps -all,+kill,+chown "

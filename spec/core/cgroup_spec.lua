@@ -39,7 +39,7 @@ local function with_cgroup(key, title, test)
   it(title, function ()
     if not mounts[key] then
       return pending(("no %s hierarchy is mounted"):format(key == "" and "version 2" or key))
-    elseif core.pidfd.ids().euid ~= 0 then
+    elseif core.process.ids().euid ~= 0 then
       return pending "needs root, to make cgroups"
     end
     return test(create(assert(cgroup.open(mounts[key], "/")), NAME))
@@ -85,7 +85,7 @@ describe("cgroup.mounts", function ()
       count = count + 1
     end
     assert.is_true(count > 0)
-    for _, entry in ipairs(cgroup.of(core.pidfd.ids().pid)) do
+    for _, entry in ipairs(cgroup.of(core.process.ids().pid)) do
       for _, controller in ipairs(entry.controllers) do
         if os.execute(("grep -qE ' - cgroup .*[ ,]%s(,|$)' /proc/self/mountinfo"):format(controller)) then
           assert.is_string(mounts[controller], controller)
@@ -340,7 +340,7 @@ describe("cgroup.create and cgroup.remove", function ()
     assert.same({ nil, "create cgroup inner: File exists", errno.EEXIST }, { cgroup.create(group, "inner") })
     local child = sleeper_in(inner)
     assert.same({ nil, "remove cgroup inner: Device or resource busy", errno.EBUSY }, { cgroup.remove(group, "inner") })
-    core.pidfd.send_signal(child.pidfd, core.pidfd.signals.KILL)
+    core.pidfd.send_signal(child.pidfd, core.signal.numbers.KILL)
     core.pidfd.wait(child.pidfd)
     support.eventually(function () return cgroup.remove(group, "inner") end)
     assert.equal(errno.ENOENT, select(3, cgroup.remove(group, "inner")))
@@ -432,7 +432,7 @@ describe("cgroup.kill", function ()
     for _, child in ipairs { first, second } do
       local result = core.pidfd.wait(child.pidfd)
       assert.equal("killed", result.reason)
-      assert.equal(core.pidfd.signals.KILL, result.status)
+      assert.equal(core.signal.numbers.KILL, result.status)
     end
   end)
 
@@ -448,9 +448,9 @@ describe("cgroup.oom_kills", function ()
     end
     assert.equal(0, cgroup.oom_kills(group))
     local child = enter(group, support.child [[kill -STOP $$; exec perl -e '$x = "x" x (256 << 20); sleep 20']])
-    support.eventually(function () return core.pidfd.stat(child.pid).state == "T" end)
-    core.pidfd.send_signal(child.pidfd, core.pidfd.signals.CONT)
-    assert.equal(core.pidfd.signals.KILL, core.pidfd.wait(child.pidfd).status)
+    support.eventually(function () return core.process.stat(child.pid).state == "T" end)
+    core.pidfd.send_signal(child.pidfd, core.signal.numbers.CONT)
+    assert.equal(core.signal.numbers.KILL, core.pidfd.wait(child.pidfd).status)
     assert.equal(1, cgroup.oom_kills(group))
   end
 

@@ -20,7 +20,7 @@ describe("errno", function()
   end)
 
   it("raises an error for a name that there is none, and for what is no name", function()
-    assert.has_error(function() return core.errno.ENOET end, "no error is called 'ENOET'")
+    assert.has_error(function() return core.errno.ENOET end, "there is no error 'ENOET'")
     for _, key in ipairs { 2, true, {} } do
       assert.has_error(function() return core.errno[key] end)
     end

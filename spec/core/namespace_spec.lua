@@ -147,7 +147,7 @@ describe("namespace.differing", function ()
   it("does not take a dead process for one that shares all", function ()
     local child = support.child "exit 0"
     finally(function () support.finish(child) end)
-    support.eventually(function () return core.pidfd.stat(child.pid).state == "Z" end)
+    support.eventually(function () return core.process.stat(child.pid).state == "Z" end)
     local message = ("namespaces of process %d: No such process"):format(child.pid)
     assert.same({ nil, message, errno.ESRCH }, { namespace.differing(child.pid) })
     assert.same({ nil, message, errno.ESRCH }, { namespace.ids(child.pid) })
@@ -166,7 +166,7 @@ describe("namespace.differing", function ()
   end)
 
   it("says when a process may not be inspected", function ()
-    if core.pidfd.ids().euid ~= 0 then
+    if core.process.ids().euid ~= 0 then
       return pending "needs root, to leave it"
     end
     local child = support.sleeper()
@@ -177,9 +177,9 @@ describe("namespace.differing", function ()
 
   it("leaks no descriptor", function ()
     local before = support.open_descriptors()
-    namespace.differing(core.pidfd.ids().pid)
+    namespace.differing(core.process.ids().pid)
     namespace.differing(1 << 31)
-    namespace.ids(core.pidfd.ids().pid)
+    namespace.ids(core.process.ids().pid)
     assert.equal(before, support.open_descriptors())
   end)
 end)

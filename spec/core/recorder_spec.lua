@@ -142,7 +142,7 @@ describe("core.recorder", function()
     local recorder, path = new()
     for _ = 1, 5 do
       recorder:record("output", "x")
-      core.pidfd.poll({}, 2)
+      core.poll.wait({}, 2)
     end
     recorder:finish()
     local last = 0
@@ -169,11 +169,11 @@ describe("core.recorder", function()
     local recorder, path = new()
     recorder:record("output", "x")
     assert.equal(HEADER .. "\n", contents(path))
-    local deadline = core.pidfd.clock() + 20
+    local deadline = core.clock.now() + 20
     repeat
-      core.pidfd.poll({}, 50)
+      core.poll.wait({}, 50)
       assert.is_true(recorder:tick())
-    until #contents(path) > #HEADER + 1 or core.pidfd.clock() > deadline
+    until #contents(path) > #HEADER + 1 or core.clock.now() > deadline
     assert.equal("x", data_of(path, "o"))
   end)
 

@@ -3,7 +3,7 @@ local support = require "spec.core.support"
 local processes = require "spec.core.helper" "processes"
 
 local relay, pidfd, errno = core.relay, core.pidfd, support.errno
-local signals = pidfd.signals
+local signals = core.signal.numbers
 local MIB = 1 << 20
 -- No run of the loop in these tests may last longer than this.
 local DEADLINE = 20
@@ -275,7 +275,7 @@ describe("relay.run leaves the descriptors of the caller", function ()
         if processes.is_nonblocking(to:fd()) or processes.is_nonblocking(read:fd()) then
           return false
         end
-        pidfd.poll({}, 1)
+        core.poll.wait({}, 1)
       end
       return true
     end)
@@ -394,13 +394,13 @@ end)
 describe("relay.run after the end of the process", function ()
   it("does not wait for who keeps its pipe open", function ()
     local to, result = into "cat"
-    local started = pidfd.clock()
+    local started = core.clock.now()
     -- It ends when `hold` does.
     local stdin, hold = core.fd.pipe()
     assert.same({ "exited", 2 },
       { run_piped("exec 3<&0; cat <&3 & echo out; exit 2", { to = to, stdin = stdin }) })
     assert.equal("out\n", result())
-    assert.is_true(pidfd.clock() - started < 10)
+    assert.is_true(core.clock.now() - started < 10)
     stdin:close()
     hold:close()
   end)
@@ -443,7 +443,7 @@ describe("relay.run after the end of the process", function ()
 
   it("returns at once for a process that ended before", function ()
     local child = start "exit 7"
-    pidfd.poll({ { fd = child.pidfd, read = true } }, 1000 * DEADLINE)
+    core.poll.wait({ { fd = child.pidfd, read = true } }, 1000 * DEADLINE)
     assert.same({ "exited", 7 }, { run(child, {}) })
   end)
 end)
@@ -495,7 +495,7 @@ describe("relay.run with a pseudo-terminal", function ()
     for _, terminal in ipairs { pty.master, host.slave } do
       core.terminal.set_size(terminal, 21, 77)
     end
-    local parent = pidfd.ids().pid
+    local parent = core.process.ids().pid
     local child = start_in(pty, "trap 'stty size <&1; exit 0' WINCH; stty size <&1; " .. gate.wait .. ";" .. gate.ready
       .. "; while :; do sleep 0.02; done", { stdin = gate.stdin, stderr = gate.stderr })
     local resizer = gate.after(function ()
@@ -518,7 +518,7 @@ describe("relay.run with a pseudo-terminal", function ()
         local raw = processes.settings(host.slave:fd())
         local child = start("trap 'exit 0' CONT; " .. gate.wait .. ";" .. gate.ready
           .. "; while :; do sleep 0.02; done", { stdin = gate.stdin, stderr = gate.stderr })
-        local self = pidfd.ids().pid
+        local self = core.process.ids().pid
         gate.after(function ()
           -- As a shell does that takes its terminal back.
           return core.terminal.restore(state) and pidfd.send_signal(assert(pidfd.open(self)), signals.CONT)
@@ -549,7 +549,7 @@ describe("relay.run with a pseudo-terminal", function ()
 end)
 
 describe("relay.run with signals", function ()
-  local parent = pidfd.ids().pid
+  local parent = core.process.ids().pid
 
   local function send(pid, ...)
     local fd <close> = assert(pidfd.open(pid))
@@ -577,7 +577,7 @@ describe("relay.run with signals", function ()
       local ready_read, ready_write = core.fd.pipe()
       local child = start("trap 'exit 3' TERM; echo; while :; do sleep 0.02; done", { stdout = ready_write })
       core.fd.read(ready_read, 1)
-      send(pidfd.ids().pid, signals.TERM)
+      send(core.process.ids().pid, signals.TERM)
       local ok = relay.run { pidfd = child.pidfd, signals = true, deadline = DEADLINE }
       local how, status = processes.wait(child.pid)
       return ok == true and how == "exited" and status == 3 and #processes.pending() == 0
@@ -592,7 +592,7 @@ describe("relay.run with signals", function ()
     local sender = gate.after(function ()
       send(parent, signals.CHLD, signals.URG, signals.WINCH, signals.PIPE)
       -- Forwarded ones would arrive, and be acted on, before this.
-      pidfd.poll({}, 100)
+      core.poll.wait({}, 100)
       return core.fd.write(gate.copy.to, "end\n") == 4
     end)
     assert.same({ "exited", 0 }, { run(child, { signals = true, copies = { gate.copy } }) })
@@ -614,8 +614,8 @@ describe("relay.run with signals", function ()
     local test = processes.run(function ()
       local child = start "sleep 0.3"
       relay.run { pidfd = child.pidfd, signals = true, deadline = DEADLINE }
-      pidfd.send_signal(assert(pidfd.open(pidfd.ids().pid)), signals.TERM)
-      pidfd.poll({}, 1000 * DEADLINE)
+      pidfd.send_signal(assert(pidfd.open(core.process.ids().pid)), signals.TERM)
+      core.poll.wait({}, 1000 * DEADLINE)
       return true
     end)
     assert.same({ "killed", signals.TERM }, { processes.wait(test) })
@@ -627,9 +627,9 @@ describe("relay.run with signals", function ()
       local stdin, hold = core.fd.pipe()
       local child = start("exec cat", { stdin = stdin })
       stdin:close()
-      local self = pidfd.ids().pid
+      local self = core.process.ids().pid
       processes.run(function ()
-        pidfd.poll({}, 200)
+        core.poll.wait({}, 200)
         return pidfd.send_signal(assert(pidfd.open(self)), signals.TERM)
       end)
       relay.run { pidfd = child.pidfd, deadline = DEADLINE }

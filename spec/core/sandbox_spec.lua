@@ -16,7 +16,7 @@ local function start(chunk, changes)
 end
 
 local function is_zombie_or_there(pid)
-  return core.pidfd.stat(pid) ~= nil
+  return core.process.stat(pid) ~= nil
 end
 
 describe("sandbox.pack and unpack", function()

@@ -23,14 +23,14 @@ end
 
 --- Calls `condition` until it gives a true value and returns that; an error when it does not in time.
 function support.eventually(condition)
-  local deadline = core.pidfd.clock() + DEADLINE
+  local deadline = core.clock.now() + DEADLINE
   repeat
     local value = condition()
     if value then
       return value
     end
-    core.pidfd.poll({}, 5)
-  until core.pidfd.clock() > deadline
+    core.poll.wait({}, 5)
+  until core.clock.now() > deadline
   error("this never came true", 2)
 end
 
@@ -45,14 +45,14 @@ end
 function support.sleeper(prefix)
   local child = support.child("exec " .. (prefix or "") .. " " .. support.sleep)
   support.eventually(function ()
-    return core.pidfd.stat(child.pid).comm == "sleep"
+    return core.process.stat(child.pid).comm == "sleep"
   end)
   return child
 end
 
 --- Ends and reaps a child.
 function support.finish(child)
-  core.pidfd.send_signal(child.pidfd, core.pidfd.signals.KILL)
+  core.pidfd.send_signal(child.pidfd, core.signal.numbers.KILL)
   core.pidfd.wait(child.pidfd)
   child.pidfd:close()
   child.stdout:close()

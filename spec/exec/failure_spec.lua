@@ -58,12 +58,12 @@ describe("failure.describe of a step:", function()
   says("fork: cannot allocate memory", "system", "clone", "Cannot allocate memory")
 
   it("says of a lack of memory that the container's init has ended, if it has", function()
-    local pidfd = require "ctrexec.core".pidfd
+    local core = require "ctrexec.core"
     local pipe = assert(io.popen "echo $$; exec sleep 100")
-    local init <close> = assert(pidfd.open(pipe:read "n"))
+    local init <close> = assert(core.pidfd.open(pipe:read "n"))
     local event = { event = "error", step = "clone", message = "Cannot allocate memory", value = 0, detail = "" }
     assert.equal(START .. "fork: cannot allocate memory", (failure.describe(event, { init = init })))
-    assert(pidfd.send_signal(init, pidfd.signals.KILL))
+    assert(core.pidfd.send_signal(init, core.signal.numbers.KILL))
     pipe:close()
     assert.equal(START .. "fork: cannot allocate memory (the container's init has ended)",
       (failure.describe(event, { init = init })))

@@ -5,7 +5,7 @@ local support = require "spec.core.support"
 
 -- A container that is this process: its namespaces are ours. `settings` and `fields` replace the record's.
 local function record(settings, fields)
-  local own = core.pidfd.ids().pid
+  local own = core.process.ids().pid
   local result = { id = "web", runtime = "runc", pid = own, pidfd = assert(core.pidfd.open(own)), cgroup_paths = {},
     settings = settings or {} }
   for name, value in pairs(fields or {}) do result[name] = value end
@@ -198,7 +198,7 @@ describe("plan.build with --cgroup", function()
   local unified = mounts[""]
   local process_cgroup
 
-  for _, entry in ipairs(core.cgroup.of(core.pidfd.ids().pid)) do
+  for _, entry in ipairs(core.cgroup.of(core.process.ids().pid)) do
     if entry.hierarchy == 0 and unified then process_cgroup = entry.path == "/" and unified or unified .. entry.path end
   end
 
@@ -230,7 +230,7 @@ describe("plan.build with --cgroup", function()
     if not unified then pending "there is no cgroup of version 2 here" end
     local missing = unified .. "/ctrexec-no-such-cgroup"
     local target, message, code, other = with({ "a/../b" }, { [""] = missing })
-    local own = core.pidfd.ids().pid
+    local own = core.process.ids().pid
     assert.is_nil(target)
     assert.equal(("unable to start container process: error adding pid %d to cgroups: failed to write %d: "
       .. "openat2 %s/b/cgroup.procs: no such file or directory"):format(own, own, missing), message)

@@ -8,7 +8,7 @@ local start = require "ctrexec.exec.start"
 local streams = require "ctrexec.exec.streams"
 local support = require "spec.core.support"
 
-local ids = core.pidfd.ids()
+local ids = core.process.ids()
 
 local function record()
   return { id = "self", runtime = "runc", pid = ids.pid, pidfd = assert(core.pidfd.open(ids.pid)), cgroup_paths = {},
@@ -77,7 +77,7 @@ describe("start.run", function()
   it("calls ready before the command runs, with its pid", function()
     local pid, comm
     local handle <close> = assert(run({ "cat", "/proc/self/comm" }, { ready = function(started)
-      pid, comm = started.pid, core.pidfd.stat(started.pid).comm
+      pid, comm = started.pid, core.process.stat(started.pid).comm
       return true
     end }, { wait = true }))
     assert.equal(handle.pid, pid)
@@ -100,7 +100,7 @@ describe("start.run", function()
     local pid
     local handle, message, code = run({ "sleep", "20" }, { seconds = 0.2, ready = function(started)
       pid = started.pid
-      return core.pidfd.send_signal(started.pidfd, core.pidfd.signals.STOP)
+      return core.pidfd.send_signal(started.pidfd, core.signal.numbers.STOP)
     end }, { wait = true })
     assert.is_nil(handle)
     assert.equal("the command did not start within 0.2 seconds", message)
@@ -217,7 +217,7 @@ describe("a process handle", function()
 
   it("has a descriptor to poll", function()
     local handle <close> = assert(run { "true" })
-    assert.is_table(core.pidfd.poll({ { fd = handle:fd(), read = true } }, 10000))
+    assert.is_table(core.poll.wait({ { fd = handle:fd(), read = true } }, 10000))
     assert.equal(0, handle:wait(0).code)
   end)
 
@@ -246,7 +246,7 @@ describe("a process handle", function()
     assert.is_true(handle:kill { tree = true })
     assert.equal(9, handle:wait().signal)
     support.eventually(function()
-      local stat = core.pidfd.stat(pid)
+      local stat = core.process.stat(pid)
       return not stat or stat.state == "Z"
     end)
   end)

@@ -239,7 +239,7 @@ end)
 
 describe("caller.describe", function()
   it("describes this process's parent and its ancestors", function()
-    local ids = core.pidfd.ids()
+    local ids = core.process.ids()
     local result = caller.describe()
     assert.equal(ids.uid, result.uid)
     assert.equal(ids.ppid, result.pid)
@@ -251,29 +251,31 @@ describe("caller.describe", function()
   end)
 
   it("knows whose containers a shim of containerd keeps by its namespace", function()
-    local real, found = core.pidfd.stat, {}
+    local real, found = core.process.stat, {}
     for _, namespace in ipairs { "moby", "k8s.io", "default" } do
       local shim = support.child("exec sh -c 'kill -STOP $$' shim -namespace " .. namespace .. " -id x")
       support.eventually(function() return real(shim.pid).state == "T" end)
-      core.pidfd.stat = function(pid) return pid == shim.pid and { comm = "containerd-shim", ppid = 0 } or real(pid) end
+      core.process.stat = function(pid)
+        return pid == shim.pid and { comm = "containerd-shim", ppid = 0 } or real(pid)
+      end
       found[namespace] = caller.describe(shim.pid).engine
-      core.pidfd.stat = real
+      core.process.stat = real
       support.finish(shim)
     end
     assert.same({ moby = "docker", ["k8s.io"] = "kubernetes", default = "containerd" }, found)
   end)
 
   it("finds an engine among the ancestors by its name", function()
-    local real = core.pidfd.stat
+    local real = core.process.stat
     local chain = { [10] = { comm = "containerd-shim", ppid = 11 }, [11] = { comm = "systemd", ppid = 0 },
       [20] = { comm = "conmon", ppid = 21 }, [21] = { comm = "podman", ppid = 0 },
       [30] = { comm = "containerd-shim", ppid = 31 }, [31] = { comm = "dockerd", ppid = 0 },
       [40] = { comm = "bash", ppid = 40 } }
-    core.pidfd.stat = function(pid) return chain[pid] or real(pid) end
+    core.process.stat = function(pid) return chain[pid] or real(pid) end
     local engines = {}
     for index, pid in ipairs { 10, 20, 30 } do engines[index] = caller.describe(pid).engine end
     local looping = caller.describe(40)
-    core.pidfd.stat = real
+    core.process.stat = real
     assert.same({ "containerd", "podman", "docker" }, engines)
     assert.is_nil(looping.engine)
     assert.is_true(#looping.ancestry <= 32)

@@ -415,7 +415,7 @@ describe("loading policies from files", function()
     local hasty = { policy_directories = { folder .. "/policy.d" },
       limits = { policy_time = 0.1, policy_memory = MIB } }
     local chain <close> = load(nil, hasty)
-    core.pidfd.poll({}, 300)
+    core.poll.wait({}, 300)
     assert.equal("denied by policy a: in time", chain:check(request()).message)
     write("policy.d/modules/m.lua", "while true do end")
     local endless <close> = load(nil, hasty)
@@ -510,7 +510,7 @@ describe("loading policies from files", function()
   end)
 
   it("refuses what another user owns", function()
-    if core.pidfd.ids().euid ~= 0 then pending "only root can give a file away" end
+    if core.process.ids().euid ~= 0 then pending "only root can give a file away" end
     local path = write("policy.d/a.lua", body "")
     os.execute(("chown 12345 '%s'"):format(path))
     assert.matches("a.lua is owned by uid 12345", (reason_of()))
@@ -545,19 +545,19 @@ describe("the policies' process", function()
   end)
 
   it("is gone after close, with what it started", function()
-    local sleep = ("sleep %d"):format(1000000 + core.pidfd.ids().pid)
+    local sleep = ("sleep %d"):format(1000000 + core.process.ids().pid)
     local chain = policy.from_sources(config { limits = { policy_time = 0.1, policy_memory = MIB } },
       { { name = "p", source = body(("os.execute %q"):format(sleep)) } })
     chain:check(request())
     chain:close()
     assert.is_nil(chain.sandbox)
     -- killed by then, but not always dead
-    local deadline, running = core.pidfd.clock() + 10
+    local deadline, running = core.clock.now() + 10
     repeat
       local ps = io.popen "ps -eo args"
       running = ps:read "a":find(sleep, 1, true)
       ps:close()
-    until not running or core.pidfd.clock() > deadline
+    until not running or core.clock.now() > deadline
     assert.is_nil(running)
   end)
 

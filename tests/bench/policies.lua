@@ -14,7 +14,7 @@ local BUDGET_MS = 0.3
 local NAMES = { "allow-commands", "business-hours", "directives", "drop-capabilities", "lend-shell", "login-uid",
   "no-root", "prompt", "read-only-env", "require-reason" }
 
-local clock = require "ctrexec.core".pidfd.clock
+local clock = require "ctrexec.core".clock.now
 local ctrexec = require "ctrexec"
 local support = require "tests.module.support"
 

@@ -49,8 +49,8 @@ end
 
 --- Ends the agent; what it has read. One whose exec went well is given the time to read to the end.
 function Agent:finish(done)
-  if done then core.pidfd.poll({ { fd = self.pidfd, read = true } }, session.DEADLINE * 1000) end
-  core.pidfd.send_signal(self.pidfd, core.pidfd.signals.KILL)
+  if done then core.poll.wait({ { fd = self.pidfd, read = true } }, session.DEADLINE * 1000) end
+  core.pidfd.send_signal(self.pidfd, core.signal.numbers.KILL)
   core.pidfd.wait(self.pidfd)
   self.pidfd:close()
   return (tool.read(self.output):gsub("\r\n", "\n"))

@@ -7,7 +7,7 @@ local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
 local lfs = require "lfs"
 
-local own = core.pidfd.ids().pid
+local own = core.process.ids().pid
 
 -- What nobody asked to be changed: descriptors, children, signals, directory.
 local function state()

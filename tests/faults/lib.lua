@@ -47,7 +47,7 @@ end
 -- What has come at a terminal's master.
 local function drain(master)
   local pieces = {}
-  while core.pidfd.poll({ { fd = master, read = true } }, 0) do
+  while core.poll.wait({ { fd = master, read = true } }, 0) do
     local data = core.fd.read(master, 65536)
     if not data or data == "" then break end
     pieces[#pieces + 1] = data

@@ -1,6 +1,6 @@
 /* The plan, as the helper reads it: of a block that plan_check() accepts, every reference can be followed as
- * core/enter/enter.c follows it, in place, and nothing outside the block is touched. The block is an allocation of
- * just its size, so that the address sanitizer sees every step outside. */
+ * core/enter/enter.c follows it, in place, and nothing outside the block is touched. The block is an
+ * allocation of just its size, so that the address sanitizer sees every step outside. */
 #include "../../core/common/plan.h"
 #include "fuzz.h"
 

@@ -1,5 +1,5 @@
 /* /proc/PID/stat: the command name is the container's to choose. */
-#include "../../core/pidfd.h"
+#include "../../core/process.h"
 #include "fuzz.h"
 
 #include <string.h>

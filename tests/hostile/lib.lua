@@ -3,7 +3,7 @@
 local lfs = require "lfs"
 local fixture = require "ctrexec.busted"
 local tool = require "tests.lib.tool"
-local pidfd = require "ctrexec.core".pidfd
+local core = require "ctrexec.core"
 
 local lib = {}
 local methods = {}
@@ -15,7 +15,7 @@ lib.CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER"
   "CAP_AUDIT_WRITE" }
 
 --- A process of the host, for the container that sees the host's /proc.
-lib.PID = tostring(pidfd.ids().pid)
+lib.PID = tostring(core.process.ids().pid)
 
 -- Seconds: longer than any machine takes for what is sure to come.
 local PATIENCE = 120
@@ -90,12 +90,12 @@ end
 
 -- Asks until there is an answer, which is returned.
 local function await(ask, what)
-  local deadline = pidfd.clock() + PATIENCE
+  local deadline = core.clock.now() + PATIENCE
   repeat
     local answer = ask()
     if answer then return answer end
-    pidfd.poll({}, 5)
-  until pidfd.clock() > deadline
+    core.poll.wait({}, 5)
+  until core.clock.now() > deadline
   error("waited in vain for " .. what)
 end
 lib.await = await

@@ -24,7 +24,7 @@ end
 
 --- Why nothing can be tested here, or nil.
 function session.missing()
-  if core.pidfd.ids().euid ~= 0 then return "needs root, to make containers" end
+  if core.process.ids().euid ~= 0 then return "needs root, to make containers" end
   for _, program in ipairs { "runc", "busybox", "setsid" } do
     if not tool.has(program) then return "needs " .. program end
   end
@@ -46,12 +46,12 @@ end
 
 --- Calls `condition` until it gives a true value and returns that.
 function session.eventually(condition, what)
-  local deadline = pidfd.clock() + DEADLINE
+  local deadline = core.clock.now() + DEADLINE
   repeat
     local value = condition()
     if value then return value end
-    pidfd.poll({}, 5)
-  until pidfd.clock() > deadline
+    core.poll.wait({}, 5)
+  until core.clock.now() > deadline
   error((what or "this") .. " never came true", 2)
 end
 
@@ -61,7 +61,7 @@ function session.inside(ct)
   for _, name in ipairs(core.file.list "/proc") do
     local pid = math.tointeger(tonumber(name))
     local ids = pid and pid ~= ct.pid and core.namespace.ids(pid)
-    local stat = ids and namespace and ids.pid == namespace.pid and pidfd.stat(pid)
+    local stat = ids and namespace and ids.pid == namespace.pid and core.process.stat(pid)
     if stat and stat.state ~= "Z" then found[#found + 1] = { pid = pid, comm = stat.comm } end
   end
   table.sort(found, function (a, b) return a.comm < b.comm end)
@@ -89,7 +89,7 @@ end
 function session.clear(ct)
   for _, process in ipairs(session.inside(ct)) do
     local handle <close> = pidfd.open(process.pid)
-    if handle then pidfd.send_signal(handle, pidfd.signals.KILL) end
+    if handle then pidfd.send_signal(handle, core.signal.numbers.KILL) end
   end
   session.await_empty(ct)
 end
@@ -123,8 +123,8 @@ end
 
 -- Takes what has come; false when nothing did in time, nil at the end.
 local function take(self, deadline)
-  local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
-  local ready = pidfd.poll({ { fd = self.master, read = true } }, left)
+  local left = math.max(0, math.ceil((deadline - core.clock.now()) * 1000))
+  local ready = core.poll.wait({ { fd = self.master, read = true } }, left)
   if not ready then return false end
   local data = fd.read(self.master, 65536)
   if not data or data == "" then return nil end
@@ -135,7 +135,7 @@ end
 --- Waits until a pattern comes after what was expected before.
 -- @treturn string what matched, or its first capture
 function methods:expect(pattern)
-  local deadline = pidfd.clock() + DEADLINE
+  local deadline = core.clock.now() + DEADLINE
   while true do
     local first, last, capture = self.output:find(pattern, self.seen)
     if first then
@@ -150,12 +150,12 @@ end
 
 --- Whether it still runs.
 function methods:is_running()
-  return not pidfd.poll({ { fd = self.pidfd, read = true } }, 0)
+  return not core.poll.wait({ { fd = self.pidfd, read = true } }, 0)
 end
 
 --- Sends a signal to the program itself.
 function methods:kill(name)
-  return pidfd.send_signal(self.pidfd, pidfd.signals[name])
+  return pidfd.send_signal(self.pidfd, core.signal.numbers[name])
 end
 
 --- Waits for the end, taking what the terminal gives meanwhile.
@@ -163,11 +163,11 @@ end
 -- @treturn integer status or signal
 function methods:wait()
   if self.ended then return table.unpack(self.ended) end
-  local deadline = pidfd.clock() + DEADLINE
+  local deadline = core.clock.now() + DEADLINE
   local entries = { { fd = self.pidfd, read = true }, self.master and { fd = self.master, read = true } }
   repeat
-    local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
-    local ready = pidfd.poll(entries, left)
+    local left = math.max(0, math.ceil((deadline - core.clock.now()) * 1000))
+    local ready = core.poll.wait(entries, left)
     if not ready then
       self:kill "KILL"
       processes.wait(self.pid)

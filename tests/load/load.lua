@@ -12,7 +12,7 @@ local session = require "tests.lib.session"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
-local fd, pidfd = core.fd, core.pidfd
+local fd = core.fd
 
 local EXECS = math.tointeger(tonumber(os.getenv "EXECS"))
 local CALLERS = math.tointeger(tonumber(os.getenv "CALLERS"))
@@ -40,7 +40,7 @@ local KINDS = {
   function (number) return { args = { "sh", "-c", "exit " .. number % 256 }, status = number % 256 } end,
   function (number)
     local name = SIGNALS[number % #SIGNALS + 1]
-    return { args = { "sh", "-c", "kill -" .. name .. " $$; sleep 100" }, status = 128 + pidfd.signals[name] }
+    return { args = { "sh", "-c", "kill -" .. name .. " $$; sleep 100" }, status = 128 + core.signal.numbers[name] }
   end,
   function (number)
     return { args = { "sh", "-c", ("echo %d; echo error >&2; exit 7"):format(number) }, status = 7,
@@ -164,14 +164,14 @@ end
 local function step(jobs)
   local entries = {}
   for index, job in ipairs(jobs) do entries[index] = { fd = job.reader, read = true } end
-  local events = assert(pidfd.poll(entries, DEADLINE * 1000), "nothing happens any more")
+  local events = assert(core.poll.wait(entries, DEADLINE * 1000), "nothing happens any more")
   for index = #jobs, 1, -1 do
     local event, job = events[index], jobs[index]
     if (event.read or event.hangup or event.error) and read(job) then
       check(job, job.finish())
       close(job)
       table.remove(jobs, index)
-    elseif pidfd.clock() - job.began > DEADLINE then
+    elseif core.clock.now() - job.began > DEADLINE then
       error(("exec %d (%s) does not end"):format(job.number, table.concat(job.args, " ")))
     end
   end
@@ -182,7 +182,7 @@ local function run(start, count)
   while number < count or #jobs > 0 do
     while number < count and #jobs < CALLERS do
       local job = job_of(number)
-      number, job.began = number + 1, pidfd.clock()
+      number, job.began = number + 1, core.clock.now()
       if start(job) then jobs[#jobs + 1] = job else check(job, 255) end
     end
     if #jobs > 0 then step(jobs) end
@@ -205,7 +205,7 @@ local function count()
   found.descriptors = support.descriptors() + #core.file.list(("/proc/%d/fd"):format(ct.pid))
     + #core.file.list(("/proc/%d/root/dev/pts"):format(ct.pid))
   for _, pid in ipairs(pids()) do
-    local stat, ids = pidfd.stat(pid), core.namespace.ids(pid)
+    local stat, ids = core.process.stat(pid), core.namespace.ids(pid)
     if stat and stat.state == "Z" then found.zombies = found.zombies + 1 end
     if stat and pid ~= ct.pid and ids and ids.pid == namespace then found.processes = found.processes + 1 end
     for _, name in ipairs(core.file.list(("/proc/%d/fd"):format(pid)) or {}) do
@@ -222,7 +222,7 @@ end
 -- All of the container that a caller could have changed: its files with their owners and modes, its mounts, its
 -- namespaces, who is in its cgroups.
 local function state_of_container()
-  local parts = { assert(pidfd.stat(ct.pid), "the container's init is gone").start_time }
+  local parts = { assert(core.process.stat(ct.pid), "the container's init is gone").start_time }
   for _, command in ipairs {
     ("cd %s && find . -type f -exec sha256sum {} + | sort"):format(tool.quote(ct.rootfs)),
     ("cd %s && find . -printf '%%p %%U:%%G %%m %%T@ %%l\\n' | sort"):format(tool.quote(ct.rootfs)),
@@ -252,15 +252,15 @@ local function measured(title, start)
   run(start, math.min(EXECS, #KINDS * 2)) -- of each kind: what is made once is there
   collectgarbage()
   collectgarbage()
-  local began, before = pidfd.clock(), count()
+  local began, before = core.clock.now(), count()
   local state = state_of_container()
   run(start, EXECS)
-  local elapsed = pidfd.clock() - began
+  local elapsed = core.clock.now() - began
   collectgarbage()
   collectgarbage()
   local after = support.eventually(function ()
     local found = count()
-    return (differences(before, found) == 0 or pidfd.clock() - began > elapsed + 5) and found
+    return (differences(before, found) == 0 or core.clock.now() - began > elapsed + 5) and found
   end, "the end")
   local leaks, words = differences(before, after)
   local harmed = state_of_container() ~= state or not container:exec { "true" }

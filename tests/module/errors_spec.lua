@@ -119,7 +119,7 @@ describe("a failed call", function ()
     local pid = math.tointeger(tonumber(child:read "l"))
     local neighbour <close> = assert(ctrexec.open(nil, { pid = pid }))
     assert_code("unsupported", "cannot be told", neighbour:ps())
-    core.pidfd.send_signal(neighbour.record.pidfd, core.pidfd.signals.KILL)
+    core.pidfd.send_signal(neighbour.record.pidfd, core.signal.numbers.KILL)
   end)
 
   check("not_found", function ()

@@ -87,7 +87,7 @@ describe("one thread", function ()
       for number, process in pairs(running) do
         entries[#entries + 1], numbers[#numbers + 1] = { fd = process:fd(), read = true }, number
       end
-      for index, event in ipairs(assert(core.pidfd.poll(entries, 20000), "a command does not end")) do
+      for index, event in ipairs(assert(core.poll.wait(entries, 20000), "a command does not end")) do
         if event.read then
           local number = numbers[index]
           codes[number] = running[number]:wait().code

@@ -11,7 +11,7 @@ local DEADLINE = 20
 
 --- Why no container can be made here, or nil.
 function support.missing()
-  if core.pidfd.ids().euid ~= 0 then return "needs root, to make containers" end
+  if core.process.ids().euid ~= 0 then return "needs root, to make containers" end
   for _, program in ipairs { support.runtime(), "busybox" } do
     if not tool.has(program) then return "needs " .. program end
   end
@@ -31,12 +31,12 @@ end
 
 --- Calls `condition` until it gives a true value and returns that.
 function support.eventually(condition, what)
-  local deadline = core.pidfd.clock() + DEADLINE
+  local deadline = core.clock.now() + DEADLINE
   repeat
     local value = condition()
     if value then return value end
-    core.pidfd.poll({}, 5)
-  until core.pidfd.clock() > deadline
+    core.poll.wait({}, 5)
+  until core.clock.now() > deadline
   error((what or "this") .. " never came true", 2)
 end
 
@@ -46,10 +46,10 @@ end
 
 --- Children of this process, running or not.
 function support.children()
-  local own, count = core.pidfd.ids().pid, 0
+  local own, count = core.process.ids().pid, 0
   for _, name in ipairs(core.file.list "/proc") do
     local pid = math.tointeger(tonumber(name))
-    local stat = pid and core.pidfd.stat(pid)
+    local stat = pid and core.process.stat(pid)
     if stat and stat.ppid == own then count = count + 1 end
   end
   return count
@@ -62,7 +62,7 @@ function support.others(container)
   for _, name in ipairs(core.file.list "/proc") do
     local pid = math.tointeger(tonumber(name))
     local theirs = pid and pid ~= init and core.namespace.ids(pid)
-    local stat = theirs and theirs.pid == namespace and core.pidfd.stat(pid)
+    local stat = theirs and theirs.pid == namespace and core.process.stat(pid)
     -- What an init that reaps nothing leaves as zombies has ended.
     if stat and stat.state ~= "Z" then pids[#pids + 1] = pid end
   end
@@ -75,7 +75,7 @@ function support.kill_others(container)
     local others = support.others(container)
     for _, pid in ipairs(others) do
       local fd <close> = core.pidfd.open(pid)
-      if fd then core.pidfd.send_signal(fd, core.pidfd.signals.KILL) end
+      if fd then core.pidfd.send_signal(fd, core.signal.numbers.KILL) end
     end
     return #others == 0
   end, "an empty container")

@@ -56,9 +56,9 @@ end
 -- Waits until a time of the monotonic clock. Returns false when control-C was typed meanwhile.
 local function wait_until(due, terminal)
   while true do
-    local left = (due - core.pidfd.clock()) * 1000
+    local left = (due - core.clock.now()) * 1000
     if left <= 0 then return true end
-    local ready = core.pidfd.poll(terminal and { { fd = terminal, read = true } } or {}, math.ceil(math.min(left, NAP)))
+    local ready = core.poll.wait(terminal and { { fd = terminal, read = true } } or {}, math.ceil(math.min(left, NAP)))
     if ready and ready[1] then
       local typed = core.fd.read(terminal, BLOCK)
       if not typed or typed == "" then terminal = nil end
@@ -69,7 +69,7 @@ end
 
 -- The recorded moments are kept to the first one, so that nothing adds up.
 local function play(next_line, speed, terminal)
-  local began, number = core.pidfd.clock(), 1
+  local began, number = core.clock.now(), 1
   while true do
     local line, whole = next_line()
     number = number + 1
@@ -103,7 +103,7 @@ end
 
 -- Throws away what the terminal has answered to the last of what was shown.
 local function discard_answers(terminal)
-  while core.pidfd.poll({ { fd = terminal, read = true } }, 0) do
+  while core.poll.wait({ { fd = terminal, read = true } }, 0) do
     local data = core.fd.read(terminal, BLOCK)
     if not data or data == "" then return end
   end

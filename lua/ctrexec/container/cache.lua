@@ -39,7 +39,7 @@ end
 -- The state as it is now, and whoever makes the digest of it.
 local function key_of(status)
   local reader = reader_status()
-  return table.concat({ FORMAT, core.VERSION, core.pidfd.kernel(), identity(status),
+  return table.concat({ FORMAT, core.VERSION, core.kernel.release(), identity(status),
     reader and identity(reader) or "" }, " ")
 end
 

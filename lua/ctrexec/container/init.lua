@@ -46,7 +46,7 @@ end
 
 -- Whether a process that has the pid now is the container's. The caller has opened the pidfd before.
 local function is_ours(self)
-  local stat, message, errno = core.pidfd.stat(self.pid)
+  local stat, message, errno = core.process.stat(self.pid)
   if not stat and errno ~= ENOENT and errno ~= ESRCH then check.refuse(message, "system") end
   if not stat or stat.state == "Z" or stat.state == "X" then return false end
   if self.start_time then return stat.start_time == self.start_time end
@@ -284,7 +284,7 @@ local function open_roots(opts)
   -- Root of a user namespace has one too: rootless podman runs its runtime so. Somebody else's says nothing.
   local own = os.getenv "XDG_RUNTIME_DIR"
   local status = own and core.file.stat(own)
-  if status and status.uid == core.pidfd.ids().euid then
+  if status and status.uid == core.process.ids().euid then
     for _, name in ipairs { "runc", "crun", "youki" } do add_root(roots, own .. "/" .. name) end
   end
   for _, path in ipairs { "/run/runc", "/run/crun", "/run/youki" } do add_root(roots, path) end
@@ -352,13 +352,14 @@ local function is_kernel_thread(number)
 end
 
 local function open_pid(id, number)
-  if number == core.pidfd.ids().pid then check.refuse(("process %d is the caller itself"):format(number), "invalid") end
+  local own = core.process.ids().pid
+  if number == own then check.refuse(("process %d is the caller itself"):format(number), "invalid") end
   local pidfd, message, errno = core.pidfd.open(number)
   if not pidfd then
     check.refuse(errno == ESRCH and ("process %d does not exist"):format(number) or message,
       errno == ESRCH and "no_such_container" or "system")
   end
-  local stat, fields, kernel = core.pidfd.stat(number), reader "pid".read(number), is_kernel_thread(number)
+  local stat, fields, kernel = core.process.stat(number), reader "pid".read(number), is_kernel_thread(number)
   if not stat or not fields or stat.state == "Z" or not core.pidfd.alive(pidfd) then
     pidfd:close()
     check.refuse(("process %d does not exist"):format(number), "no_such_container")

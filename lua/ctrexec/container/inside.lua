@@ -7,7 +7,6 @@
 local core = require "ctrexec.core"
 local entrance = require "ctrexec.container.entrance"
 local wording = require "ctrexec.lib.wording"
-local pidfd = core.pidfd
 
 local inside = {}
 
@@ -18,10 +17,10 @@ local LIMIT = 8 << 20 -- the helper's
 local function collect(reader, deadline)
   local pieces, size = {}, 0
   while size < LIMIT do -- at the limit the helper stops, and what is then last is not its NUL
-    local left = math.ceil((deadline - pidfd.clock()) * 1000)
+    local left = math.ceil((deadline - core.clock.now()) * 1000)
     if left <= 0 then return nil, "timeout" end
     -- Nothing is there after a signal of the host program's, too.
-    if pidfd.poll({ { fd = reader, read = true } }, left) then
+    if core.poll.wait({ { fd = reader, read = true } }, left) then
       local piece, message = core.fd.read(reader, 65536)
       if not piece then return nil, message end
       if piece == "" then return table.concat(pieces) end
@@ -34,7 +33,7 @@ end
 -- Why the file was not read to its end.
 local function problem_of(entry, deadline)
   while true do
-    local left = math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
+    local left = math.max(0, math.ceil((deadline - core.clock.now()) * 1000))
     local event, message, errno = entry:next(left)
     if not event and errno ~= EINTR then return message or "timeout" end
     event = event or {}
@@ -74,7 +73,7 @@ function inside.read(record, path)
   }
   writer:close()
   if not entry then return nil, wording.reworded(why), "system" end
-  local deadline = pidfd.clock() + SECONDS
+  local deadline = core.clock.now() + SECONDS
   local text, fault = collect(reader, deadline)
   if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter/enter.c
   fault = fault or problem_of(entry, deadline)

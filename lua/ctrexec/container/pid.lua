@@ -146,7 +146,7 @@ function pid.read(number)
     uid_mappings = has_userns and uids or nil,
     gid_mappings = has_userns and gids or nil,
     rootless_euid = false,
-    rootless_cgroups = core.pidfd.ids().euid ~= 0,
+    rootless_cgroups = core.process.ids().euid ~= 0,
     namespaces = own,
   }
   return {
@@ -156,7 +156,7 @@ function pid.read(number)
     labels = {},
     annotations = {},
     systemd = false,
-    rootless = core.pidfd.ids().euid ~= 0,
+    rootless = core.process.ids().euid ~= 0,
     settings = settings,
     configuration = {
       ociVersion = "1.0.2",

@@ -30,7 +30,7 @@ local function by_cgroup(record)
 end
 
 local function by_namespace(record)
-  local namespaces, own = core.namespace.ids(record.pid), core.namespace.ids(pidfd.ids().pid)
+  local namespaces, own = core.namespace.ids(record.pid), core.namespace.ids(core.process.ids().pid)
   if not namespaces or not own or namespaces.pid == own.pid then return nil end
   local pids = {}
   for _, name in ipairs(core.file.list "/proc" or {}) do
@@ -50,11 +50,11 @@ local function arguments(pid)
 end
 
 local function describe(pid)
-  local stat = pidfd.stat(pid)
+  local stat = core.process.stat(pid)
   if not stat or stat.state == "Z" or stat.state == "X" then return nil end
   local entry = { pid = pid, ppid = stat.ppid, command = stat.comm, args = arguments(pid), state = stat.state,
     start_time = stat.start_time }
-  local again = pidfd.stat(pid)
+  local again = core.process.stat(pid)
   -- The pid may have been given to another process between two files of /proc.
   return again and again.start_time == stat.start_time and entry or nil
 end

@@ -37,7 +37,7 @@ end
 
 -- Refuses what an untrusted user owns or can write. In a sticky directory others cannot touch what is not theirs.
 local function demand(status, path, sticky, also)
-  local euid = status.uid ~= 0 and core.pidfd.ids().euid or 0
+  local euid = status.uid ~= 0 and core.process.ids().euid or 0
   if status.uid ~= euid and status.uid ~= also then
     check.refuse(("%s: is owned by user %d, must be owned by root%s"):format(path, status.uid,
       euid == 0 and "" or (" or user %d"):format(euid)), "untrusted")

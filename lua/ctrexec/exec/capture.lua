@@ -7,7 +7,7 @@
 local core = require "ctrexec.core"
 local limits = require "ctrexec.exec.limits"
 
-local fd, pidfd = core.fd, core.pidfd
+local fd = core.fd
 
 local capture = {}
 
@@ -153,7 +153,7 @@ local function drain(state)
   for _, name in ipairs(OUTPUTS) do
     for _ = 1, FULL_PIPE // READ_SIZE do
       if not (state.handle[name] and state.sinks[name]) then break end
-      local ready = pidfd.poll({ { fd = state.handle[name], read = true } }, 0)
+      local ready = core.poll.wait({ { fd = state.handle[name], read = true } }, 0)
       if not ready or not take(state, name) then break end
     end
   end
@@ -162,7 +162,7 @@ end
 -- One round. True when the command has ended.
 local function step(state, milliseconds)
   local list, names = watch(state)
-  local events, message, errno = pidfd.poll(list, milliseconds)
+  local events, message, errno = core.poll.wait(list, milliseconds)
   if not events then
     if events == false or errno == EINTR then return false end
     return nil, message

@@ -56,7 +56,7 @@ end
 
 -- runc's words. It has started a process by then, of which the pid is; here it is ctrexec's own.
 local function cgroup_failure(folder, file, message)
-  local pid = core.pidfd.ids().pid
+  local pid = core.process.ids().pid
   return ("unable to start container process: error adding pid %d to cgroups: failed to write %d: openat2 %s/%s: %s")
     :format(pid, pid, folder, file, wording.reason(message))
 end

@@ -57,7 +57,7 @@ function methods:start()
 end
 
 local function signal_number(signal)
-  if type(signal) == "string" then return pidfd.signals[(signal:gsub("^SIG", ""))] end
+  if type(signal) == "string" then return core.signal.numbers[(signal:gsub("^SIG", ""))] end
   return math.type(signal) == "integer" and signal or nil
 end
 
@@ -77,7 +77,7 @@ function methods:kill(signal)
   if not number then return nil, "unknown signal " .. tostring(signal), "invalid" end
   if whole then
     local tree = self.tree or trees.new()
-    if number == pidfd.signals.KILL then tree:kill(self.pidfd) else tree:signal(self.pidfd, number) end
+    if number == core.signal.numbers.KILL then tree:kill(self.pidfd) else tree:signal(self.pidfd, number) end
     return true
   end
   local ok, message = pidfd.send_signal(self.pidfd, number)
@@ -125,10 +125,10 @@ function methods:wait(timeout)
   check_seconds(timeout, "timeout", 2)
   if self.status then return self.status end
   check_open(self, 2)
-  local deadline = timeout and pidfd.clock() + timeout
+  local deadline = timeout and core.clock.now() + timeout
   while true do
-    local left = deadline and math.max(0, math.ceil((deadline - pidfd.clock()) * 1000))
-    local ready, message, errno = pidfd.poll({ { fd = self.pidfd, read = true } }, left)
+    local left = deadline and math.max(0, math.ceil((deadline - core.clock.now()) * 1000))
+    local ready, message, errno = core.poll.wait({ { fd = self.pidfd, read = true } }, left)
     if ready then return reap(self) end
     if ready == false then return false end
     if errno ~= EINTR then return nil, message, "system" end -- EINTR: wait on
@@ -155,7 +155,7 @@ end
 function methods:sweep(grace)
   check_seconds(grace, "grace", 2)
   if not self.tree then return end
-  if not self.tree:wait_until_empty(pidfd.clock() + (grace or 0)) then self.tree:kill(self.pidfd) end
+  if not self.tree:wait_until_empty(core.clock.now() + (grace or 0)) then self.tree:kill(self.pidfd) end
 end
 
 --- Closes the handle's descriptors. The command goes on; one that was prepared but not started ends.

@@ -39,8 +39,8 @@ local function undo(started)
   if started.entry then return start.abort(started) end
   local tree = started.plan.tree
   if tree then tree:kill(started.pidfd) end
-  pidfd.send_signal(started.pidfd, pidfd.signals.KILL)
-  if pidfd.poll({ { fd = started.pidfd, read = true } }, KILLED_MILLISECONDS) then pidfd.wait(started.pidfd) end
+  pidfd.send_signal(started.pidfd, core.signal.numbers.KILL)
+  if core.poll.wait({ { fd = started.pidfd, read = true } }, KILLED_MILLISECONDS) then pidfd.wait(started.pidfd) end
   if tree then tree:close() end
   started.pidfd:close()
   if started.terminal then started.terminal:close() end

@@ -3,7 +3,7 @@
 -- @module ctrexec.exec.limits
 local core = require "ctrexec.core"
 
-local clock = core.pidfd.clock
+local clock = core.clock.now
 
 local limits = {}
 

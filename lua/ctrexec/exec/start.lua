@@ -105,7 +105,7 @@ end
 
 -- Until the command runs, waits at a pause or has failed.
 local function follow(state)
-  local clock = core.pidfd.clock
+  local clock = core.clock.now
   local deadline = state.hooks.seconds and clock() + state.hooks.seconds
   while true do
     local left = deadline and math.max(0, math.ceil((deadline - clock()) * 1000)) or nil

@@ -25,7 +25,7 @@ local EVENTS_SIZE = 4096
 function tree.new(base, controller)
   local self = setmetatable({ controller = controller }, class)
   if base then
-    local name = ("ctrexec-%d-%s"):format(pidfd.ids().pid, tostring(self):match "0x(%x+)")
+    local name = ("ctrexec-%d-%s"):format(core.process.ids().pid, tostring(self):match "0x(%x+)")
     local folder = cgroup.create(base, name)
     if folder then self.base, self.name, self.folder = base, name, folder end
   end
@@ -67,7 +67,7 @@ local function descendants(root)
   local children, found = {}, {}
   for _, name in ipairs(core.file.list "/proc" or {}) do
     local pid = math.tointeger(tonumber(name))
-    local stat = pid and pidfd.stat(pid)
+    local stat = pid and core.process.stat(pid)
     if stat then
       children[stat.ppid] = children[stat.ppid] or {}
       table.insert(children[stat.ppid], { pid = pid, start_time = stat.start_time })
@@ -88,11 +88,11 @@ local STOP_ROUNDS = 50 -- a millisecond each
 
 -- Until it has taken effect the process may be half-way through a fork.
 local function stop(fd, pid)
-  pidfd.send_signal(fd, pidfd.signals.STOP)
+  pidfd.send_signal(fd, core.signal.numbers.STOP)
   for _ = 1, STOP_ROUNDS do
-    local stat = pidfd.stat(pid)
+    local stat = core.process.stat(pid)
     if not stat or STOPPED[stat.state] then break end
-    pidfd.poll({}, 1)
+    core.poll.wait({}, 1)
   end
 end
 
@@ -104,7 +104,7 @@ local function stop_descendants(root)
     found = false
     for _, entry in ipairs(descendants(root)) do
       local fd = not stopped[entry.pid] and pidfd.open(entry.pid)
-      local stat = fd and pidfd.stat(entry.pid)
+      local stat = fd and core.process.stat(entry.pid)
       if stat and stat.start_time == entry.start_time then
         stop(fd, entry.pid)
         stopped[entry.pid], found = fd, true
@@ -119,7 +119,7 @@ end
 local function signal_descendants(root, signal)
   for _, fd in pairs(stop_descendants(root)) do
     pidfd.send_signal(fd, signal)
-    pidfd.send_signal(fd, pidfd.signals.CONT)
+    pidfd.send_signal(fd, core.signal.numbers.CONT)
     fd:close()
   end
 end
@@ -137,7 +137,7 @@ function methods:signal(root, signal)
       signal_descendants(pid, signal)
     end
     pidfd.send_signal(root, signal)
-    pidfd.send_signal(root, pidfd.signals.CONT)
+    pidfd.send_signal(root, core.signal.numbers.CONT)
   end
 end
 
@@ -146,16 +146,16 @@ end
 -- container that may write to its cgroups could have taken it out of its own.
 -- @tparam fd root pidfd of the command
 function methods:kill(root)
-  if not self.folder then return self:signal(root, pidfd.signals.KILL) end
+  if not self.folder then return self:signal(root, core.signal.numbers.KILL) end
   self.killed = true
-  pidfd.send_signal(root, pidfd.signals.KILL)
+  pidfd.send_signal(root, core.signal.numbers.KILL)
   if self.controller == "" and cgroup.kill(self.folder) then return end
   for _ = 1, ROUNDS do
     freeze(self, true)
-    local count = signal_members(self, pidfd.signals.KILL)
+    local count = signal_members(self, core.signal.numbers.KILL)
     freeze(self, false)
     if count == 0 then return end
-    pidfd.poll({}, 1)
+    core.poll.wait({}, 1)
   end
 end
 
@@ -179,12 +179,12 @@ function methods:wait_until_empty(deadline)
   while true do
     local events <close> = read_events(self) -- before the look: what ends after it is an event
     if self:is_empty() then return true end
-    local left = deadline - pidfd.clock()
+    local left = deadline - core.clock.now()
     if left <= 0 then return false end
     if events then
-      pidfd.poll({ { fd = events } }, left * 1000)
+      core.poll.wait({ { fd = events } }, left * 1000)
     else
-      pidfd.poll({}, math.min(left, pause) * 1000)
+      core.poll.wait({}, math.min(left, pause) * 1000)
       pause = math.min(pause * 2, LONGEST_PAUSE)
     end
   end
@@ -213,12 +213,12 @@ end
 -- moves up into the container's own.
 function methods:close()
   if not self.folder then return end
-  local deadline, pause = pidfd.clock() + DYING_SECONDS, 0
-  while not self.left and not remove(self) and pidfd.clock() < deadline do
+  local deadline, pause = core.clock.now() + DYING_SECONDS, 0
+  while not self.left and not remove(self) and core.clock.now() < deadline do
     if not self.killed then
       for _, pid in ipairs(members.pids(self.folder)) do cgroup.write(self.base, "cgroup.procs", tostring(pid)) end
     end
-    pidfd.poll({}, pause)
+    core.poll.wait({}, pause)
     pause = math.min(pause + 1, 5)
   end
   self.folder:close()

@@ -198,7 +198,7 @@ Reader.__close = Reader.close
 --- Makes a reader: what it has checked it does not check again.
 -- @treturn table reader, with `read`, `list` and `close`; may be a `<close>` variable
 function trust.reader()
-  return setmetatable({ owners = { [0] = true, [core.pidfd.ids().euid] = true }, folders = {} }, Reader)
+  return setmetatable({ owners = { [0] = true, [core.process.ids().euid] = true }, folders = {} }, Reader)
 end
 
 return trust

@@ -219,7 +219,7 @@ end
 
 local function write_syslog(event, line)
   local priority = event.kind == "reject" and SYSLOG_WARNING or SYSLOG_INFO
-  local header = ("<%d>%s ctrexec[%d]: "):format(priority, os.date "%b %e %H:%M:%S", core.pidfd.ids().pid)
+  local header = ("<%d>%s ctrexec[%d]: "):format(priority, os.date "%b %e %H:%M:%S", core.process.ids().pid)
   return core.datagram.send(audit.SYSLOG_SOCKET, header .. line)
 end
 

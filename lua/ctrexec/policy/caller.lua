@@ -51,7 +51,7 @@ end
 local function ancestry_of(pid)
   local chain = {}
   while pid > 0 and #chain < MAX_ANCESTRY do
-    local stat = core.pidfd.stat(pid)
+    local stat = core.process.stat(pid)
     if not stat then break end
     chain[#chain + 1] = { pid = pid, name = stat.comm, uid = uid_of(pid) }
     pid = stat.ppid
@@ -87,7 +87,7 @@ local function has_terminal(pid)
   local terminal, _, errno = core.terminal.open_controlling()
   if terminal then terminal:close() end
   if terminal or errno == ENXIO then return terminal ~= nil end
-  local own = core.pidfd.stat(pid)
+  local own = core.process.stat(pid)
   return own ~= nil and own.tty ~= 0
 end
 
@@ -96,7 +96,7 @@ end
 -- @treturn table `uid`, `gid`, `login_uid` (nil without a login); `pid`; `terminal` (boolean: the session has a
 -- controlling terminal)
 function caller.identity(pid)
-  local ids = core.pidfd.ids()
+  local ids = core.process.ids()
   return { uid = ids.uid, gid = ids.gid, login_uid = ids.login_uid, pid = pid or ids.ppid,
     terminal = has_terminal(ids.pid) }
 end
@@ -104,7 +104,7 @@ end
 --- What the host calls the caller.
 -- @treturn table `user` and `login_user`, where there is such a user
 function caller.names()
-  local ids, passwd = core.pidfd.ids(), read_passwd()
+  local ids, passwd = core.process.ids(), read_passwd()
   return { user = user_name(ids.uid, passwd), login_user = ids.login_uid and user_name(ids.login_uid, passwd) }
 end
 
@@ -113,7 +113,7 @@ end
 -- @treturn table `ancestry` (`{pid=, name=, uid=}` from the caller up; the uid is the real one); `sudo_user`; `engine`
 -- ("docker", "podman", "containerd", "cri-o", "kubernetes", "buildkit" or nil)
 function caller.origin(pid)
-  local ancestry = ancestry_of(pid or core.pidfd.ids().ppid)
+  local ancestry = ancestry_of(pid or core.process.ids().ppid)
   return { ancestry = ancestry, sudo_user = sudo_user(ancestry), engine = engine_of(ancestry) }
 end
 

@@ -110,7 +110,7 @@ end
 
 -- Whether the status of a process that is not our child can be had for certain once it has ended: Linux 6.15.
 local function knows_exits()
-  local major, minor = core.pidfd.kernel():match "^(%d+)%.(%d+)"
+  local major, minor = core.kernel.release():match "^(%d+)%.(%d+)"
   major, minor = tonumber(major), tonumber(minor)
   return major > 6 or major == 6 and minor >= 15
 end

@@ -53,7 +53,7 @@ end
 
 -- The hang-up of a pidfd, which needs no asking for, comes when the process is reaped.
 local function from_kernel(pidfd)
-  core.pidfd.poll({ { fd = pidfd } }, REAP_MILLISECONDS)
+  core.poll.wait({ { fd = pidfd } }, REAP_MILLISECONDS)
   local result = core.pidfd.wait(pidfd, { nohang = true })
   if not result then return nil end
   return result.reason == "exited" and { status = result.status } or { signal = result.status }
@@ -63,8 +63,8 @@ end
 local function wait_for_end(pidfd, deadline)
   local ready, _, errno
   repeat
-    local left = deadline and math.max(0, math.ceil((deadline - core.pidfd.clock()) * 1000))
-    ready, _, errno = core.pidfd.poll({ { fd = pidfd, read = true } }, left)
+    local left = deadline and math.max(0, math.ceil((deadline - core.clock.now()) * 1000))
+    ready, _, errno = core.poll.wait({ { fd = pidfd, read = true } }, left)
   until ready ~= nil or errno ~= EINTR
   return ready ~= false
 end
@@ -79,10 +79,10 @@ end
 local function keep_limit(limit, tree)
   repeat
     local left = limit:left()
-    local ended = wait_for_end(PIDFD, left and core.pidfd.clock() + left)
+    local ended = wait_for_end(PIDFD, left and core.clock.now() + left)
     local signal = not ended and limit:due()
     if signal == "TERM" then
-      tree:signal(PIDFD, core.pidfd.signals.TERM)
+      tree:signal(PIDFD, core.signal.numbers.TERM)
     elseif signal then
       tree:kill(PIDFD)
     end
@@ -91,10 +91,10 @@ end
 
 -- What the command left behind has the rest of its time, and ends as the command would have.
 local function keep_rest(limit, tree)
-  while not tree:wait_until_empty(core.pidfd.clock() + (limit:left() or limit:grace())) do
+  while not tree:wait_until_empty(core.clock.now() + (limit:left() or limit:grace())) do
     local signal = limit:due()
     if signal == "TERM" then
-      tree:signal(PIDFD, core.pidfd.signals.TERM)
+      tree:signal(PIDFD, core.signal.numbers.TERM)
     else
       return tree:kill(PIDFD)
     end
@@ -102,7 +102,7 @@ local function keep_rest(limit, tree)
 end
 
 local function tell(job, outcome)
-  outcome.duration = audit.seconds(core.pidfd.clock() - job.began)
+  outcome.duration = audit.seconds(core.clock.now() - job.began)
   job.event.outcome, job.event.time = outcome, audit.timestamp()
   local chain <close> = chains.from_sources(job.config, job.policies)
   chain:audit(job.event)

@@ -41,7 +41,7 @@ end
 function limit.new(chain, trail, options, attended)
   local timeout = options.timeout
   return setmetatable({
-    chain = chain, trail = trail, timeout = timeout, kill_after = options.kill_after, began = core.pidfd.clock(),
+    chain = chain, trail = trail, timeout = timeout, kill_after = options.kill_after, began = core.clock.now(),
     unattended = timeout ~= nil and not attended,
     lasting = timeout ~= nil and (not chain:is_empty() or chain.limits.exec_timeout ~= nil),
   }, Limit)
@@ -55,7 +55,7 @@ end
 -- From here on a keeper has the limit. It tells the event, if there is one, when the command ends.
 local function hand_over(self, handle, event)
   local ok, message = start_keeper(self, handle.pidfd, {
-    event = event, tree = handle.tree, timeout = math.max(0, self.deadline - core.pidfd.clock()),
+    event = event, tree = handle.tree, timeout = math.max(0, self.deadline - core.clock.now()),
     kill_after = self.kill_after, lasting = self.lasting,
   })
   if not ok then return nil, "the time limit cannot be kept: " .. message end
@@ -65,7 +65,7 @@ end
 
 --- Starts the time of a command that runs.
 function Limit:start()
-  self.deadline = self.timeout and core.pidfd.clock() + self.timeout
+  self.deadline = self.timeout and core.clock.now() + self.timeout
 end
 
 --- Has a limit kept that the caller does not wait for, and the end told if it is not seen here. A command whose limit

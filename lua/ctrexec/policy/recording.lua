@@ -26,7 +26,7 @@ end
 
 local function name_for(id)
   id = id:gsub("[^%w_.-]", "_"):sub(1, MAX_ID)
-  return ("%s-%s-%d-%s.cast"):format(os.date "!%Y%m%dT%H%M%SZ", id, core.pidfd.ids().pid, random_word())
+  return ("%s-%s-%d-%s.cast"):format(os.date "!%Y%m%dT%H%M%SZ", id, core.process.ids().pid, random_word())
 end
 
 --- Why a session cannot be recorded, if it cannot.

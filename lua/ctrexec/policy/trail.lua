@@ -95,7 +95,7 @@ function Trail:tell_end(pid, status, began)
   if not self:is_wanted() then return end
   self:tell_late("exit", { pid = pid, outcome = {
     status = status.reason == "exited" and status.status or nil, signal = status.signal,
-    duration = audit.seconds(core.pidfd.clock() - began),
+    duration = audit.seconds(core.clock.now() - began),
     user_time = status.utime, system_time = status.stime, max_rss = status.maxrss,
   } })
 end

@@ -200,7 +200,7 @@ function support.define(env, skip, engine)
     end
     assert.equal("", others(engine))
     for _, name in ipairs(core.file.list "/proc") do
-      local stat = name:find "^%d+$" and core.pidfd.stat(math.tointeger(name))
+      local stat = name:find "^%d+$" and core.process.stat(math.tointeger(name))
       assert.is_true(not stat or stat.state ~= "Z", stat and stat.comm .. " was not reaped")
       assert.is_true(not stat or not stat.comm:find "^ctrexec", stat and stat.comm .. " is left")
     end

@@ -2,7 +2,7 @@
 -- for what did not run, and the caller always comes back.
 
 local lib = require "tests.hostile.lib"
-local pidfd = require "ctrexec.core".pidfd
+local core = require "ctrexec.core"
 
 local PTRACE = { "CAP_SYS_PTRACE" }
 local HELPER = "ctrexec:[enter]"
@@ -13,9 +13,9 @@ end
 
 -- Our children that are still the helper.
 local function strays()
-  local list, own = {}, pidfd.ids().pid
+  local list, own = {}, core.process.ids().pid
   for _, name in ipairs(require "ctrexec.core".file.list "/proc") do
-    local about = name:find "^%d+$" and pidfd.stat(math.tointeger(tonumber(name)))
+    local about = name:find "^%d+$" and core.process.stat(math.tointeger(tonumber(name)))
     if about and about.ppid == own and about.comm == HELPER then list[#list + 1] = name .. " " .. about.state end
   end
   return list
@@ -180,8 +180,8 @@ return {
         local ct <close>, why = require "ctrexec".open(nil, { pid = pid })
         assert(ct, why)
         lib.host("kill -9 %s 2>/dev/null &", tostring(pid))
-        local start = pidfd.clock() + (round % 50) * 40e-6
-        repeat until pidfd.clock() >= start
+        local start = core.clock.now() + (round % 50) * 40e-6
+        repeat until core.clock.now() >= start
         local result, message = ct:exec { "true", cwd = "/", env = { "PATH=/bin:/usr/bin" } }
         assert(not result or result.code ~= 255, "status 255 of a command that never ran")
         if message and message:find "the process ended .*before the command could start$" then

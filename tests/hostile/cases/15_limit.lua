@@ -1,7 +1,7 @@
 -- A command under a policy's time limit, which wants to stay for longer.
 
 local lib = require "tests.hostile.lib"
-local pidfd = require "ctrexec.core".pidfd
+local core = require "ctrexec.core"
 
 local LIMIT, LONG_AFTER = 1.5, 15 -- seconds
 
@@ -17,13 +17,13 @@ local function outlasts(t, detached)
   if detached then table.insert(words, 2, "-d") end
   local status, _, message = t:command(ct, words)
   assert(status == 0, message)
-  while not lib.exists(ct.rootfs .. "/ready") do pidfd.poll({}, 10) end
+  while not lib.exists(ct.rootfs .. "/ready") do core.poll.wait({}, 10) end
   local container <close> = ct:open()
-  local deadline = pidfd.clock() + LONG_AFTER
+  local deadline = core.clock.now() + LONG_AFTER
   repeat
     if #container:ps() == 1 then return false, "the daemon was ended" end
-    pidfd.poll({}, 50)
-  until pidfd.clock() > deadline
+    core.poll.wait({}, 50)
+  until core.clock.now() > deadline
   return true, "the daemon runs on"
 end
 

@@ -1,0 +1,133 @@
+/* Opening, reading and writing as every binding needs it: no interruption, no SIGPIPE, no descriptor that a
+ * program started meanwhile would get. */
+#include "core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    OPENAT2_ATTEMPTS = 128,
+    FIRST_CHUNK = 8192,
+};
+
+int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(unsigned int)flags | O_CLOEXEC,
+        .mode = (flags & O_CREAT) ? mode : 0,
+        .resolve = resolve,
+    };
+
+    for (int attempt = 0;; attempt++) {
+        long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+        /* EPERM is how sandboxes refuse a call that is newer than they are. */
+        if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {
+            return resolve == 0 ? openat(dirfd, path, (int)how.flags, mode)
+                                : ctx_resolve(dirfd, path, flags, resolve);
+        }
+        if (fd >= 0 || (errno != EINTR && errno != EAGAIN) || attempt == OPENAT2_ATTEMPTS) {
+            return (int)fd;
+        }
+    }
+}
+
+ssize_t ctx_read(int fd, void *data, size_t size)
+{
+    ssize_t count;
+
+    do {
+        count = read(fd, data, size);
+    } while (count < 0 && errno == EINTR);
+    return count;
+}
+
+/* Takes the SIGPIPE that our own write left pending, so that unblocking does not deliver it. */
+static void discard_sigpipe(const sigset_t *pipe_set)
+{
+    const struct timespec now = {0};
+
+    while (sigtimedwait(pipe_set, NULL, &now) < 0 && errno == EINTR) {
+    }
+}
+
+ssize_t ctx_write(int fd, const void *data, size_t size)
+{
+    sigset_t pipe_set;
+    sigset_t pending;
+    sigset_t saved;
+    ssize_t count;
+    int error;
+
+    sigemptyset(&pipe_set);
+    sigaddset(&pipe_set, SIGPIPE);
+    sigemptyset(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_set, &saved);
+    if (sigismember(&saved, SIGPIPE)) {
+        sigpending(&pending);
+    }
+    do {
+        count = write(fd, data, size);
+    } while (count < 0 && errno == EINTR);
+    error = errno;
+    if (count < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE)) {
+        discard_sigpipe(&pipe_set);
+    }
+    pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    errno = error;
+    return count;
+}
+
+ssize_t ctx_read_small(const char *path, char *data, size_t size)
+{
+    size_t length = 0;
+    ssize_t count = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int error;
+
+    if (fd < 0) {
+        return -1;
+    }
+    while (length < size && (count = ctx_read(fd, data + length, size - length)) > 0) {
+        length += (size_t)count;
+    }
+    error = errno;
+    close(fd);
+    errno = error;
+    return count < 0 ? -1 : (ssize_t)length;
+}
+
+int ctx_push_contents(lua_State *L, int fd, size_t limit)
+{
+    luaL_Buffer contents;
+    size_t length = 0;
+    size_t chunk = FIRST_CHUNK;
+    int error = 0;
+
+    luaL_buffinit(L, &contents);
+    for (;;) {
+        /* One byte more than allowed shows that there is more than allowed. */
+        size_t room = limit - length < chunk ? limit - length + 1 : chunk;
+        ssize_t count = ctx_read(fd, luaL_prepbuffsize(&contents, room), room);
+        if (count <= 0) {
+            error = count < 0 ? errno : 0;
+            break;
+        }
+        length += (size_t)count;
+        luaL_addsize(&contents, (size_t)count);
+        if (length > limit) {
+            error = EFBIG;
+            break;
+        }
+        chunk = length > chunk ? length : chunk;
+    }
+    luaL_pushresult(&contents);
+    if (error != 0) {
+        lua_pop(L, 1);
+    }
+    return error;
+}

@@ -1,0 +1,14 @@
+local core = require "ctrexec.core"
+local support = require "spec.core.support"
+
+describe("clock.now", function ()
+  it("does not go back", function ()
+    local first = core.clock.now()
+    local uptime = tonumber(support.output("cat /proc/uptime"):match "%S+")
+    local second = core.clock.now()
+    assert.is_true(first <= second)
+    assert.equal("float", math.type(first))
+    -- /proc/uptime counts suspended time too, in hundredths.
+    assert.is_true(first <= uptime + 0.02)
+  end)
+end)

@@ -26,8 +26,9 @@ void bpf_append(struct bpf_program *program, const struct sock_filter *code, siz
 
 void bpf_land(struct bpf_program *program, unsigned index)
 {
-    if (index < program->length)
+    if (index < program->length) {
         program->code[index].k = program->length - index - 1;
+    }
 }
 
 static void search(struct bpf_program *program, const struct bpf_segment *segments, size_t count)
@@ -36,10 +37,11 @@ static void search(struct bpf_program *program, const struct bpf_segment *segmen
     unsigned node;
 
     if (count == 1) {
-        if (segments->value == BPF_SEGMENT_NEXT)
+        if (segments->value == BPF_SEGMENT_NEXT) {
             bpf_emit(program, BPF_JMP | BPF_JA, 0, 0, BPF_SEGMENT_NEXT);
-        else
+        } else {
             bpf_emit(program, BPF_RET | BPF_K, 0, 0, segments->value);
+        }
         return;
     }
     if (half > SHORT_SUBTREE) {
@@ -50,8 +52,9 @@ static void search(struct bpf_program *program, const struct bpf_segment *segmen
     } else {
         node = bpf_emit(program, BPF_JMP | BPF_JGE | BPF_K, 0, 0, segments[half].start);
         search(program, segments, half);
-        if (!program->overflow)
+        if (!program->overflow) {
             program->code[node].jt = (uint8_t)(program->length - node - 1);
+        }
     }
     search(program, segments + half, count - half);
 }
@@ -61,7 +64,9 @@ void bpf_search(struct bpf_program *program, const struct bpf_segment *segments,
     unsigned first = program->length;
 
     search(program, segments, count);
-    for (unsigned i = first; i < program->length; i++)
-        if (program->code[i].code == (BPF_JMP | BPF_JA) && program->code[i].k == BPF_SEGMENT_NEXT)
+    for (unsigned i = first; i < program->length; i++) {
+        if (program->code[i].code == (BPF_JMP | BPF_JA) && program->code[i].k == BPF_SEGMENT_NEXT) {
             bpf_land(program, i);
+        }
+    }
 }

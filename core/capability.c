@@ -68,7 +68,7 @@ static const char *const names[] = {
 };
 
 enum {
-    NAME_COUNT = sizeof names / sizeof *names,
+    NAME_COUNT = sizeof(names) / sizeof(*names),
 };
 
 static const struct {
@@ -83,7 +83,7 @@ static const struct {
 };
 
 enum {
-    FIELD_COUNT = sizeof status_fields / sizeof *status_fields,
+    FIELD_COUNT = sizeof(status_fields) / sizeof(*status_fields),
 };
 
 /* Reads the line into the set it is of. Returns the set's bit in the mask of those found, or 0. */
@@ -226,8 +226,8 @@ static int capability_of(lua_State *L)
     struct ctx_capabilities sets;
     ssize_t size;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    size = ctx_read_small(path, data, sizeof data);
+    (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    size = ctx_read_small(path, data, sizeof(data));
     if (size < 0) {
         return ctx_error(L, errno == ENOENT ? ESRCH : errno, "process %d", (int)pid);
     }

@@ -112,7 +112,7 @@ static bool is_controller(struct ctx_text option)
         "rw",           "ro",       "none",           "xattr",         "noprefix",
         "favordynmods", "seclabel", "clone_children", "cpuset_v2_mode"};
 
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
         if (ctx_text_is(option, others[i])) {
             return false;
         }
@@ -239,7 +239,7 @@ static void add_mounts(lua_State *L, struct ctx_text mountinfo, bool whole)
     while (ctx_next_cgroup_mount(&mountinfo, &mount)) {
         struct ctx_text controller;
         char point[PATH_MAX];
-        if (ctx_text_is(mount.root, "/") != whole || !ctx_unescape(mount.point, point, sizeof point) ||
+        if (ctx_text_is(mount.root, "/") != whole || !ctx_unescape(mount.point, point, sizeof(point)) ||
             !is_visible(point, mount.id)) {
             continue;
         }
@@ -321,7 +321,7 @@ static int cgroup_of(lua_State *L)
     lua_Integer count = 0;
     int error;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+    (void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
     error = push_file(L, AT_FDCWD, path);
     if (error != 0) {
         return ctx_error(L, error == ENOENT ? ESRCH : error, "process %d", (int)pid);

@@ -36,7 +36,7 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
         {"spawn", ctx_open_spawn},
         {"terminal", ctx_open_terminal},
     };
-    const size_t count = sizeof primitives / sizeof *primitives;
+    const size_t count = sizeof(primitives) / sizeof(*primitives);
 
     lua_createtable(L, 0, (int)count + 1);
     lua_pushliteral(L, CTX_VERSION);

@@ -22,7 +22,7 @@ static int send_to(const struct sockaddr_un *address, const char *data, size_t l
     do {
         /* A daemon that does not read must not hold up an exec: a full queue is an error. */
         sent = sendto(sock, data, length, MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)address,
-                      sizeof *address);
+                      sizeof(*address));
     } while (sent < 0 && errno == EINTR);
     error = sent < 0 ? errno : 0;
     (void)close(sock);
@@ -52,7 +52,7 @@ static int datagram_send(lua_State *L)
     if (*path == '\0') {
         return ctx_error(L, ENOENT, "send to %s", path);
     }
-    if (strlen(path) >= sizeof address.sun_path) {
+    if (strlen(path) >= sizeof(address.sun_path)) {
         return ctx_error(L, ENAMETOOLONG, "send to %s", path);
     }
     memcpy(address.sun_path, path, strlen(path) + 1);

@@ -70,6 +70,6 @@ nil would be unequal to every error that is compared with it, and the mistake wo
 */
 int ctx_open_errno(lua_State *L)
 {
-    ctx_push_numbers(L, numbers, sizeof numbers / sizeof *numbers, "error");
+    ctx_push_numbers(L, numbers, sizeof(numbers) / sizeof(*numbers), "error");
     return 1;
 }

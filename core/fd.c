@@ -24,7 +24,7 @@ enum {
 
 int *ctx_new_fd(lua_State *L)
 {
-    int *box = lua_newuserdatauv(L, sizeof *box, 0);
+    int *box = lua_newuserdatauv(L, sizeof(*box), 0);
 
     *box = -1;
     luaL_setmetatable(L, CTX_FD);

@@ -30,8 +30,8 @@ static int set_timeout(int fd, lua_Integer milliseconds)
         .tv_usec = (suseconds_t)(milliseconds % MILLISECONDS * MILLISECONDS),
     };
 
-    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ||
-                   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+                   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0
                ? -1
                : 0;
 }
@@ -43,13 +43,13 @@ static int connect_path(int fd, const char *path)
     int result;
 
     /* The kernel takes an empty path for the abstract name space. */
-    if (length == 0 || length >= sizeof address.sun_path) {
+    if (length == 0 || length >= sizeof(address.sun_path)) {
         errno = length == 0 ? ENOENT : ENAMETOOLONG;
         return -1;
     }
     memcpy(address.sun_path, path, length);
     do {
-        result = connect(fd, (const struct sockaddr *)&address, sizeof address);
+        result = connect(fd, (const struct sockaddr *)&address, sizeof(address));
     } while (result < 0 && errno == EINTR);
     if (result < 0 && errno == EAGAIN) {
         errno = ETIMEDOUT;
@@ -105,7 +105,7 @@ static size_t pack_fds(lua_State *L, int arg, union control *control)
     if (count == 0) {
         return 0;
     }
-    memset(control, 0, sizeof *control);
+    memset(control, 0, sizeof(*control));
     control->align.cmsg_level = SOL_SOCKET;
     control->align.cmsg_type = SCM_RIGHTS;
     control->align.cmsg_len = CMSG_LEN(count * sizeof(int));
@@ -114,7 +114,7 @@ static size_t pack_fds(lua_State *L, int arg, union control *control)
         lua_geti(L, arg, (lua_Integer)i + 1);
         fd = ctx_to_fd(L, -1);
         luaL_argcheck(L, fd >= 0, arg, "open descriptors expected");
-        memcpy(CMSG_DATA(&control->align) + i * sizeof fd, &fd, sizeof fd);
+        memcpy(CMSG_DATA(&control->align) + i * sizeof(fd), &fd, sizeof(fd));
         lua_pop(L, 1);
     }
     return CMSG_SPACE(count * sizeof(int));
@@ -193,7 +193,7 @@ static int unpack_fds(lua_State *L, struct msghdr *message, int owners, int max)
         }
         for (size_t i = 0; i < fds; i++) {
             int fd;
-            memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+            memcpy(&fd, CMSG_DATA(part) + i * sizeof(fd), sizeof(fd));
             adopt(L, owners, ++count, max, fd);
         }
     }

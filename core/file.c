@@ -368,7 +368,7 @@ static int file_list(lua_State *L)
         return ctx_error(L, errno, "open directory %s", path);
     }
     lua_newtable(L);
-    while ((size = syscall(SYS_getdents64, *fd, entries, sizeof entries)) > 0) {
+    while ((size = syscall(SYS_getdents64, *fd, entries, sizeof(entries))) > 0) {
         append_names(L, entries, size);
     }
     if (size < 0) {
@@ -408,7 +408,7 @@ static int create_temporary(int dirfd, char name[TEMPORARY_MAX], mode_t mode)
 
     for (int attempt = 0; attempt < TEMPORARY_ATTEMPTS; attempt++) {
         uint64_t number;
-        if (getrandom(&number, sizeof number, GRND_NONBLOCK) != (ssize_t)sizeof number) {
+        if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != (ssize_t)sizeof(number)) {
             number = (uint64_t)getpid() << 32U | (uint64_t)attempt;
         }
         (void)snprintf(name, TEMPORARY_MAX, ".ctrexec-%016" PRIx64, number);
@@ -467,7 +467,7 @@ static int open_parent(const char *path, const char **name)
     const char *slash = strrchr(path, '/');
     size_t length = slash != NULL ? (size_t)(slash - path) + 1 : 0;
 
-    if (length >= sizeof parent) {
+    if (length >= sizeof(parent)) {
         errno = ENAMETOOLONG;
         return -1;
     }

@@ -43,8 +43,9 @@ static bool load(const struct machine *machine, const struct sock_filter *code, 
         *value = code->k < BPF_MEMWORDS ? machine->memory[code->k] : 0;
         return code->k < BPF_MEMWORDS;
     case BPF_ABS:
-        if (code->k % sizeof(*value) != 0 || code->k > sizeof(*machine->call) - sizeof(*value))
+        if (code->k % sizeof(*value) != 0 || code->k > sizeof(*machine->call) - sizeof(*value)) {
             return false;
+        }
         memcpy(value, (const char *)machine->call + code->k, sizeof(*value));
         return BPF_CLASS(code->code) == BPF_LD && BPF_SIZE(code->code) == BPF_W;
     default:
@@ -54,8 +55,9 @@ static bool load(const struct machine *machine, const struct sock_filter *code, 
 
 static bool store(struct machine *machine, const struct sock_filter *code, uint32_t value)
 {
-    if (code->k >= BPF_MEMWORDS)
+    if (code->k >= BPF_MEMWORDS) {
         return false;
+    }
     machine->memory[code->k] = value;
     return true;
 }
@@ -150,8 +152,9 @@ uint32_t ctx_filter_run(const struct sock_filter *program, size_t count, const s
             known = store(&machine, code, machine.x);
             break;
         case BPF_ALU:
-            if (code->code == (BPF_ALU | BPF_DIV | BPF_X) && machine.x == 0)
+            if (code->code == (BPF_ALU | BPF_DIV | BPF_X) && machine.x == 0) {
                 return SECCOMP_RET_KILL_THREAD; /* the kernel ends the program with 0 */
+            }
             known = calculate(&machine, code);
             break;
         case BPF_JMP:
@@ -160,13 +163,15 @@ uint32_t ctx_filter_run(const struct sock_filter *program, size_t count, const s
         case BPF_RET:
             return BPF_RVAL(code->code) == BPF_A ? machine.a : code->k;
         default: /* BPF_MISC */
-            if (BPF_MISCOP(code->code) == BPF_TAX)
+            if (BPF_MISCOP(code->code) == BPF_TAX) {
                 machine.x = machine.a;
-            else
+            } else {
                 machine.a = machine.x;
+            }
         }
-        if (!known)
+        if (!known) {
             return SECCOMP_RET_KILL_PROCESS;
+        }
         at += distance;
     }
     return SECCOMP_RET_KILL_PROCESS;
@@ -209,8 +214,10 @@ bool ctx_filter_lets_enter(const struct sock_filter *program, size_t count, cons
         {0, 0, SYS_read, (plan->flags & PLAN_WAIT) != 0},
         {0, 0, SYS_execve, true},
     };
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-        if (calls[i].needed && !passes(program, count, calls[i].number, calls[i].first, calls[i].second))
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        if (calls[i].needed && !passes(program, count, calls[i].number, calls[i].first, calls[i].second)) {
             return false;
+        }
+    }
     return true;
 }

@@ -24,7 +24,7 @@ int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t re
     };
 
     for (int attempt = 0;; attempt++) {
-        long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+        long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
         /* EPERM is how sandboxes refuse a call that is newer than they are. */
         if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {
             return resolve == 0 ? openat(dirfd, path, (int)how.flags, mode)

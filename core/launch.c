@@ -36,15 +36,18 @@ static int helper_image(void)
     /* cppcheck-suppress comparePointers ; one object, in assembler */
     const size_t size = (size_t)(ctx_enter_image_end - ctx_enter_image);
     int writable = memfd_create("ctrexec", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-    if (writable < 0 && errno == EINVAL) /* before Linux 6.3 every memfd is executable */
+    if (writable < 0 && errno == EINVAL) { /* before Linux 6.3 every memfd is executable */
         writable = memfd_create("ctrexec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (writable < 0)
+    }
+    if (writable < 0) {
         return -1;
+    }
     size_t done = 0;
     while (done < size) {
         ssize_t written = write(writable, ctx_enter_image + done, size - done);
-        if (written < 0 && errno != EINTR)
+        if (written < 0 && errno != EINTR) {
             break;
+        }
         done += written > 0 ? (size_t)written : 0;
     }
     int image = -1;
@@ -86,8 +89,9 @@ int ctx_helper_image(lua_State *L)
     }
     if (lua_isnil(L, -1)) {
         int image = helper_image();
-        if (image < 0)
+        if (image < 0) {
             return -1;
+        }
         ctx_push_fd(L, image);
         lua_pushvalue(L, -1);
         lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
@@ -110,10 +114,12 @@ static bool close_gaps(const struct ctx_passed *passed)
     unsigned first = 3;
     for (unsigned i = 0; i < passed->count; i++) {
         const unsigned fd = (unsigned)passed->fds[i];
-        if (fd > first && syscall(SYS_close_range, first, fd - 1, 0) < 0)
+        if (fd > first && syscall(SYS_close_range, first, fd - 1, 0) < 0) {
             return false;
-        if (fd >= first)
+        }
+        if (fd >= first) {
             first = fd + 1;
+        }
     }
     return syscall(SYS_close_range, first, ~0U, 0) == 0;
 }
@@ -132,14 +138,18 @@ launch_helper(void *argument)
     char *const *envp = PROTECTED(clean_environment) ? clean : environ;
     for (int fd = 0; fd <= 2; fd++) {
         /* dup2 of a descriptor onto itself would keep its close-on-exec flag */
-        if (launch->stdio[fd] == fd ? fcntl(fd, F_SETFD, 0) < 0 : dup2(launch->stdio[fd], fd) < 0)
+        if (launch->stdio[fd] == fd ? fcntl(fd, F_SETFD, 0) < 0 : dup2(launch->stdio[fd], fd) < 0) {
             goto failed;
+        }
     }
-    for (unsigned i = 0; i < launch->passed.count; i++)
-        if (launch->passed.fds[i] != launch->image && fcntl(launch->passed.fds[i], F_SETFD, 0) < 0)
+    for (unsigned i = 0; i < launch->passed.count; i++) {
+        if (launch->passed.fds[i] != launch->image && fcntl(launch->passed.fds[i], F_SETFD, 0) < 0) {
             goto failed;
-    if (close_gaps(&launch->passed))
+        }
+    }
+    if (close_gaps(&launch->passed)) {
         syscall(SYS_execveat, launch->image, "", argv, envp, AT_EMPTY_PATH);
+    }
 failed:
     launch->error = errno;
     _exit(127);
@@ -160,8 +170,9 @@ pid_t ctx_launch(struct ctx_launch *launch, int *pidfd)
     if (pid > 0 && launch->error != 0) {
         error = launch->error;
         siginfo_t info;
-        while (waitid(P_PIDFD, (id_t)*pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
+        while (waitid(P_PIDFD, (id_t)*pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR) {
             ;
+        }
         close(*pidfd);
         pid = -1;
     }

@@ -15,10 +15,10 @@ int ctx_error(lua_State *L, int error, const char *what, ...)
     va_list arguments;
 
     va_start(arguments, what);
-    (void)vsnprintf(message, sizeof message, what, arguments);
+    (void)vsnprintf(message, sizeof(message), what, arguments);
     va_end(arguments);
     lua_pushnil(L);
-    lua_pushfstring(L, "%s: %s", message, strerror_r(error, reason, sizeof reason));
+    lua_pushfstring(L, "%s: %s", message, strerror_r(error, reason, sizeof(reason)));
     lua_pushinteger(L, error);
     return 3;
 }

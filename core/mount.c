@@ -35,7 +35,7 @@ static int read_only_clone(const char *path)
     int error;
 
     if (tree < 0 ||
-        syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0) {
+        syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) == 0) {
         return tree;
     }
     error = errno;

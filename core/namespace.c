@@ -42,7 +42,7 @@ static const struct kind {
 };
 
 enum {
-    KIND_COUNT = sizeof kinds / sizeof *kinds,
+    KIND_COUNT = sizeof(kinds) / sizeof(*kinds),
 };
 
 bool ctx_parse_namespace(struct ctx_text link, uint64_t *inode)
@@ -62,7 +62,7 @@ bool ctx_parse_namespace(struct ctx_text link, uint64_t *inode)
 static int read_inode(int nsdir, const char *name, uint64_t *inode)
 {
     char link[LINK_MAX_SIZE];
-    ssize_t size = readlinkat(nsdir, name, link, sizeof link);
+    ssize_t size = readlinkat(nsdir, name, link, sizeof(link));
 
     *inode = 0;
     if (size < 0) {
@@ -76,7 +76,7 @@ static int open_namespaces(pid_t pid)
     char path[PROC_PATH_MAX];
     int fd;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/ns", (int)pid);
+    (void)snprintf(path, sizeof(path), "/proc/%d/ns", (int)pid);
     fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
         errno = ESRCH;

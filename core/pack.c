@@ -31,8 +31,9 @@ static uint32_t position(const struct packer *packer)
 
 static void align(struct packer *packer)
 {
-    while (position(packer) % 8 != 0)
+    while (position(packer) % 8 != 0) {
         luaL_addchar(&packer->data, '\0');
+    }
 }
 
 static lua_Integer integer_field(lua_State *L, int table, const char *name, lua_Integer otherwise)
@@ -40,8 +41,9 @@ static lua_Integer integer_field(lua_State *L, int table, const char *name, lua_
     lua_getfield(L, table, name);
     int is_integer = 1;
     lua_Integer value = lua_isnil(L, -1) ? otherwise : lua_tointegerx(L, -1, &is_integer);
-    if (!is_integer)
+    if (!is_integer) {
         bad_field(L, name, "an integer");
+    }
     lua_pop(L, 1);
     return value;
 }
@@ -65,13 +67,16 @@ int ctx_fd_field(lua_State *L, int table, const char *name)
 /* The string on the top of the stack, proven to be one without NUL and of sane size; it stays there. */
 static const char *text_on_top(lua_State *L, const char *name, size_t *length)
 {
-    if (lua_type(L, -1) != LUA_TSTRING)
+    if (lua_type(L, -1) != LUA_TSTRING) {
         bad_field(L, name, "a string");
+    }
     const char *text = lua_tolstring(L, -1, length);
-    if (memchr(text, '\0', *length) != NULL)
+    if (memchr(text, '\0', *length) != NULL) {
         bad_field(L, name, "no NUL byte");
-    if (*length > STRING_MAX)
+    }
+    if (*length > STRING_MAX) {
         bad_field(L, name, "a shorter string");
+    }
     return text;
 }
 
@@ -109,11 +114,13 @@ static struct plan_text text_field(struct packer *packer, const char *name)
 static int array_field(lua_State *L, int table, const char *name, uint32_t *count)
 {
     lua_getfield(L, table, name);
-    if (!lua_isnil(L, -1) && !lua_istable(L, -1))
+    if (!lua_isnil(L, -1) && !lua_istable(L, -1)) {
         bad_field(L, name, "an array");
+    }
     lua_Unsigned length = lua_isnil(L, -1) ? 0 : lua_rawlen(L, -1);
-    if (length > PLAN_MAX_SIZE / 8)
+    if (length > PLAN_MAX_SIZE / 8) {
         bad_field(L, name, "a shorter array");
+    }
     *count = (uint32_t)length;
     return lua_gettop(L);
 }
@@ -129,8 +136,9 @@ static struct plan_list strings(struct packer *packer, int array, uint32_t count
         lua_rawgeti(L, array, i);
         text_on_top(L, name, &length);
         append_top(packer);
-        if (position(packer) > PLAN_MAX_SIZE / 2)
+        if (position(packer) > PLAN_MAX_SIZE / 2) {
             bad_field(L, name, "a shorter list");
+        }
     }
     align(packer);
     const struct plan_list list = {.offset = position(packer), .count = count};
@@ -142,8 +150,9 @@ static struct plan_list strings(struct packer *packer, int array, uint32_t count
         luaL_addlstring(&packer->data, (const char *)&offset, sizeof(offset));
     }
     const uint64_t zero = 0;
-    for (uint32_t i = 0; i < spare; i++)
+    for (uint32_t i = 0; i < spare; i++) {
         luaL_addlstring(&packer->data, (const char *)&zero, sizeof(zero));
+    }
     return list;
 }
 
@@ -152,8 +161,9 @@ static lua_Integer element_integer(lua_State *L, int array, uint32_t index, cons
     int is_integer;
     lua_rawgeti(L, array, index);
     lua_Integer value = lua_tointegerx(L, -1, &is_integer);
-    if (!is_integer)
+    if (!is_integer) {
         bad_field(L, name, "integers");
+    }
     lua_pop(L, 1);
     return value;
 }
@@ -163,18 +173,20 @@ static struct plan_list integers(struct packer *packer, int array, uint32_t coun
                                  const char *name)
 {
     struct plan_list list = {0};
-    if (count == 0)
+    if (count == 0) {
         return list;
+    }
     align(packer);
     list.offset = position(packer);
     list.count = count;
     for (uint32_t i = 1; i <= count; i++) {
         const uint64_t value = (uint64_t)element_integer(packer->L, array, i, name);
         const uint32_t narrow = (uint32_t)value;
-        if (width == sizeof(narrow))
+        if (width == sizeof(narrow)) {
             luaL_addlstring(&packer->data, (const char *)&narrow, sizeof(narrow));
-        else
+        } else {
             luaL_addlstring(&packer->data, (const char *)&value, sizeof(value));
+        }
     }
     return list;
 }
@@ -183,15 +195,17 @@ static struct plan_list rlimits(struct packer *packer, int array, uint32_t count
 {
     lua_State *L = packer->L;
     struct plan_list list = {0};
-    if (count == 0)
+    if (count == 0) {
         return list;
+    }
     align(packer);
     list.offset = position(packer);
     list.count = count;
     for (uint32_t i = 1; i <= count; i++) {
         lua_rawgeti(L, array, i);
-        if (!lua_istable(L, -1))
+        if (!lua_istable(L, -1)) {
             bad_field(L, "rlimits", "tables");
+        }
         const int entry = lua_gettop(L);
         const struct plan_rlimit limit = {
             .resource = (uint32_t)integer_field(L, entry, "resource", -1),
@@ -209,10 +223,12 @@ static struct plan_list bytes(struct packer *packer, int string)
     struct plan_list list = {0};
     size_t length = 0;
     const char *data = lua_tolstring(packer->L, string, &length);
-    if (data == NULL || length == 0)
+    if (data == NULL || length == 0) {
         return list;
-    if (length % 8 != 0 || length / 8 > USHRT_MAX)
+    }
+    if (length % 8 != 0 || length / 8 > USHRT_MAX) {
         bad_field(packer->L, "seccomp", "a BPF program");
+    }
     align(packer);
     list.offset = position(packer);
     list.count = (uint32_t)(length / 8);
@@ -223,20 +239,24 @@ static struct plan_list bytes(struct packer *packer, int string)
 int ctx_above_stdio(lua_State *L, struct ctx_passed *passed, int fd)
 {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0 || passed->copy_count == sizeof(passed->copies) / sizeof(passed->copies[0]))
+    if (copy < 0 || passed->copy_count == sizeof(passed->copies) / sizeof(passed->copies[0])) {
         luaL_error(L, "plan: descriptor %d cannot be copied", fd);
+    }
     passed->copies[passed->copy_count++] = copy;
     return copy;
 }
 
 int ctx_pass(lua_State *L, struct ctx_passed *passed, int fd)
 {
-    if (fd < 0)
+    if (fd < 0) {
         return fd;
-    if (fd <= 2)
+    }
+    if (fd <= 2) {
         fd = ctx_above_stdio(L, passed, fd);
-    if (passed->count == PLAN_MAX_FDS)
+    }
+    if (passed->count == PLAN_MAX_FDS) {
         luaL_error(L, "plan: more than %d descriptors", (int)PLAN_MAX_FDS);
+    }
     passed->fds[passed->count++] = fd;
     return fd;
 }
@@ -247,8 +267,9 @@ static struct plan_list descriptors(struct packer *packer, int array, uint32_t c
 {
     lua_State *L = packer->L;
     struct plan_list list = {0};
-    if (count == 0)
+    if (count == 0) {
         return list;
+    }
     align(packer);
     list.offset = position(packer);
     list.count = count;
@@ -276,14 +297,17 @@ static struct plan_list mounts(struct packer *packer, int array, uint32_t count,
     lua_State *L = packer->L;
     struct plan_list list = {0};
     struct plan_mount entries[64];
-    if (count == 0)
+    if (count == 0) {
         return list;
-    if (count > sizeof(entries) / sizeof(entries[0]))
+    }
+    if (count > sizeof(entries) / sizeof(entries[0])) {
         bad_field(L, "mounts", "at most 64 entries");
+    }
     for (uint32_t i = 0; i < count; i++) {
         lua_rawgeti(L, array, i + 1);
-        if (!lua_istable(L, -1))
+        if (!lua_istable(L, -1)) {
             bad_field(L, "mounts", "tables");
+        }
         memset(&entries[i], 0, sizeof(entries[i]));
         entries[i].fd = ctx_pass(L, passed, ctx_fd_field(L, lua_gettop(L), "fd"));
         lua_getfield(L, -1, "copy");
@@ -291,8 +315,9 @@ static struct plan_list mounts(struct packer *packer, int array, uint32_t count,
         lua_pop(L, 2);
         entries[i].target = element_text(packer, array, i + 1, "target");
         entries[i].links = element_text(packer, array, i + 1, "links");
-        if (entries[i].fd < 0 || entries[i].target.offset == 0)
+        if (entries[i].fd < 0 || entries[i].target.offset == 0) {
             bad_field(L, "mounts", "a descriptor and a target in each");
+        }
     }
     align(packer);
     list.offset = position(packer);
@@ -326,9 +351,11 @@ static uint32_t plan_flags(const struct packer *packer)
         {"become_root", PLAN_BECOME_ROOT},
     };
     uint32_t flags = 0;
-    for (size_t i = 0; i < sizeof(booleans) / sizeof(booleans[0]); i++)
-        if (flag_field(packer, booleans[i].name))
+    for (size_t i = 0; i < sizeof(booleans) / sizeof(booleans[0]); i++) {
+        if (flag_field(packer, booleans[i].name)) {
             flags |= booleans[i].flag;
+        }
+    }
     return flags;
 }
 
@@ -337,8 +364,9 @@ static void pack_scheduler(struct packer *packer)
     lua_State *L = packer->L;
     lua_getfield(L, packer->table, "scheduler");
     if (!lua_isnil(L, -1)) {
-        if (!lua_istable(L, -1))
+        if (!lua_istable(L, -1)) {
             bad_field(L, "scheduler", "a table");
+        }
         const int table = lua_gettop(L);
         packer->plan.scheduler = (struct plan_scheduler){
             .policy = (uint32_t)integer_field(L, table, "policy", 0),
@@ -356,8 +384,9 @@ static void pack_scheduler(struct packer *packer)
 static uint32_t id_field(const struct packer *packer, const char *name)
 {
     lua_Integer value = integer_field(packer->L, packer->table, name, 0);
-    if (value < 0 || value > UINT32_MAX)
+    if (value < 0 || value > UINT32_MAX) {
         bad_field(packer->L, name, "a number from 0 to 4294967295");
+    }
     return (uint32_t)value;
 }
 
@@ -369,8 +398,9 @@ static void pack_numbers(struct packer *packer)
     plan->flags = plan_flags(packer);
     plan->namespaces = id_field(packer, "namespaces");
     plan->preserve_fds = (int32_t)id_field(packer, "preserve_fds");
-    if (plan->preserve_fds < 0)
+    if (plan->preserve_fds < 0) {
         bad_field(L, "preserve_fds", "a number of descriptors");
+    }
     plan->oom_score_adj = (int32_t)integer_field(L, table, "oom_score_adj", 0);
     plan->login_uid = id_field(packer, "login_uid");
     plan->rows = (uint16_t)id_field(packer, "rows");
@@ -388,6 +418,15 @@ static void pack_numbers(struct packer *packer)
     plan->ambient = (uint64_t)integer_field(L, table, "ambient", 0);
     plan->seccomp_flags = (uint64_t)integer_field(L, table, "seccomp_flags", 0);
     pack_scheduler(packer);
+}
+
+/* Whether the filter can be installed while the helper still has its privileges. */
+static bool is_early(const struct plan *plan, const char *program)
+{
+    return (plan->flags & PLAN_SECCOMP) != 0 &&
+           (plan->flags & (PLAN_NO_NEW_PRIVS | PLAN_SECCOMP_NOTIFY)) == 0 &&
+           ctx_filter_lets_enter((const struct sock_filter *)(const void *)program, plan->seccomp.count,
+                                 plan);
 }
 
 /* The whole plan; the finished data string is left on top of the stack. */
@@ -411,12 +450,14 @@ static void pack(struct packer *packer, struct ctx_passed *passed)
     uint32_t count[ARRAYS];
     luaL_checkstack(L, ARRAYS + 8, NULL);
     pack_numbers(packer);
-    for (int i = 0; i < ARRAYS; i++)
+    for (int i = 0; i < ARRAYS; i++) {
         array[i] = array_field(L, packer->table, names[i], &count[i]);
+    }
     lua_getfield(L, packer->table, "seccomp");
     const int seccomp = lua_gettop(L);
-    if (count[ARGS] == 0)
+    if (count[ARGS] == 0) {
         bad_field(L, "args", "at least one string");
+    }
 
     luaL_buffinit(L, &packer->data);
     plan->exec_attribute = text_field(packer, "exec_attribute");
@@ -436,19 +477,19 @@ static void pack(struct packer *packer, struct ctx_passed *passed)
     plan->groups = integers(packer, array[GROUPS], count[GROUPS], 4, names[GROUPS]);
     plan->mounts = mounts(packer, array[MOUNTS], count[MOUNTS], passed);
     plan->seccomp = bytes(packer, seccomp);
-    const bool early =
-        (plan->flags & PLAN_SECCOMP) != 0 && (plan->flags & (PLAN_NO_NEW_PRIVS | PLAN_SECCOMP_NOTIFY)) == 0;
-    if (early && ctx_filter_lets_enter((const struct sock_filter *)(const void *)lua_tostring(L, seccomp),
-                                       plan->seccomp.count, plan))
+    if (is_early(plan, lua_tostring(L, seccomp))) {
         plan->flags |= PLAN_SECCOMP_EARLY;
+    }
     plan->magic = PLAN_MAGIC;
     plan->version = PLAN_VERSION;
     plan->size = position(packer);
     luaL_pushresult(&packer->data);
-    if (plan->exec_label.offset != 0 && plan->exec_attribute.offset == 0)
+    if (plan->exec_label.offset != 0 && plan->exec_attribute.offset == 0) {
         bad_field(L, "exec_attribute", "a string when exec_label is there");
-    if (plan->cwd.offset == 0)
+    }
+    if (plan->cwd.offset == 0) {
         bad_field(L, "cwd", "a string");
+    }
 }
 
 void ctx_pack_plan(lua_State *L, int table, struct plan *plan, struct ctx_passed *passed)

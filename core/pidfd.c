@@ -47,7 +47,7 @@ bool ctx_parse_fdinfo(struct ctx_text text, int64_t *pid)
 
     while (ctx_text_next(&text, '\n', &line)) {
         if (ctx_text_starts(line, key)) {
-            line.at += sizeof key - 1;
+            line.at += sizeof(key) - 1;
             return ctx_text_signed(line, pid);
         }
     }
@@ -265,8 +265,8 @@ static int pidfd_pid(lua_State *L)
     int64_t pid;
     ssize_t size;
 
-    (void)snprintf(path, sizeof path, "/proc/thread-self/fdinfo/%d", fd);
-    size = ctx_read_small(path, data, sizeof data);
+    (void)snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", fd);
+    size = ctx_read_small(path, data, sizeof(data));
     if (size < 0) {
         return ctx_error(L, errno == ENOENT ? EBADF : errno, "pidfd %d", fd);
     }

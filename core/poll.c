@@ -39,7 +39,7 @@ static struct pollfd *read_entries(lua_State *L, size_t *count)
 
     luaL_checktype(L, 1, LUA_TTABLE);
     *count = lua_rawlen(L, 1);
-    entries = lua_newuserdatauv(L, *count * sizeof *entries, 0);
+    entries = lua_newuserdatauv(L, *count * sizeof(*entries), 0);
     for (size_t i = 0; i < *count; i++) {
         lua_geti(L, 1, (lua_Integer)i + 1);
         read_entry(L, &entries[i]);

@@ -57,20 +57,20 @@ static bool find_module(const char *at, const char *end, const char *name, struc
     const size_t wanted = strlen(name);
     lua_Integer count = 0;
 
-    if (!take(&at, end, &count, sizeof count)) {
+    if (!take(&at, end, &count, sizeof(count))) {
         return false;
     }
     while (count-- > 0) {
         unsigned char length;
-        if (!take(&at, end, &length, sizeof length) || (size_t)(end - at) < length) {
+        if (!take(&at, end, &length, sizeof(length)) || (size_t)(end - at) < length) {
             return false;
         }
         const char *own = at;
         at += length;
-        if (!take(&at, end, &module->size, sizeof module->size) ||
-            !take(&at, end, &module->mtime, sizeof module->mtime) ||
-            !take(&at, end, &module->offset, sizeof module->offset) ||
-            !take(&at, end, &module->length, sizeof module->length)) {
+        if (!take(&at, end, &module->size, sizeof(module->size)) ||
+            !take(&at, end, &module->mtime, sizeof(module->mtime)) ||
+            !take(&at, end, &module->offset, sizeof(module->offset)) ||
+            !take(&at, end, &module->length, sizeof(module->length))) {
             return false;
         }
         if (length == wanted && memcmp(own, name, wanted) == 0) {
@@ -165,15 +165,15 @@ static int searcher(lua_State *L)
     if (*fd < 0) {
         return ctx_error(L, errno, "open %s", path);
     }
-    const ssize_t got = ctx_read(*fd, data, sizeof data);
-    if (got < (ssize_t)sizeof size) {
+    const ssize_t got = ctx_read(*fd, data, sizeof(data));
+    if (got < (ssize_t)sizeof(size)) {
         return ctx_error(L, got < 0 ? errno : EINVAL, "read %s", path);
     }
-    memcpy(&size, data, sizeof size);
-    if (size > (size_t)got - sizeof size) {
+    memcpy(&size, data, sizeof(size));
+    if (size > (size_t)got - sizeof(size)) {
         return ctx_error(L, EINVAL, "read %s", path);
     }
-    lua_pushlstring(L, data + sizeof size, size);
+    lua_pushlstring(L, data + sizeof(size), size);
     lua_pushvalue(L, 2);
     lua_pushcclosure(L, search, PACKAGE);
     return 1;

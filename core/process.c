@@ -108,8 +108,8 @@ static int process_stat(lua_State *L)
     struct ctx_stat stat;
     ssize_t size;
 
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    size = ctx_read_small(path, data, sizeof data);
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    size = ctx_read_small(path, data, sizeof(data));
     if (size < 0) {
         return ctx_error(L, errno == ENOENT ? ESRCH : errno, "process %d", (int)pid);
     }
@@ -124,7 +124,7 @@ static int process_stat(lua_State *L)
 static uint32_t login_uid(void)
 {
     char data[LOGINUID_MAX];
-    ssize_t size = ctx_read_small("/proc/thread-self/loginuid", data, sizeof data);
+    ssize_t size = ctx_read_small("/proc/thread-self/loginuid", data, sizeof(data));
     uint64_t uid;
 
     if (size < 0 || !ctx_text_number(ctx_text(data, (size_t)size), DECIMAL, &uid) || uid > UINT32_MAX) {

@@ -16,7 +16,7 @@ static char **check_arguments(lua_State *L, int index)
     char **arguments;
 
     luaL_argcheck(L, count > 0, index, "no arguments");
-    arguments = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *arguments, 0);
+    arguments = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof(*arguments), 0);
     for (lua_Integer i = 0; i < count; i++) {
         size_t length;
         const char *text;
@@ -41,7 +41,7 @@ static char **environment_with(lua_State *L, const char *variable)
     while (environ[count] != NULL) {
         count++;
     }
-    all = lua_newuserdatauv(L, (count + 2) * sizeof *all, 0);
+    all = lua_newuserdatauv(L, (count + 2) * sizeof(*all), 0);
     count = 0;
     for (char **entry = environ; *entry != NULL; entry++) {
         if (strncmp(*entry, variable, name) != 0) {

@@ -393,8 +393,8 @@ static int new (lua_State *L)
         lua_replace(L, 3);
     }
     luaL_checktype(L, 3, LUA_TTABLE);
-    recorder = lua_newuserdatauv(L, sizeof *recorder, 0);
-    memset(recorder, 0, sizeof *recorder - sizeof recorder->buffer);
+    recorder = lua_newuserdatauv(L, sizeof(*recorder), 0);
+    memset(recorder, 0, sizeof(*recorder) - sizeof(recorder->buffer));
     recorder->fd = -1;
     luaL_setmetatable(L, RECORDER);
     recorder->required = option(L, 3, "required");
@@ -544,7 +544,7 @@ static int quote(lua_State *L)
     const char *text = luaL_checklstring(L, 1, &size);
     struct decoder decoder = {0};
     luaL_Buffer buffer;
-    char *begin = luaL_buffinitsize(L, &buffer, 6 * size + sizeof "\"\"" + 3);
+    char *begin = luaL_buffinitsize(L, &buffer, 6 * size + sizeof("\"\"") + 3);
     char *out = begin;
 
     *out++ = '"';

@@ -125,13 +125,13 @@ static enum kind kind_of(int fd)
 /* Opens a pipe or terminal once more, for a description of our own. */
 static void reopen(struct end *end, int flags)
 {
-    char path[sizeof "/proc/self/fd/" + 3 * sizeof(int)];
+    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
     int fd;
 
     if ((flags & O_NONBLOCK) != 0) {
         return;
     }
-    snprintf(path, sizeof path, "/proc/self/fd/%d", end->given);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", end->given);
     fd = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd >= 0) {
         end->fd = fd;
@@ -435,9 +435,9 @@ static void resume_terminal(const struct relay *relay)
 static void forward_signals(struct relay *relay)
 {
     struct signalfd_siginfo infos[SIGNALS_AT_ONCE];
-    ssize_t size = read(relay->signalfd, infos, sizeof infos);
+    ssize_t size = read(relay->signalfd, infos, sizeof(infos));
 
-    for (size_t i = 0; size > 0 && i < (size_t)size / sizeof *infos; i++) {
+    for (size_t i = 0; size > 0 && i < (size_t)size / sizeof(*infos); i++) {
         int signal = (int)infos[i].ssi_signo;
 
         if (signal == SIGCONT) {

@@ -127,7 +127,7 @@ static int follow(struct walk *walk, const char *path, int flags)
     char name[NAME_MAX + 1];
 
     for (;;) {
-        if (!next_name(&path, name, sizeof name)) {
+        if (!next_name(&path, name, sizeof(name))) {
             return -1;
         }
         if (*path == '\0') {

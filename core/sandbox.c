@@ -71,11 +71,11 @@ struct budget {
 static bool send_message(int channel, const char *bytes, size_t length)
 {
     uint32_t size = (uint32_t)length;
-    struct iovec parts[] = {{&size, sizeof size}, {NULL, length}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = sizeof parts / sizeof *parts};
+    struct iovec parts[] = {{&size, sizeof(size)}, {NULL, length}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = sizeof(parts) / sizeof(*parts)};
 
     /* iov_base is not const, though sendmsg(2) only reads. */
-    memcpy(&parts[1].iov_base, &bytes, sizeof bytes);
+    memcpy(&parts[1].iov_base, &bytes, sizeof(bytes));
 
     while (message.msg_iovlen > 0) {
         ssize_t sent = sendmsg(channel, &message, MSG_NOSIGNAL);
@@ -127,14 +127,14 @@ static bool receive_message(lua_State *L, int channel)
     uint32_t size;
     char *buffer;
 
-    if (!receive_all(channel, &size, sizeof size)) {
+    if (!receive_all(channel, &size, sizeof(size))) {
         return false;
     }
     if (size > CTX_PACKED_MAX) {
         errno = EMSGSIZE;
         return false;
     }
-    buffer = size <= sizeof room ? room : lua_newuserdatauv(L, size, 0);
+    buffer = size <= sizeof(room) ? room : lua_newuserdatauv(L, size, 0);
     if (!receive_all(channel, buffer, size)) {
         return false;
     }
@@ -504,7 +504,7 @@ static void close_sandbox(struct sandbox *sandbox)
         (void)end_child(sandbox);
     }
     if (sandbox->progress) {
-        (void)munmap(sandbox->progress, sizeof *sandbox->progress);
+        (void)munmap(sandbox->progress, sizeof(*sandbox->progress));
         sandbox->progress = NULL;
     }
 }
@@ -633,7 +633,7 @@ static int open_channel(struct sandbox *sandbox, double patience, int *child_end
     struct timeval timeout = seconds(patience);
     int ends[2];
     void *page =
-        mmap(NULL, sizeof *sandbox->progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        mmap(NULL, sizeof(*sandbox->progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     if (page == MAP_FAILED) {
         return errno;
@@ -645,8 +645,8 @@ static int open_channel(struct sandbox *sandbox, double patience, int *child_end
     sandbox->channel = ends[0];
     *child_end = ends[1];
     /* The last resort, should the child's own timer not end it (it was stopped, say). */
-    (void)setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-    (void)setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    (void)setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    (void)setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
     return 0;
 }
 
@@ -683,7 +683,7 @@ static int fork_child(struct sandbox *sandbox, struct job *job, int channel)
 
 static struct sandbox *new_sandbox(lua_State *L)
 {
-    struct sandbox *sandbox = lua_newuserdatauv(L, sizeof *sandbox, 0);
+    struct sandbox *sandbox = lua_newuserdatauv(L, sizeof(*sandbox), 0);
 
     *sandbox = (struct sandbox){.channel = -1, .pidfd = -1, .owner = getpid()};
     luaL_setmetatable(L, SANDBOX);

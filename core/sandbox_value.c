@@ -107,7 +107,7 @@ static void put_count(struct writer *writer, enum tag tag, size_t count)
     uint32_t number = (uint32_t)count;
 
     put_tag(writer, tag);
-    put(writer, &number, sizeof number);
+    put(writer, &number, sizeof(number));
 }
 
 static void put_number(lua_State *L, int index, struct writer *writer)
@@ -116,12 +116,12 @@ static void put_number(lua_State *L, int index, struct writer *writer)
         int64_t integer = lua_tointeger(L, index);
 
         put_tag(writer, TAG_INTEGER);
-        put(writer, &integer, sizeof integer);
+        put(writer, &integer, sizeof(integer));
     } else {
         double number = lua_tonumber(L, index);
 
         put_tag(writer, TAG_FLOAT);
-        put(writer, &number, sizeof number);
+        put(writer, &number, sizeof(number));
     }
 }
 
@@ -221,7 +221,7 @@ static bool visit(struct visited *visited, const void *table)
             return false;
         }
     }
-    if (visited->count == sizeof visited->tables / sizeof *visited->tables) {
+    if (visited->count == sizeof(visited->tables) / sizeof(*visited->tables)) {
         return false;
     }
     visited->tables[visited->count++] = table;
@@ -246,7 +246,7 @@ static bool matches_string(lua_State *L, int index, struct reader *reader)
     size_t length;
     const char *bytes;
 
-    if (lua_type(L, index) != LUA_TSTRING || !take(reader, &expected, sizeof expected)) {
+    if (lua_type(L, index) != LUA_TSTRING || !take(reader, &expected, sizeof(expected))) {
         return false;
     }
     bytes = lua_tolstring(L, index, &length);
@@ -266,7 +266,7 @@ static bool matches_table(lua_State *L, int index, struct reader *reader, struct
     int key = lua_gettop(L) + 1;
 
     if (!lua_istable(L, index) || !lua_checkstack(L, 8) || !visit(visited, lua_topointer(L, index)) ||
-        !take(reader, &length, sizeof length)) {
+        !take(reader, &length, sizeof(length))) {
         return false;
     }
     if (lua_getmetatable(L, index)) {
@@ -294,7 +294,7 @@ static bool matches(lua_State *L, int index, struct reader *reader, struct visit
     double number;
     double value;
 
-    if (!take(reader, &tag, sizeof tag)) {
+    if (!take(reader, &tag, sizeof(tag))) {
         return false;
     }
     switch (tag) {
@@ -304,12 +304,12 @@ static bool matches(lua_State *L, int index, struct reader *reader, struct visit
     case TAG_TRUE:
         return lua_isboolean(L, index) && lua_toboolean(L, index) == (tag == TAG_TRUE);
     case TAG_INTEGER:
-        return lua_isinteger(L, index) && take(reader, &integer, sizeof integer) &&
+        return lua_isinteger(L, index) && take(reader, &integer, sizeof(integer)) &&
                lua_tointeger(L, index) == integer;
     case TAG_FLOAT:
         value = lua_tonumber(L, index);
         return lua_type(L, index) == LUA_TNUMBER && !lua_isinteger(L, index) &&
-               take(reader, &number, sizeof number) && value == number;
+               take(reader, &number, sizeof(number)) && value == number;
     case TAG_STRING:
         return matches_string(L, index, reader);
     default:
@@ -334,7 +334,7 @@ static bool read_string(lua_State *L, struct reader *reader)
 {
     uint32_t length;
 
-    if (!take(reader, &length, sizeof length) || (size_t)(reader->end - reader->next) < length) {
+    if (!take(reader, &length, sizeof(length)) || (size_t)(reader->end - reader->next) < length) {
         return false;
     }
     lua_pushlstring(L, reader->next, length);
@@ -347,11 +347,11 @@ static bool read_number(lua_State *L, struct reader *reader, enum tag tag)
     int64_t integer;
     double number;
 
-    if (tag == TAG_INTEGER && take(reader, &integer, sizeof integer)) {
+    if (tag == TAG_INTEGER && take(reader, &integer, sizeof(integer))) {
         lua_pushinteger(L, integer);
         return true;
     }
-    if (tag == TAG_FLOAT && take(reader, &number, sizeof number)) {
+    if (tag == TAG_FLOAT && take(reader, &number, sizeof(number))) {
         lua_pushnumber(L, number);
         return true;
     }
@@ -369,7 +369,7 @@ static bool read_table(lua_State *L, struct reader *reader, int depth)
     uint32_t length;
 
     /* Every element takes two bytes or more, so the hint cannot ask for more than the message pays for. */
-    if (depth == CTX_PACKED_DEPTH || !take(reader, &length, sizeof length) ||
+    if (depth == CTX_PACKED_DEPTH || !take(reader, &length, sizeof(length)) ||
         length > (size_t)(reader->end - reader->next) / 2) {
         return false;
     }
@@ -393,7 +393,7 @@ static bool read_value(lua_State *L, struct reader *reader, int depth)
 {
     unsigned char tag;
 
-    if (!lua_checkstack(L, 4) || !take(reader, &tag, sizeof tag)) {
+    if (!lua_checkstack(L, 4) || !take(reader, &tag, sizeof(tag))) {
         return false;
     }
     switch (tag) {

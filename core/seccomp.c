@@ -74,14 +74,16 @@ static bool bad(const struct reader *r, const char *field, const char *problem, 
 {
     char place[80] = "seccomp";
 
-    if (r->argument >= 0)
+    if (r->argument >= 0) {
         snprintf(place, sizeof(place), "seccomp.syscalls[%d].args[%d]", r->syscall, r->argument);
-    else if (r->syscall >= 0)
+    } else if (r->syscall >= 0) {
         snprintf(place, sizeof(place), "seccomp.syscalls[%d]", r->syscall);
-    if (value != NULL)
+    }
+    if (value != NULL) {
         lua_pushfstring(r->L, "%s%s: %s \"%s\"", place, field, problem, value);
-    else
+    } else {
         lua_pushfstring(r->L, "%s%s: %s", place, field, problem);
+    }
     return false;
 }
 
@@ -113,15 +115,18 @@ static bool get_array(const struct reader *r, int table, const char *field, size
     lua_State *L = r->L;
 
     *length = 0;
-    if (!get(L, table, field))
+    if (!get(L, table, field)) {
         return true;
-    if (!lua_istable(L, -1))
+    }
+    if (!lua_istable(L, -1)) {
         return wrong_type(r, field, "an array", -1);
+    }
     *length = lua_rawlen(L, -1);
     if (*length == 0) {
         lua_pushnil(L);
-        if (lua_next(L, -2) != 0)
+        if (lua_next(L, -2) != 0) {
             return bad(r, field, "expected an array, got an object", NULL);
+        }
     }
     return true;
 }
@@ -130,8 +135,9 @@ static bool get_array(const struct reader *r, int table, const char *field, size
 static bool to_string(const struct reader *r, const char *field, const char **value)
 {
     *value = "";
-    if (lua_type(r->L, -1) != LUA_TSTRING)
+    if (lua_type(r->L, -1) != LUA_TSTRING) {
         return wrong_type(r, field, "a string", -1);
+    }
     *value = lua_tostring(r->L, -1);
     return true;
 }
@@ -141,8 +147,9 @@ static bool get_string(const struct reader *r, int table, const char *field, con
 {
     *value = "";
     get(r->L, table, field);
-    if (!to_string(r, field, value))
+    if (!to_string(r, field, value)) {
         return false;
+    }
     lua_pop(r->L, 1);
     return true;
 }
@@ -158,15 +165,17 @@ static bool get_unsigned(const struct reader *r, int table, const char *field, u
     if (get(L, table, field)) {
         lua_Number number = lua_tonumber(L, -1);
 
-        if (lua_type(L, -1) != LUA_TNUMBER)
+        if (lua_type(L, -1) != LUA_TNUMBER) {
             return wrong_type(r, field, "a number", -1);
-        if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0)
+        }
+        if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0) {
             *value = (uint64_t)lua_tointeger(L, -1);
-        else if (!(number >= 0 && number <= 0x1p64) ||
-                 (number < 0x1p63 && number != (lua_Number)(uint64_t)number))
+        } else if (!(number >= 0 && number <= 0x1p64) ||
+                   (number < 0x1p63 && number != (lua_Number)(uint64_t)number)) {
             return bad(r, field, "not an unsigned 64-bit integer:", lua_tostring(L, -1));
-        else
+        } else {
             *value = number < 0x1p64 ? (uint64_t)number : UINT64_MAX;
+        }
     }
     lua_pop(L, 1);
     return true;
@@ -209,11 +218,12 @@ static const struct name_value FLAGS[] = {
 
 static bool look_up(const struct name_value *table, const char *name, uint32_t *value)
 {
-    for (; table->name != NULL; table++)
+    for (; table->name != NULL; table++) {
         if (strcmp(table->name, name) == 0) {
             *value = table->value;
             return true;
         }
+    }
     return false;
 }
 
@@ -225,26 +235,34 @@ static bool get_action(const struct reader *r, int table, const char *field, con
     const char *name;
     uint64_t error;
 
-    if (!get_string(r, table, field, &name))
+    if (!get_string(r, table, field, &name)) {
         return false;
-    if (!look_up(ACTIONS, name, action))
+    }
+    if (!look_up(ACTIONS, name, action)) {
         return bad(r, field, "unknown action", name);
-    if (!get_unsigned(r, table, errno_field, EPERM, &error))
+    }
+    if (!get_unsigned(r, table, errno_field, EPERM, &error)) {
         return false;
-    if (error > UINT16_MAX)
+    }
+    if (error > UINT16_MAX) {
         return bad(r, errno_field, "larger than 65535", NULL);
-    if (*action == SCMP_ACT_ERRNO(0) || *action == SCMP_ACT_TRACE(0))
+    }
+    if (*action == SCMP_ACT_ERRNO(0) || *action == SCMP_ACT_TRACE(0)) {
         *action |= (uint32_t)error;
+    }
     return true;
 }
 
 static bool add_architecture(struct profile *profile, uint32_t architecture)
 {
-    for (size_t i = 0; i < profile->architecture_count; i++)
-        if (profile->architectures[i] == architecture)
+    for (size_t i = 0; i < profile->architecture_count; i++) {
+        if (profile->architectures[i] == architecture) {
             return true;
-    if (profile->architecture_count == MAX_ARCHITECTURES)
+        }
+    }
+    if (profile->architecture_count == MAX_ARCHITECTURES) {
         return false;
+    }
     profile->architectures[profile->architecture_count++] = architecture;
     return true;
 }
@@ -255,12 +273,14 @@ static uint32_t find_architecture(const char *name)
     char lower[32];
     size_t i;
 
-    if (strncmp(name, ARCH_PREFIX, strlen(ARCH_PREFIX)) != 0)
+    if (strncmp(name, ARCH_PREFIX, strlen(ARCH_PREFIX)) != 0) {
         return 0;
+    }
     name += strlen(ARCH_PREFIX);
     for (i = 0; i < sizeof(lower) - 1 && name[i] != '\0'; i++) {
-        if (islower((unsigned char)name[i]))
+        if (islower((unsigned char)name[i])) {
             return 0;
+        }
         lower[i] = (char)tolower((unsigned char)name[i]);
     }
     lower[i] = '\0';
@@ -275,8 +295,9 @@ static bool read_architectures(const struct reader *r, int table, struct profile
     /* libseccomp's filters always cover the native one, listed or not; so does the ENOSYS rule of runc 1.1.15
      * and later (before, a profile without architectures had none). */
     add_architecture(profile, seccomp_arch_native());
-    if (!get_array(r, table, ".architectures", &count))
+    if (!get_array(r, table, ".architectures", &count)) {
         return false;
+    }
     for (size_t i = 0; i < count; i++) {
         char field[48];
         const char *name = "";
@@ -284,11 +305,13 @@ static bool read_architectures(const struct reader *r, int table, struct profile
 
         snprintf(field, sizeof(field), ".architectures[%zu]", i);
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
-        if (!to_string(r, field, &name))
+        if (!to_string(r, field, &name)) {
             return false;
+        }
         architecture = find_architecture(name);
-        if (architecture == SCMP_ARCH_NATIVE || !add_architecture(profile, architecture))
+        if (architecture == SCMP_ARCH_NATIVE || !add_architecture(profile, architecture)) {
             return bad(r, field, "unknown architecture", name);
+        }
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -300,8 +323,9 @@ static bool read_flags(const struct reader *r, int table, struct profile *profil
     lua_State *L = r->L;
     size_t count;
 
-    if (!get_array(r, table, ".flags", &count))
+    if (!get_array(r, table, ".flags", &count)) {
         return false;
+    }
     for (size_t i = 0; i < count; i++) {
         char field[48];
         const char *name = "";
@@ -309,10 +333,12 @@ static bool read_flags(const struct reader *r, int table, struct profile *profil
 
         snprintf(field, sizeof(field), ".flags[%zu]", i);
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
-        if (!to_string(r, field, &name))
+        if (!to_string(r, field, &name)) {
             return false;
-        if (!look_up(FLAGS, name, &flag))
+        }
+        if (!look_up(FLAGS, name, &flag)) {
             return bad(r, field, "unknown flag", name);
+        }
         profile->flags |= flag;
         lua_pop(L, 1);
     }
@@ -327,12 +353,15 @@ static bool read_argument(const struct reader *r, int table, struct scmp_arg_cmp
     uint32_t op;
 
     if (!get_unsigned(r, table, ".index", 0, &index) || !get_unsigned(r, table, ".value", 0, &arg->datum_a) ||
-        !get_unsigned(r, table, ".valueTwo", 0, &arg->datum_b) || !get_string(r, table, ".op", &name))
+        !get_unsigned(r, table, ".valueTwo", 0, &arg->datum_b) || !get_string(r, table, ".op", &name)) {
         return false;
-    if (index > MAX_ARGUMENT)
+    }
+    if (index > MAX_ARGUMENT) {
         return bad(r, ".index", "larger than 5", NULL);
-    if (!look_up(OPERATORS, name, &op))
+    }
+    if (!look_up(OPERATORS, name, &op)) {
         return bad(r, ".op", "unknown operator", name);
+    }
     arg->arg = (unsigned)index;
     arg->op = (enum scmp_compare)op;
     return true;
@@ -346,17 +375,20 @@ static bool read_arguments(struct reader *r, int table, struct rule *rule)
     size_t count;
     int array;
 
-    if (!get_array(r, table, ".args", &count))
+    if (!get_array(r, table, ".args", &count)) {
         return false;
+    }
     array = lua_gettop(L);
     args = lua_newuserdatauv(L, count * sizeof(*args), 0);
     for (size_t i = 0; i < count; i++) {
         r->argument = (int)i;
         lua_rawgeti(L, array, (lua_Integer)i + 1);
-        if (!lua_istable(L, -1))
+        if (!lua_istable(L, -1)) {
             return wrong_type(r, "", "an object", -1);
-        if (!read_argument(r, lua_gettop(L), &args[i]))
+        }
+        if (!read_argument(r, lua_gettop(L), &args[i])) {
             return false;
+        }
         lua_pop(L, 1);
     }
     r->argument = -1;
@@ -378,9 +410,11 @@ static bool is_multiplexed(const char *name)
         "shmdt",    "shmget",   "shutdown", "socket",  "socketcall",  "socketpair",  NULL,
     };
 
-    for (const char *const *known = NAMES; *known != NULL; known++)
-        if (**known == *name && strcmp(*known, name) == 0)
+    for (const char *const *known = NAMES; *known != NULL; known++) {
+        if (**known == *name && strcmp(*known, name) == 0) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -390,8 +424,9 @@ static bool read_names(const struct reader *r, int table, const struct rule *for
     lua_State *L = r->L;
     size_t count;
 
-    if (!get_array(r, table, ".names", &count))
+    if (!get_array(r, table, ".names", &count)) {
         return false;
+    }
     for (size_t i = 0; i < count; i++) {
         struct rule *rule = &profile->rules[profile->rule_count++];
         char field[32];
@@ -399,12 +434,15 @@ static bool read_names(const struct reader *r, int table, const struct rule *for
         *rule = *form;
         snprintf(field, sizeof(field), ".names[%zu]", i);
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
-        if (!to_string(r, field, &rule->name))
+        if (!to_string(r, field, &rule->name)) {
             return false;
-        if (*rule->name == '\0')
+        }
+        if (*rule->name == '\0') {
             return bad(r, field, "empty", NULL);
-        if (rule->action == SCMP_ACT_NOTIFY && strcmp(rule->name, "write") == 0)
+        }
+        if (rule->action == SCMP_ACT_NOTIFY && strcmp(rule->name, "write") == 0) {
             return bad(r, field, "SCMP_ACT_NOTIFY cannot be used for the write syscall", NULL);
+        }
         rule->number = seccomp_syscall_resolve_name(rule->name);
         rule->multiplexed = is_multiplexed(rule->name);
         profile->notify = profile->notify || rule->action == SCMP_ACT_NOTIFY;
@@ -420,16 +458,19 @@ static bool count_names(struct reader *r, int table, size_t *entries, size_t *na
     lua_State *L = r->L;
 
     *names = 0;
-    if (!get_array(r, table, ".syscalls", entries))
+    if (!get_array(r, table, ".syscalls", entries)) {
         return false;
+    }
     for (size_t i = 0; i < *entries; i++) {
         r->syscall = (int)i;
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
-        if (!lua_istable(L, -1))
+        if (!lua_istable(L, -1)) {
             return wrong_type(r, "", "an object", -1);
+        }
         get(L, lua_gettop(L), ".names");
-        if (lua_istable(L, -1))
+        if (lua_istable(L, -1)) {
             *names += lua_rawlen(L, -1);
+        }
         lua_pop(L, 2);
     }
     r->syscall = -1;
@@ -443,8 +484,9 @@ static bool read_syscalls(struct reader *r, int table, struct profile *profile)
     size_t names;
     int list;
 
-    if (!count_names(r, table, &entries, &names))
+    if (!count_names(r, table, &entries, &names)) {
         return false;
+    }
     list = lua_gettop(L);
     profile->rules = lua_newuserdatauv(L, names * sizeof(*profile->rules), 0);
     for (size_t i = 0; i < entries; i++) {
@@ -456,12 +498,14 @@ static bool read_syscalls(struct reader *r, int table, struct profile *profile)
         lua_rawgeti(L, list, (lua_Integer)i + 1);
         entry = lua_gettop(L);
         if (!get_action(r, entry, ".action", ".errnoRet", &form.action) || !read_arguments(r, entry, &form) ||
-            !read_names(r, entry, &form, profile))
+            !read_names(r, entry, &form, profile)) {
             return false;
+        }
         /* Only the conditions stay, one object per entry that has any. */
         lua_remove(L, entry);
-        if (form.arg_count == 0)
+        if (form.arg_count == 0) {
             lua_pop(L, 1);
+        }
     }
     r->syscall = -1;
     return true;
@@ -469,16 +513,20 @@ static bool read_syscalls(struct reader *r, int table, struct profile *profile)
 
 static bool read_profile(struct reader *r, int table, struct profile *profile)
 {
-    if (!get_action(r, table, ".defaultAction", ".defaultErrnoRet", &profile->default_action))
+    if (!get_action(r, table, ".defaultAction", ".defaultErrnoRet", &profile->default_action)) {
         return false;
-    if (profile->default_action == SCMP_ACT_NOTIFY)
+    }
+    if (profile->default_action == SCMP_ACT_NOTIFY) {
         return bad(r, ".defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action", NULL);
+    }
     if (!read_architectures(r, table, profile) || !read_flags(r, table, profile) ||
-        !read_syscalls(r, table, profile))
+        !read_syscalls(r, table, profile)) {
         return false;
-    if ((profile->flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) != 0 && !profile->notify)
+    }
+    if ((profile->flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) != 0 && !profile->notify) {
         return bad(r, ".flags", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY",
                    NULL);
+    }
     /* Where nothing is refused by default, the kernel itself says ENOSYS; a tracer wants to see the call. */
     profile->unknown_is_enosys = profile->default_action != SCMP_ACT_ALLOW &&
                                  profile->default_action != SCMP_ACT_LOG &&
@@ -531,8 +579,9 @@ static int by_number(const void *left, const void *right)
     const struct entry *a = left;
     const struct entry *b = right;
 
-    if (a->number != b->number)
+    if (a->number != b->number) {
         return a->number < b->number ? -1 : 1;
+    }
     return a->rule < b->rule ? -1 : 1;
 }
 
@@ -555,11 +604,13 @@ static size_t collect(struct compiler *c, uint32_t architecture, uint32_t *last)
         const struct rule *rule = &profile->rules[i];
         int number = seccomp_syscall_resolve_name_arch(architecture, rule->name);
 
-        if (number > 0 && (uint32_t)number > *last)
+        if (number > 0 && (uint32_t)number > *last) {
             *last = (uint32_t)number;
+        }
         c->slow[i] = !is_void(profile, rule) && rule->multiplexed && multiplexes(architecture);
-        if (number >= 0 && !c->slow[i] && !is_void(profile, rule))
+        if (number >= 0 && !c->slow[i] && !is_void(profile, rule)) {
             c->entries[count++] = (struct entry){.number = (uint32_t)number, .rule = i};
+        }
     }
     qsort(c->entries, count, sizeof(*c->entries), by_number);
     return count;
@@ -574,8 +625,9 @@ static bool is_plain(const struct compiler *c, const struct entry *entries, size
     for (size_t i = 0; i < count; i++) {
         const struct rule *rule = &c->profile->rules[entries[i].rule];
 
-        if (rule->arg_count != 0 || rule->action != first->action)
+        if (rule->arg_count != 0 || rule->action != first->action) {
             return false;
+        }
     }
     return true;
 }
@@ -583,10 +635,12 @@ static bool is_plain(const struct compiler *c, const struct entry *entries, size
 /* Appends a segment, joined to the one before where they say the same. */
 static size_t add_segment(struct compiler *c, size_t count, uint32_t start, uint32_t value)
 {
-    if (count > 0 && c->segments[count - 1].start == start)
+    if (count > 0 && c->segments[count - 1].start == start) {
         count--;
-    if (count > 0 && c->segments[count - 1].value == value)
+    }
+    if (count > 0 && c->segments[count - 1].value == value) {
         return count;
+    }
     c->segments[count] = (struct bpf_segment){.start = start, .value = value};
     return count + 1;
 }
@@ -602,21 +656,24 @@ static size_t make_segments(struct compiler *c, uint32_t architecture)
         const struct entry *group = &c->entries[i];
         size_t length = 1;
 
-        while (i + length < entry_count && group[length].number == group->number)
+        while (i + length < entry_count && group[length].number == group->number) {
             length++;
+        }
         if (is_plain(c, group, length)) {
             count = add_segment(c, count, group->number, c->profile->rules[group->rule].action);
             count = add_segment(c, count, group->number + 1, BPF_SEGMENT_NEXT);
         } else {
-            for (size_t j = 0; j < length; j++)
+            for (size_t j = 0; j < length; j++) {
                 c->slow[group[j].rule] = true;
+            }
         }
         i += length;
     }
     /* runc's rule: a number beyond all that the profile knows is a call from after its time, and programs
      * have a way round ENOSYS but not round EPERM. */
-    if (c->profile->unknown_is_enosys && last > 0)
+    if (c->profile->unknown_is_enosys && last > 0) {
         count = add_segment(c, count, last + 1, SCMP_ACT_ERRNO(ENOSYS));
+    }
     return count;
 }
 
@@ -631,14 +688,17 @@ static int add_rule(struct compiler *c, scmp_filter_ctx filter, const struct rul
         repeated = repeated || (seen & (1U << rule->args[i].arg)) != 0;
         seen |= 1U << rule->args[i].arg;
     }
-    if (!repeated)
+    if (!repeated) {
         result = seccomp_rule_add_array(filter, rule->action, rule->number, rule->arg_count, rule->args);
+    }
     /* As runc: libseccomp takes one condition an argument, so conditions on the same one become alternatives.
      */
-    for (unsigned i = 0; repeated && result == 0 && i < rule->arg_count; i++)
+    for (unsigned i = 0; repeated && result == 0 && i < rule->arg_count; i++) {
         result = seccomp_rule_add_array(filter, rule->action, rule->number, 1, &rule->args[i]);
-    if (result == 0)
+    }
+    if (result == 0) {
         return 0;
+    }
     snprintf(place, sizeof(place), ".syscalls[%u]: cannot add a rule for", rule->entry);
     return fail(c, -result, place, rule->name);
 }
@@ -650,15 +710,18 @@ static int fill_filter(struct compiler *c, scmp_filter_ctx filter, uint32_t arch
 
     if (architecture != seccomp_arch_native()) {
         result = seccomp_arch_add(filter, architecture);
-        if (result == 0)
+        if (result == 0) {
             result = seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
-        if (result != 0)
+        }
+        if (result != 0) {
             return fail(c, EINVAL, ".architectures:", "one that this machine's filters cannot cover");
+        }
     }
     for (size_t i = 0; i < c->profile->rule_count; i++) {
         result = c->slow[i] ? add_rule(c, filter, &c->profile->rules[i]) : 0;
-        if (result != 0)
+        if (result != 0) {
             return result;
+        }
     }
     return 0;
 }
@@ -671,24 +734,29 @@ static int export_filter(struct compiler *c, scmp_filter_ctx filter)
     ssize_t size;
     int result;
 
-    if (fd < 0)
+    if (fd < 0) {
         return fail(c, errno, ":", "memfd_create");
+    }
     result = -seccomp_export_bpf(filter, fd);
     size = result == 0 ? pread(fd, code, sizeof(code), 0) : 0;
-    if (size < 0)
+    if (size < 0) {
         result = errno;
+    }
     close(fd);
-    if (result != 0)
+    if (result != 0) {
         return fail(c, result, ":", "export");
+    }
     bpf_append(c->program, code, (size_t)size / sizeof(*code));
     return 0;
 }
 
 static bool has_architecture(const struct profile *profile, uint32_t architecture)
 {
-    for (size_t i = 0; i < profile->architecture_count; i++)
-        if (profile->architectures[i] == architecture)
+    for (size_t i = 0; i < profile->architecture_count; i++) {
+        if (profile->architectures[i] == architecture) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -701,18 +769,21 @@ static int compile_architecture(struct compiler *c, uint32_t architecture)
     unsigned skip = 0;
     int result;
 
-    if (filter == NULL)
+    if (filter == NULL) {
         return fail(c, EINVAL, ".defaultAction:", "not supported by this kernel");
+    }
     if (guarded) {
         bpf_emit(c->program, BPF_JMP | BPF_JSET | BPF_K, 0, 1, X32_BIT);
         skip = bpf_emit(c->program, BPF_JMP | BPF_JA, 0, 0, 0);
     }
     bpf_search(c->program, c->segments, make_segments(c, architecture));
-    if (guarded)
+    if (guarded) {
         bpf_land(c->program, skip);
+    }
     result = fill_filter(c, filter, architecture);
-    if (result == 0)
+    if (result == 0) {
         result = export_filter(c, filter);
+    }
     seccomp_release(filter);
     return result;
 }
@@ -727,8 +798,9 @@ static int compile_section(struct compiler *c, uint32_t architecture)
         unsigned skip = bpf_emit(c->program, BPF_JMP | BPF_JA, 0, 0, 0);
         int result = compile_architecture(c, SCMP_ARCH_X32);
 
-        if (result != 0)
+        if (result != 0) {
             return result;
+        }
         bpf_land(c->program, skip);
     }
     return compile_architecture(c, architecture);
@@ -744,19 +816,22 @@ static int compile_profile(struct compiler *c)
         unsigned skip;
         int result;
 
-        if (architecture == SCMP_ARCH_X32)
+        if (architecture == SCMP_ARCH_X32) {
             continue;
+        }
         bpf_emit(c->program, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, architecture);
         skip = bpf_emit(c->program, BPF_JMP | BPF_JA, 0, 0, 0);
         result = compile_section(c, architecture);
-        if (result != 0)
+        if (result != 0) {
             return result;
+        }
         bpf_land(c->program, skip);
     }
     /* libseccomp's answer to an architecture that the profile does not list. */
     bpf_emit(c->program, BPF_RET | BPF_K, 0, 0, SCMP_ACT_KILL_THREAD);
-    if (c->program->overflow)
+    if (c->program->overflow) {
         return fail(c, E2BIG, ":", "more than 4096 instructions");
+    }
     return 0;
 }
 

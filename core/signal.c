@@ -19,7 +19,7 @@ static const struct ctx_named_number signals[] = {
     {"SYS", SIGSYS},       {"IOT", SIGIOT},   {"CLD", SIGCHLD},    {"POLL", SIGPOLL},
 };
 
-enum { COUNT = sizeof signals / sizeof *signals };
+enum { COUNT = sizeof(signals) / sizeof(*signals) };
 
 /***
 The name of a signal.

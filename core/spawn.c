@@ -120,8 +120,9 @@ static struct entry *check_entry(lua_State *L)
 
 static void close_fd(int *fd)
 {
-    if (*fd >= 0)
+    if (*fd >= 0) {
         close(*fd);
+    }
     *fd = -1;
 }
 
@@ -134,8 +135,9 @@ static void close_entry(struct entry *entry)
     close_fd(&entry->go);
     close_fd(&entry->plan_fd);
     close_fd(&entry->child_pidfd);
-    if (entry->early.message.kind != 0)
+    if (entry->early.message.kind != 0) {
         close_fd(&entry->early.fd);
+    }
     entry->early.message.kind = 0;
 }
 
@@ -146,11 +148,12 @@ static void read_children(const struct entry *entry, pid_t *member, pid_t *final
     _Static_assert(offsetof(struct plan, final_pid) == offsetof(struct plan, member_pid) + sizeof(pids[0]),
                    "member_pid and final_pid are read as one");
     ssize_t got;
-    do
+    do {
         got = pread(entry->plan_fd, pids, sizeof(pids), offsetof(struct plan, member_pid));
-    while (got < 0 && errno == EINTR);
-    if (got != (ssize_t)sizeof(pids))
+    } while (got < 0 && errno == EINTR);
+    if (got != (ssize_t)sizeof(pids)) {
         pids[0] = pids[1] = 0;
+    }
     *member = pids[0];
     *final = pids[1];
 }
@@ -161,9 +164,11 @@ static int child_pidfd_of(pid_t pid)
 {
     siginfo_t info;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    while (fd >= 0 && waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
-        if (errno != EINTR)
+    while (fd >= 0 && waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) {
+        if (errno != EINTR) {
             close_fd(&fd);
+        }
+    }
     return fd;
 }
 
@@ -183,16 +188,20 @@ static void note_fault(struct entry *entry, const char *call)
 static void adopt_child(struct entry *entry)
 {
     pid_t member, final;
-    if (entry->child != 0 || entry->plan_fd < 0)
+    if (entry->child != 0 || entry->plan_fd < 0) {
         return;
+    }
     read_children(entry, &member, &final);
-    if (final <= 0)
+    if (final <= 0) {
         return;
+    }
     entry->child_pidfd = child_pidfd_of(final);
-    if (entry->child_pidfd < 0)
+    if (entry->child_pidfd < 0) {
         note_fault(entry, "pidfd_open");
-    if (entry->child_pidfd >= 0 || entry->fault == 0)
+    }
+    if (entry->child_pidfd >= 0 || entry->fault == 0) {
         entry->child = final;
+    }
 }
 
 /* Waits for the end of a process. 1: it has ended, 0: not within the time, -1: there is no way to know. */
@@ -200,10 +209,12 @@ static int poll_end(int pidfd, int milliseconds)
 {
     struct pollfd ended = {.fd = pidfd, .events = POLLIN};
     int ready = -1;
-    if (pidfd >= 0)
-        do
+    if (pidfd >= 0) {
+        do {
             ready = poll(&ended, 1, milliseconds);
-        while (ready < 0 && errno == EINTR); /* a handler of the host program's must not leave it a zombie */
+        } while (ready < 0 &&
+                 errno == EINTR); /* a handler of the host program's must not leave it a zombie */
+    }
     return ready;
 }
 
@@ -218,23 +229,25 @@ static int wait_by_pid(pid_t pid, int options)
 {
     siginfo_t info = {0};
     int result;
-    do
+    do {
         result = waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL | options);
-    while (result < 0 && errno == EINTR);
+    } while (result < 0 && errno == EINTR);
     return result == 0 && info.si_pid == 0 ? 1 : result; /* 1: it has not ended */
 }
 
 /* Reaps a child for which there is no pidfd, unless it has not ended within the time. */
 static void reap_by_pid(pid_t pid)
 {
-    for (int i = 0; i < KILL_WAIT && pid > 0 && wait_by_pid(pid, 0) > 0; i++)
+    for (int i = 0; i < KILL_WAIT && pid > 0 && wait_by_pid(pid, 0) > 0; i++) {
         poll(NULL, 0, 1);
+    }
 }
 
 static void end_by_pid(pid_t pid)
 {
-    if (pid > 0 && wait_by_pid(pid, WNOWAIT) >= 0) /* a child of ours: its number is no other process's */
+    if (pid > 0 && wait_by_pid(pid, WNOWAIT) >= 0) { /* a child of ours: its number is no other process's */
         kill(pid, SIGKILL);
+    }
     reap_by_pid(pid);
 }
 
@@ -244,29 +257,34 @@ static void reap(int pidfd, pid_t pid)
     siginfo_t info;
     const int ended = poll_end(pidfd, PROTECTED(bounded_reap) ? KILL_WAIT : -1);
     int result = ended;
-    if (ended > 0)
-        do
+    if (ended > 0) {
+        do {
             result = waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL);
-        while (result < 0 && errno == EINTR);
-    if (result < 0 && !(ended > 0 && errno == ECHILD)) /* the host program has reaped it */
+        } while (result < 0 && errno == EINTR);
+    }
+    if (result < 0 && !(ended > 0 && errno == ECHILD)) { /* the host program has reaped it */
         reap_by_pid(pid);
+    }
 }
 
 static void reap_member(pid_t pid)
 {
-    if (pid <= 0)
+    if (pid <= 0) {
         return;
+    }
     int pidfd = child_pidfd_of(pid);
-    if (pidfd >= 0 || !is_gone(errno))
+    if (pidfd >= 0 || !is_gone(errno)) {
         reap(pidfd, pid);
+    }
     close_fd(&pidfd);
 }
 
 static void kill_member(pid_t pid)
 {
     int pidfd = pid > 0 ? child_pidfd_of(pid) : -1;
-    if (pidfd >= 0)
+    if (pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    }
     close_fd(&pidfd);
 }
 
@@ -274,15 +292,18 @@ static void kill_member(pid_t pid)
 static void reap_helpers(struct entry *entry, bool kill_first)
 {
     pid_t member = 0, final = 0;
-    if (entry->first_pidfd < 0)
+    if (entry->first_pidfd < 0) {
         return;
-    if (kill_first)
+    }
+    if (kill_first) {
         syscall(SYS_pidfd_send_signal, entry->first_pidfd, SIGKILL, NULL, 0);
+    }
     reap(entry->first_pidfd, entry->first); /* from here on there is no other member than the one noted */
     close_fd(&entry->first_pidfd);          /* first: there may be no more descriptors */
     read_children(entry, &member, &final);
-    if (kill_first)
+    if (kill_first) {
         kill_member(member);
+    }
     reap_member(member);
     adopt_child(entry);
 }
@@ -321,14 +342,18 @@ static enum stage stage_of(struct entry *entry)
     struct ctx_stat about;
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)entry->child);
     ssize_t size = ctx_read_small(path, text, sizeof(text));
-    if (size < 0)
+    if (size < 0) {
         note_fault(entry, "read /proc/PID/stat");
-    if (!PROTECTED(exec_proof))
+    }
+    if (!PROTECTED(exec_proof)) {
         return STAGE_COMMAND;
-    if (!PROTECTED(exec_flag) && size >= 0 && ctx_parse_stat(ctx_text(text, (size_t)size), &about))
+    }
+    if (!PROTECTED(exec_flag) && size >= 0 && ctx_parse_stat(ctx_text(text, (size_t)size), &about)) {
         return ctx_text_is(about.comm, PLAN_COMM) ? STAGE_HELPER : STAGE_COMMAND;
-    if (size < 0 || !ctx_parse_stat(ctx_text(text, (size_t)size), &about))
+    }
+    if (size < 0 || !ctx_parse_stat(ctx_text(text, (size_t)size), &about)) {
         return STAGE_UNKNOWN;
+    }
     return (about.flags & CTX_PF_FORKNOEXEC) != 0 ? STAGE_HELPER : STAGE_COMMAND;
 }
 
@@ -355,11 +380,13 @@ static bool last_words(int fd, bool is_socket, struct ctx_packet *packet)
 {
     for (int i = 0; fd >= 0 && i < LAST_WORDS; i++) {
         ctx_receive(fd, is_socket, packet);
-        if (packet->size <= 0)
+        if (packet->size <= 0) {
             return false;
+        }
         close_fd(&packet->fd);
-        if (ctx_packet_valid(packet) && packet->message.kind == MSG_ERROR)
+        if (ctx_packet_valid(packet) && packet->message.kind == MSG_ERROR) {
             return true;
+        }
     }
     return false;
 }
@@ -370,8 +397,9 @@ static int push_death(lua_State *L, struct entry *entry)
 {
     siginfo_t info = {0};
     struct ctx_packet packet;
-    if (last_words(entry->control, true, &packet) || last_words(entry->status, false, &packet))
+    if (last_words(entry->control, true, &packet) || last_words(entry->status, false, &packet)) {
         return push_error_event(L, entry, &packet.message);
+    }
     const int pidfd = entry->child_pidfd >= 0 ? entry->child_pidfd : entry->first_pidfd;
     push_event(L, "died");
     if (has_ended(pidfd, KILL_WAIT) &&
@@ -397,14 +425,17 @@ static int push_started(lua_State *L, struct entry *entry)
  * an end without an error after the last `go` is taken for an execve. */
 static int look_at_child(lua_State *L, struct entry *entry)
 {
-    if (entry->child_pidfd < 0)
+    if (entry->child_pidfd < 0) {
         return entry->ended ? push_death(L, entry) : 0;
+    }
     const bool over = has_ended(entry->child_pidfd, 0); /* before its stage is looked at */
     const enum stage stage = stage_of(entry);
-    if (entry->fault != 0)
+    if (entry->fault != 0) {
         return 0;
-    if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && (!over || entry->released)))
+    }
+    if (stage == STAGE_COMMAND || (stage == STAGE_UNKNOWN && entry->ended && (!over || entry->released))) {
         return push_started(L, entry);
+    }
     return over ? push_death(L, entry) : 0;
 }
 
@@ -420,8 +451,9 @@ static int push_child(lua_State *L, struct entry *entry)
 static int progress(lua_State *L, struct entry *entry)
 {
     adopt_child(entry);
-    if (entry->fault != 0)
+    if (entry->fault != 0) {
         return 0;
+    }
     return entry->child_pidfd >= 0 && !entry->announced ? push_child(L, entry) : look_at_child(L, entry);
 }
 
@@ -438,9 +470,9 @@ static ssize_t send_go(struct entry *entry)
 {
     ssize_t sent;
     entry->released = entry->ready;
-    do
+    do {
         sent = ctx_write(entry->go, "", 1);
-    while (sent < 0 && errno == EINTR);
+    } while (sent < 0 && errno == EINTR);
     return sent;
 }
 
@@ -449,18 +481,21 @@ static ssize_t send_go(struct entry *entry)
 static int take(lua_State *L, struct entry *entry, struct ctx_packet *packet)
 {
     const uint32_t kind = packet->message.kind;
-    if (kind == MSG_ERROR)
+    if (kind == MSG_ERROR) {
         return push_error_event(L, entry, &packet->message);
-    if (kind == MSG_TERMINAL)
+    }
+    if (kind == MSG_TERMINAL) {
         return push_fd_event(L, "terminal", packet);
+    }
     if (!entry->announced) {
         entry->early = *packet;
         packet->fd = -1;
         return progress(L, entry);
     }
     entry->ready = kind == MSG_READY;
-    if (entry->ready && entry->held)
+    if (entry->ready && entry->held) {
         return send_go(entry) < 0 ? progress(L, entry) : 0;
+    }
     return entry->ready ? push_event(L, "ready") : push_fd_event(L, "listener", packet);
 }
 
@@ -474,20 +509,23 @@ static int current(const struct entry *entry)
 static int read_on(lua_State *L, struct entry *entry)
 {
     struct ctx_packet packet;
-    if (entry->ended)
+    if (entry->ended) {
         return progress(L, entry);
+    }
     ctx_receive(current(entry), entry->control >= 0, &packet);
-    if (packet.size < 0 && errno == EAGAIN)
+    if (packet.size < 0 && errno == EAGAIN) {
         return 0;
+    }
     if (packet.size < 0) {
         note_fault(entry, "read from the helper");
         return 0;
     }
     if (packet.size == 0) {
-        if (entry->control >= 0)
+        if (entry->control >= 0) {
             close_fd(&entry->control);
-        else
+        } else {
             entry->ended = true;
+        }
         return progress(L, entry);
     }
     int pushed = ctx_packet_valid(&packet) ? take(L, entry, &packet) : progress(L, entry);
@@ -521,27 +559,33 @@ static int entry_next(lua_State *L)
     struct entry *entry = check_entry(L);
     const lua_Integer timeout = luaL_optinteger(L, 2, -1);
     int64_t end = timeout < 0 ? INT64_MAX : now_ms() + timeout;
-    if (entry->status < 0)
+    if (entry->status < 0) {
         return ctx_error(L, EBADF, "entry");
+    }
     if (entry->announced && entry->early.message.kind != 0) {
         struct ctx_packet packet = entry->early;
         entry->early.message.kind = 0;
-        if (take(L, entry, &packet) != 0)
+        if (take(L, entry, &packet) != 0) {
             return 1;
+        }
     }
     for (;;) {
         struct pollfd watched = {.fd = entry->ended ? entry->child_pidfd : current(entry), .events = POLLIN};
         int64_t left = timeout < 0 ? GLANCE : end - now_ms();
         int ready = poll(&watched, 1, left < 0 ? 0 : left < GLANCE ? (int)left : GLANCE);
-        if (ready < 0)
+        if (ready < 0) {
             return ctx_error(L, errno, "poll");
-        if (ready > 0 ? read_on(L, entry) != 0 : PROTECTED(glance) && progress(L, entry) != 0)
+        }
+        if (ready > 0 ? read_on(L, entry) != 0 : PROTECTED(glance) && progress(L, entry) != 0) {
             return 1;
-        if (entry->fault != 0)
+        }
+        if (entry->fault != 0) {
             return ctx_error(L, entry->fault, "%s", entry->fault_call);
+        }
         /* no message puts the end off: one that has the pipe may send without end */
-        if (!PROTECTED(flood) && ready > 0)
+        if (!PROTECTED(flood) && ready > 0) {
             end = now_ms() + timeout;
+        }
         if (timeout >= 0 && now_ms() >= end) {
             lua_pushboolean(L, 0);
             return 1;
@@ -559,8 +603,9 @@ Lets a waiting helper go on: after `ready` (the command starts) and after `liste
 static int entry_go(lua_State *L)
 {
     struct entry *entry = check_entry(L);
-    if (entry->status < 0)
+    if (entry->status < 0) {
         return ctx_error(L, EBADF, "entry");
+    }
     return send_go(entry) < 0 ? ctx_error(L, errno, "write") : ctx_ok(L);
 }
 
@@ -589,8 +634,9 @@ static int entry_pidfd(lua_State *L)
 {
     const struct entry *entry = check_entry(L);
     int copy = entry->child_pidfd < 0 ? -1 : fcntl(entry->child_pidfd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0)
+    if (copy < 0) {
         return ctx_error(L, entry->child_pidfd < 0 ? ESRCH : errno, "pidfd");
+    }
     ctx_push_fd(L, copy);
     return 1;
 }
@@ -613,18 +659,20 @@ static int entry_abort(lua_State *L)
 static int write_plan(const struct plan *plan, const char *data)
 {
     int fd = memfd_create("ctrexec-plan", MFD_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return -1;
+    }
     const struct iovec parts[] = {
         {.iov_base = (void *)plan, .iov_len = sizeof(*plan)},
         {.iov_base = (void *)data, .iov_len = plan->size - sizeof(*plan)},
     };
     ssize_t written;
-    do
+    do {
         written = writev(fd, parts, 2);
-    while (written < 0 && errno == EINTR);
-    if (written == (ssize_t)plan->size)
+    } while (written < 0 && errno == EINTR);
+    if (written == (ssize_t)plan->size) {
         return fd;
+    }
     int error = written < 0 ? errno : ENOSPC;
     close(fd);
     errno = error;
@@ -635,8 +683,9 @@ static int write_plan(const struct plan *plan, const char *data)
  * would be overwritten by the command's stdio. */
 static int above_stdio(int fd)
 {
-    if (fd < 0 || fd > 2)
+    if (fd < 0 || fd > 2) {
         return fd;
+    }
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     int error = errno;
     close(fd);
@@ -651,12 +700,15 @@ static int stdio_source(lua_State *L, int table, const char *name, int number, s
 {
     int fd = ctx_fd_field(L, table, name);
     int flags = fd < 0 ? fcntl(number, F_GETFD) : 0;
-    if (fd < 0 && flags >= 0 && (flags & FD_CLOEXEC) == 0)
+    if (fd < 0 && flags >= 0 && (flags & FD_CLOEXEC) == 0) {
         return number;
-    if (fd > 2 || fd == number)
+    }
+    if (fd > 2 || fd == number) {
         return fd;
-    if (fd >= 0)
+    }
+    if (fd >= 0) {
         return ctx_above_stdio(L, passed, fd);
+    }
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     fd = ctx_above_stdio(L, passed, null);
     close(null);
@@ -683,8 +735,9 @@ static int open_channels(struct entry *entry, struct plan *plan)
     };
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         *ends[i].to = above_stdio(ends[i].from);
-        if (error == 0 && *ends[i].to < 0)
+        if (error == 0 && *ends[i].to < 0) {
             error = errno;
+        }
     }
     errno = error;
     return error == 0 ? 0 : -1;
@@ -732,8 +785,9 @@ static int start(lua_State *L)
         .control = -1, .status = -1, .go = -1, .plan_fd = -1, .first_pidfd = -1, .child_pidfd = -1};
     luaL_setmetatable(L, CTX_ENTRY);
     launch.image = ctx_helper_image(L);
-    if (launch.image < 0)
+    if (launch.image < 0) {
         return ctx_error(L, errno, "make the helper's sealed memfd");
+    }
 
     plan.init_fd = ctx_pass(L, &launch.passed, ctx_fd_field(L, 1, "init"));
     plan.cgroup_fd = ctx_pass(L, &launch.passed, ctx_fd_field(L, 1, "cgroup"));
@@ -741,20 +795,24 @@ static int start(lua_State *L)
     launch.image = ctx_pass(L, &launch.passed, launch.image);
     ctx_pack_plan(L, 1, &plan, &launch.passed);
     entry->held = (plan.flags & PLAN_WAIT) == 0 && may_lose_children();
-    if (entry->held)
+    if (entry->held) {
         plan.flags |= PLAN_WAIT;
-    for (int fd = 3; fd < 3 + plan.preserve_fds; fd++)
+    }
+    for (int fd = 3; fd < 3 + plan.preserve_fds; fd++) {
         ctx_pass(L, &launch.passed, fd);
-    for (int i = 0; i < OWN_FDS; i++) /* room for our own, so that nothing is raised from here on */
+    }
+    for (int i = 0; i < OWN_FDS; i++) { /* room for our own, so that nothing is raised from here on */
         ctx_pass(L, &launch.passed, INT_MAX);
+    }
     launch.passed.count -= OWN_FDS;
 
     launch.stdio[0] = stdio_source(L, 1, "stdin", 0, &launch.passed);
     launch.stdio[1] = stdio_source(L, 1, "stdout", 1, &launch.passed);
     launch.stdio[2] = stdio_source(L, 1, "stderr", 2, &launch.passed);
     pid_t pid = -1;
-    if (open_channels(entry, &plan) == 0)
+    if (open_channels(entry, &plan) == 0) {
         entry->plan_fd = above_stdio(write_plan(&plan, lua_tostring(L, -1)));
+    }
     if (entry->plan_fd >= 0) {
         const int own[OWN_FDS] = {plan.control_fd, plan.status_fd, plan.go_fd, entry->plan_fd};
         memcpy(launch.passed.fds + launch.passed.count, own, sizeof(own));
@@ -763,8 +821,9 @@ static int start(lua_State *L)
         pid = ctx_launch(&launch, &entry->first_pidfd);
     }
     int error = errno;
-    for (unsigned i = 0; i < launch.passed.copy_count; i++)
+    for (unsigned i = 0; i < launch.passed.copy_count; i++) {
         close(launch.passed.copies[i]);
+    }
     close_channels(&plan);
     if (pid < 0) {
         entry->first_pidfd = -1; /* what clone(2) may have left there */

@@ -172,7 +172,7 @@ background is stopped by SIGTTOU until it is brought to the foreground, as every
 static int raw(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
-    struct saved_state *saved = lua_newuserdatauv(L, sizeof *saved, 0);
+    struct saved_state *saved = lua_newuserdatauv(L, sizeof(*saved), 0);
     struct termios settings;
 
     saved->fd = -1;

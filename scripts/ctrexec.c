@@ -61,7 +61,7 @@ static void make_arena(struct arena *arena)
     const int protection = PROT_READ | PROT_WRITE;
     char *start = mmap(NULL, ARENA_SIZE, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-    memset(arena, 0, sizeof *arena);
+    memset(arena, 0, sizeof(*arena));
     if (start != MAP_FAILED) {
         arena->start = arena->next = start;
         arena->end = start + ARENA_SIZE;
@@ -234,9 +234,9 @@ char *__wrap_dlerror(void)
     return "this program loads no module in C; ctrexec.lua does";
 }
 
-/* `install` of ctrexec.site.modules, which is called as soon as the configuration is read: instead of taking the
- * site's modules in place of ctrexec's, runs the script, which does. It cannot see under which name it was
- * called, which may be a runtime's, so it is told: the path, as the kernel tells a script its own. */
+/* `install` of ctrexec.site.modules, which is called as soon as the configuration is read: instead of taking
+ * the site's modules in place of ctrexec's, runs the script, which does. It cannot see under which name it
+ * was called, which may be a runtime's, so it is told: the path, as the kernel tells a script its own. */
 static int hand_over(lua_State *L)
 {
     char **argv = lua_touserdata(L, lua_upvalueindex(1));
@@ -248,12 +248,12 @@ static int hand_over(lua_State *L)
     while (argv[count] != NULL) {
         count++;
     }
-    char **all = lua_newuserdatauv(L, (count + 3) * sizeof *all, 0);
-    memcpy(all, words, sizeof words);
-    memcpy(all + 3, argv + 1, count * sizeof *argv); /* with the NULL at the end */
+    char **all = lua_newuserdatauv(L, (count + 3) * sizeof(*all), 0);
+    memcpy(all, words, sizeof(words));
+    memcpy(all + 3, argv + 1, count * sizeof(*argv)); /* with the NULL at the end */
     execv(CTX_SCRIPT, all);
     return luaL_error(L, "%s, which the site's modules need, cannot be run: %s", CTX_SCRIPT,
-                      strerror_r(errno, reason, sizeof reason));
+                      strerror_r(errno, reason, sizeof(reason)));
 }
 
 /* Stands for lua/ctrexec/site/modules.lua. */

@@ -47,7 +47,7 @@ static unsigned int digit_value(char digit)
     static const char digits[] = "0123456789abcdef";
     const char *found = digit != '\0' ? strchr(digits, digit) : NULL;
 
-    return found != NULL ? (unsigned int)(found - digits) : sizeof digits - 1;
+    return found != NULL ? (unsigned int)(found - digits) : sizeof(digits) - 1;
 }
 
 bool ctx_text_number(struct ctx_text text, unsigned int base, uint64_t *value)

@@ -19,8 +19,9 @@ static inline bool ctx_protected(const char *name)
     const size_t length = strlen(name);
     for (; without != NULL && *without != '\0'; without = strchr(without, ',')) {
         without += *without == ',';
-        if (strncmp(without, name, length) == 0 && (without[length] == ',' || without[length] == '\0'))
+        if (strncmp(without, name, length) == 0 && (without[length] == ',' || without[length] == '\0')) {
             return false;
+        }
     }
     return true;
 }

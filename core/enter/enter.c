@@ -83,27 +83,27 @@ static bool tell_fd(const struct plan *plan, uint32_t kind, int fd)
     control.header.cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
     ssize_t sent;
-    do
+    do {
         sent = sendmsg(plan->control_fd, &packet, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
+    } while (sent < 0 && errno == EINTR);
     return sent >= 0;
 }
 
 static ssize_t write_some(int fd, const void *data, size_t size)
 {
     ssize_t count;
-    do
+    do {
         count = write(fd, data, size);
-    while (count < 0 && errno == EINTR);
+    } while (count < 0 && errno == EINTR);
     return count;
 }
 
 static ssize_t read_some(int fd, void *data, size_t size)
 {
     ssize_t count;
-    do
+    do {
         count = read(fd, data, size);
-    while (count < 0 && errno == EINTR);
+    } while (count < 0 && errno == EINTR);
     return count;
 }
 
@@ -111,8 +111,9 @@ static ssize_t read_some(int fd, void *data, size_t size)
  * the caller a file whose close blocks. */
 static bool tell(const struct plan *plan, const struct plan_message *message)
 {
-    if (!PROTECTED(tell))
+    if (!PROTECTED(tell)) {
         return true;
+    }
     const int fd = plan->control_fd >= 0 ? plan->control_fd : plan->status_fd;
     return write_some(fd, message, sizeof(*message)) == (ssize_t)sizeof(*message);
 }
@@ -139,29 +140,33 @@ static void end_if_abandoned(const struct plan *plan)
 {
     struct pollfd caller = {.fd = plan->go_fd, .events = 0};
     int ready;
-    do
+    do {
         ready = poll(&caller, 1, 0);
-    while (ready < 0 && errno == EINTR);
-    if (ready < 0)
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 0) {
         fail(plan, STEP_DEATH_SIGNAL);
-    if (ready > 0 && (caller.revents & (POLLHUP | POLLERR)) != 0)
+    }
+    if (ready > 0 && (caller.revents & (POLLHUP | POLLERR)) != 0) {
         _exit(ENTER_FAILED);
+    }
 }
 
 /* Nothing that ctrexec started outlives it before the execve. fork(2) and a change of user both reset the
  * signal. */
 static void die_with_caller(const struct plan *plan)
 {
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) {
         fail(plan, STEP_DEATH_SIGNAL);
+    }
     end_if_abandoned(plan);
 }
 
 /* The command may outlive the caller. */
 static void outlive_caller(const struct plan *plan)
 {
-    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
+    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0) {
         fail(plan, STEP_DEATH_SIGNAL);
+    }
     end_if_abandoned(plan);
 }
 
@@ -169,8 +174,9 @@ static void outlive_caller(const struct plan *plan)
 static void wait_for_go(const struct plan *plan)
 {
     char go;
-    if (read_some(plan->go_fd, &go, 1) != 1)
+    if (read_some(plan->go_fd, &go, 1) != 1) {
         _exit(ENTER_FAILED);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ first */
@@ -182,18 +188,21 @@ static int open_own_file(const struct plan *plan, const char *name, enum plan_st
 {
     struct statfs fs;
     int fd = open(name, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         enter_fail(plan, step, errno, 0, name);
-    if (PROTECTED(host_proc) && (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_MAGIC))
+    }
+    if (PROTECTED(host_proc) && (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_MAGIC)) {
         enter_fail(plan, step, ENOSYS, 0, name);
+    }
     return fd;
 }
 
 static void write_own_file(const struct plan *plan, int fd, const char *text, size_t length,
                            enum plan_step step)
 {
-    if (write_some(fd, text, length) != (ssize_t)length)
+    if (write_some(fd, text, length) != (ssize_t)length) {
         fail(plan, step);
+    }
     close(fd);
 }
 
@@ -201,11 +210,12 @@ static void write_own_file(const struct plan *plan, int fd, const char *text, si
 static char *decimal(char *end, int64_t number)
 {
     uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    do
+    do {
         *--end = (char)('0' + rest % 10);
-    while ((rest /= 10) != 0);
-    if (number < 0)
+    } while ((rest /= 10) != 0);
+    if (number < 0) {
         *--end = '-';
+    }
     return end;
 }
 
@@ -229,8 +239,9 @@ static void attribute_path(char *path, size_t size, const char *name)
 /* No process without CAP_SYS_PTRACE may look into this one, whatever its user. */
 static void hide(const struct plan *plan)
 {
-    if (PROTECTED(dumpable) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+    if (PROTECTED(dumpable) && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
         fail(plan, STEP_HIDE);
+    }
 }
 
 /* The files are opened while the process is still dumpable, because procfs gives those of a non-dumpable
@@ -238,28 +249,35 @@ static void hide(const struct plan *plan)
 static void write_own_files(const struct plan *plan)
 {
     int oom = -1, login = -1, label = -1, key = -1;
-    if (plan->flags & PLAN_OOM_SCORE_ADJ)
+    if (plan->flags & PLAN_OOM_SCORE_ADJ) {
         oom = open_own_file(plan, "/proc/self/oom_score_adj", STEP_OOM_SCORE_ADJ);
-    if (plan->flags & PLAN_LOGIN_UID)
+    }
+    if (plan->flags & PLAN_LOGIN_UID) {
         login = open_own_file(plan, "/proc/self/loginuid", STEP_LOGIN_UID);
+    }
     if (plan->exec_label.offset != 0) {
         char path[64];
         attribute_path(path, sizeof(path), plan_text(plan, plan->exec_attribute));
         label = open_own_file(plan, path, STEP_LABEL);
     }
-    if (plan->key_label.offset != 0)
+    if (plan->key_label.offset != 0) {
         key = open_own_file(plan, "/proc/self/attr/keycreate", STEP_KEY_LABEL);
+    }
 
     hide(plan);
 
-    if (oom >= 0)
+    if (oom >= 0) {
         write_own_number(plan, oom, plan->oom_score_adj, STEP_OOM_SCORE_ADJ);
-    if (login >= 0)
+    }
+    if (login >= 0) {
         write_own_number(plan, login, plan->login_uid, STEP_LOGIN_UID);
-    if (label >= 0)
+    }
+    if (label >= 0) {
         write_own_file(plan, label, plan_text(plan, plan->exec_label), plan->exec_label.length, STEP_LABEL);
-    if (key >= 0)
+    }
+    if (key >= 0) {
         write_own_file(plan, key, plan_text(plan, plan->key_label), plan->key_label.length, STEP_KEY_LABEL);
+    }
 }
 
 /* Hard limits can only be raised with a privilege of the host, so that part is done here; the limits
@@ -271,16 +289,20 @@ static void raise_hard_limits(const struct plan *plan, struct rlimit *processes)
     const struct plan_rlimit *limits = plan_list(plan, plan->rlimits);
     for (uint32_t i = 0; i < plan->rlimits.count; i++) {
         struct rlimit now;
-        if (getrlimit((int)limits[i].resource, &now) < 0)
+        if (getrlimit((int)limits[i].resource, &now) < 0) {
             enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
-        if (limits[i].hard <= now.rlim_max)
+        }
+        if (limits[i].hard <= now.rlim_max) {
             continue;
+        }
         now.rlim_max = limits[i].hard;
-        if (setrlimit((int)limits[i].resource, &now) < 0)
+        if (setrlimit((int)limits[i].resource, &now) < 0) {
             enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+        }
     }
-    if (getrlimit(RLIMIT_NPROC, processes) < 0)
+    if (getrlimit(RLIMIT_NPROC, processes) < 0) {
         enter_fail(plan, STEP_RLIMIT, errno, RLIMIT_NPROC, NULL);
+    }
     if (setrlimit(RLIMIT_NPROC, &none) < 0) {
         none.rlim_cur = none.rlim_max = processes->rlim_max; /* without a privilege, what there is */
         setrlimit(RLIMIT_NPROC, &none);
@@ -294,18 +316,21 @@ static void set_limits(const struct plan *plan, const struct rlimit *processes)
     for (uint32_t i = 0; i < plan->rlimits.count; i++) {
         processes_given = processes_given || limits[i].resource == RLIMIT_NPROC;
         const struct rlimit wanted = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
-        if (setrlimit((int)limits[i].resource, &wanted) < 0)
+        if (setrlimit((int)limits[i].resource, &wanted) < 0) {
             enter_fail(plan, STEP_RLIMIT, errno, (int)limits[i].resource, NULL);
+        }
     }
-    if (!processes_given && setrlimit(RLIMIT_NPROC, processes) < 0)
+    if (!processes_given && setrlimit(RLIMIT_NPROC, processes) < 0) {
         enter_fail(plan, STEP_RLIMIT, errno, RLIMIT_NPROC, NULL);
+    }
 }
 
 static void set_affinity(const struct plan *plan, struct plan_list mask)
 {
     if (mask.count != 0 &&
-        syscall(SYS_sched_setaffinity, 0, (size_t)mask.count * 8, plan_list(plan, mask)) < 0)
+        syscall(SYS_sched_setaffinity, 0, (size_t)mask.count * 8, plan_list(plan, mask)) < 0) {
         fail(plan, STEP_AFFINITY);
+    }
 }
 
 /* A single-threaded process that writes "0" to "tasks" moves itself without the kernel's global thread-group
@@ -314,8 +339,9 @@ static void join_tasks(const struct plan *plan)
 {
     const int32_t *files = plan_list(plan, plan->tasks);
     for (uint32_t i = 0; i < plan->tasks.count; i++) {
-        if (write_some(files[i], "0", 1) != 1)
+        if (write_some(files[i], "0", 1) != 1) {
             enter_fail(plan, STEP_TASKS, errno, (int)i, NULL);
+        }
         close(files[i]);
     }
 }
@@ -357,10 +383,12 @@ static void touch(struct plan *shared)
 static void become_member(struct plan *plan, struct plan *shared)
 {
     const bool alone = (plan->namespaces & CLONE_NEWTIME) != 0;
-    if (plan->cgroup_fd < 0)
+    if (plan->cgroup_fd < 0) {
         return;
-    if (alone && madvise(shared, sizeof(*shared), MADV_DOFORK) < 0)
+    }
+    if (alone && madvise(shared, sizeof(*shared), MADV_DOFORK) < 0) {
         fail(plan, STEP_PLAN);
+    }
     struct clone_args args = {
         .flags =
             (alone ? 0 : CLONE_VM | CLONE_VFORK) | CLONE_PARENT | CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
@@ -368,14 +396,18 @@ static void become_member(struct plan *plan, struct plan *shared)
         .cgroup = (uint64_t)plan->cgroup_fd,
     };
     long pid = clone3_inline(&args);
-    if (pid > 0)
+    if (pid > 0) {
         _exit(0);
-    if (pid < 0)
+    }
+    if (pid < 0) {
         enter_fail(plan, STEP_CLONE_INTO_CGROUP, (int)-pid, 0, NULL);
-    if (PROTECTED(early_close))
+    }
+    if (PROTECTED(early_close)) {
         close(plan->cgroup_fd);
-    if (alone && madvise(shared, sizeof(*shared), MADV_DONTFORK) < 0)
+    }
+    if (alone && madvise(shared, sizeof(*shared), MADV_DONTFORK) < 0) {
         fail(plan, STEP_PLAN);
+    }
     die_with_caller(plan);
 }
 
@@ -383,13 +415,16 @@ static void become_member(struct plan *plan, struct plan *shared)
  * container. (To be shown without that, also on one processor, init has its turn after each call.) */
 static int set_namespaces(const struct plan *plan)
 {
-    if (PROTECTED(one_setns))
+    if (PROTECTED(one_setns)) {
         return (int)syscall(SYS_setns, plan->init_fd, (int)plan->namespaces);
+    }
     for (uint32_t bit = 1; bit != 0; bit <<= 1) {
-        if ((plan->namespaces & bit) == 0)
+        if ((plan->namespaces & bit) == 0) {
             continue;
-        if (syscall(SYS_setns, plan->init_fd, (int)bit) < 0)
+        }
+        if (syscall(SYS_setns, plan->init_fd, (int)bit) < 0) {
             return -1;
+        }
         usleep(100);
     }
     return 0;
@@ -397,19 +432,23 @@ static int set_namespaces(const struct plan *plan)
 
 static void join_namespaces(const struct plan *plan)
 {
-    if (plan->namespaces != 0 && set_namespaces(plan) < 0)
+    if (plan->namespaces != 0 && set_namespaces(plan) < 0) {
         fail(plan, STEP_NAMESPACE);
+    }
     if (plan->root_fd >= 0) {
-        if (fchdir(plan->root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+        if (fchdir(plan->root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0) {
             fail(plan, STEP_NAMESPACE);
+        }
         close(plan->root_fd);
     }
-    if (plan->init_fd >= 0 && PROTECTED(early_close))
+    if (plan->init_fd >= 0 && PROTECTED(early_close)) {
         close(plan->init_fd);
+    }
     /* The raw calls: libc's would take the locks and signals of a threaded program. */
     if ((plan->flags & PLAN_BECOME_ROOT) &&
-        (syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0))
+        (syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)) {
         fail(plan, STEP_BECOME_ROOT);
+    }
 }
 
 /* --------------------------------------------------------------------------- inside, before final is born */
@@ -419,8 +458,9 @@ static void join_keyring(const struct plan *plan)
     const char *name = plan_text(plan, plan->keyring);
     /* a kernel without keyrings has nothing to leak */
     if (name != NULL && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0) < 0 &&
-        errno != ENOSYS)
+        errno != ENOSYS) {
         fail(plan, STEP_KEYRING);
+    }
 }
 
 static int open_beneath(int folder, const char *name, uint64_t flags)
@@ -439,46 +479,58 @@ static void open_terminal(const struct plan *plan)
 {
     struct statfs fs;
     int folder = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0)
+    if (folder < 0) {
         enter_fail(plan, STEP_TERMINAL, errno, 0, "open /dev/pts");
-    if (PROTECTED(devpts) && (fstatfs(folder, &fs) < 0 || fs.f_type != DEVPTS_MAGIC))
+    }
+    if (PROTECTED(devpts) && (fstatfs(folder, &fs) < 0 || fs.f_type != DEVPTS_MAGIC)) {
         enter_fail(plan, STEP_TERMINAL, ENODEV, 0, "/dev/pts is not a devpts");
+    }
     int master = PROTECTED(devpts) ? open_beneath(folder, "ptmx", O_RDWR | O_NOCTTY)
                                    : openat(folder, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     close(folder);
     int unlock = 0;
-    if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
+    if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0) {
         enter_fail(plan, STEP_TERMINAL, errno, 0, "open /dev/pts/ptmx");
+    }
     int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (slave < 0)
+    if (slave < 0) {
         enter_fail(plan, STEP_TERMINAL, errno, 0, "open the terminal's peer");
+    }
     const struct winsize size = {.ws_row = plan->rows, .ws_col = plan->columns};
-    if ((size.ws_row != 0 || size.ws_col != 0) && ioctl(master, TIOCSWINSZ, &size) < 0)
+    if ((size.ws_row != 0 || size.ws_col != 0) && ioctl(master, TIOCSWINSZ, &size) < 0) {
         enter_fail(plan, STEP_TERMINAL, errno, 0, "set the window size");
-    for (int fd = 0; fd <= 2; fd++)
-        if (dup2(slave, fd) < 0)
+    }
+    for (int fd = 0; fd <= 2; fd++) {
+        if (dup2(slave, fd) < 0) {
             enter_fail(plan, STEP_TERMINAL, errno, 0, "put the terminal on stdio");
+        }
+    }
     close(slave);
-    if (!tell_fd(plan, MSG_TERMINAL, master))
+    if (!tell_fd(plan, MSG_TERMINAL, master)) {
         enter_fail(plan, STEP_TERMINAL, errno, 0, "send it to the caller");
+    }
     close(master);
 }
 
 static void set_attributes(const struct plan *plan)
 {
     if ((plan->flags & PLAN_IO_PRIORITY) &&
-        syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (int)plan->io_priority) < 0)
+        syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (int)plan->io_priority) < 0) {
         fail(plan, STEP_IO_PRIORITY);
-    if ((plan->flags & PLAN_PERSONALITY) && syscall(SYS_personality, (unsigned long)plan->personality) < 0)
+    }
+    if ((plan->flags & PLAN_PERSONALITY) && syscall(SYS_personality, (unsigned long)plan->personality) < 0) {
         fail(plan, STEP_PERSONALITY);
+    }
     if ((plan->flags & PLAN_MEMORY_POLICY) &&
         syscall(SYS_set_mempolicy, (int)plan->memory_mode,
                 plan->memory_nodes.count != 0 ? plan_list(plan, plan->memory_nodes) : NULL,
-                (unsigned long)plan->memory_nodes.count * 64) < 0)
+                (unsigned long)plan->memory_nodes.count * 64) < 0) {
         fail(plan, STEP_MEMORY_POLICY);
+    }
     set_affinity(plan, plan->final_affinity);
-    if (plan->flags & PLAN_UMASK)
+    if (plan->flags & PLAN_UMASK) {
         umask((mode_t)plan->umask);
+    }
 }
 
 /* Closes everything above the passed descriptors but the ways to the caller, which the execve closes. */
@@ -488,13 +540,17 @@ static void close_others(const struct plan *plan)
     unsigned from = 3 + (unsigned)plan->preserve_fds;
     for (;;) {
         unsigned next = ~0U; /* the lowest of those from here on; a closed one is ~0 */
-        for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-            if (kept[i] >= from && kept[i] < next)
+        for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+            if (kept[i] >= from && kept[i] < next) {
                 next = kept[i];
-        if (next > from && syscall(SYS_close_range, from, next == ~0U ? next : next - 1, 0) < 0)
+            }
+        }
+        if (next > from && syscall(SYS_close_range, from, next == ~0U ? next : next - 1, 0) < 0) {
             fail(plan, STEP_CLOSE);
-        if (next == ~0U)
+        }
+        if (next == ~0U) {
             return;
+        }
         from = next + 1;
     }
 }
@@ -504,10 +560,12 @@ static void close_others(const struct plan *plan)
 static bool change_directory(const struct plan *plan, bool last)
 {
     const char *cwd = plan_text(plan, plan->cwd);
-    if (chdir(cwd) == 0)
+    if (chdir(cwd) == 0) {
         return true;
-    if (!last)
+    }
+    if (!last) {
         return false;
+    }
     enter_fail(plan, STEP_CWD, errno, 0, cwd);
 }
 
@@ -516,12 +574,15 @@ static bool change_directory(const struct plan *plan, bool last)
 static void prove_directory(const struct plan *plan)
 {
     char path[PLAN_PATH_MAX];
-    if (!PROTECTED(prove_directory))
+    if (!PROTECTED(prove_directory)) {
         return;
-    if (syscall(SYS_getcwd, path, sizeof(path)) < 0)
+    }
+    if (syscall(SYS_getcwd, path, sizeof(path)) < 0) {
         fail(plan, STEP_CWD_OUTSIDE);
-    if (path[0] != '/')
+    }
+    if (path[0] != '/') {
         enter_fail(plan, STEP_CWD_OUTSIDE, ENOENT, 0, path);
+    }
 }
 
 /* The file is the container's: a fifo must not block us, a device is not read, and no magic link of a procfs
@@ -533,13 +594,16 @@ static int open_regular(const char *path)
         .resolve = RESOLVE_NO_MAGICLINKS,
     };
     struct stat about;
-    if (!PROTECTED(regular_only))
+    if (!PROTECTED(regular_only)) {
         return open(path, O_RDONLY | O_CLOEXEC);
+    }
     int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
-    if (fd < 0)
+    if (fd < 0) {
         return -1;
-    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode))
+    }
+    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
         return fd;
+    }
     close(fd);
     errno = EINVAL;
     return -1;
@@ -556,18 +620,21 @@ static bool read_home(uint32_t uid, struct passwd_search *search)
     char buffer[8192];
     passwd_begin(search, uid);
     int fd = open_regular("/etc/passwd");
-    if (fd < 0)
+    if (fd < 0) {
         return false;
+    }
     bool found = false;
     ssize_t got = 0;
     for (size_t total = 0; !found && within_limit(total); total += (size_t)got) {
         got = read_some(fd, buffer, sizeof(buffer));
-        if (got <= 0)
+        if (got <= 0) {
             break;
+        }
         found = passwd_feed(search, buffer, (size_t)got);
     }
-    if (!found && got == 0)
+    if (!found && got == 0) {
         found = passwd_end(search);
+    }
     close(fd);
     return found;
 }
@@ -578,16 +645,20 @@ static _Noreturn void copy_file(const struct plan *plan)
 {
     char buffer[8192];
     int fd = open_regular(plan_text(plan, plan->read));
-    if (fd < 0)
+    if (fd < 0) {
         fail(plan, STEP_READ);
+    }
     for (size_t total = 0; within_limit(total);) {
         ssize_t got = read_some(fd, buffer, sizeof(buffer));
-        if (got < 0)
+        if (got < 0) {
             fail(plan, STEP_READ);
-        if (got == 0) /* a last NUL says that this was all: the host program may lose the exit status */
+        }
+        if (got == 0) { /* a last NUL says that this was all: the host program may lose the exit status */
             _exit(write_some(1, "", 1) == 1 ? 0 : ENTER_FAILED);
-        if (write_some(1, buffer, (size_t)got) != got)
+        }
+        if (write_some(1, buffer, (size_t)got) != got) {
             fail(plan, STEP_READ);
+        }
         total += (size_t)got;
     }
     enter_fail(plan, STEP_READ, EFBIG, 0, NULL);
@@ -606,10 +677,12 @@ static void set_home(struct plan *plan)
     buffer[sizeof(name) - 1 + length] = '\0';
     uint64_t *env = (uint64_t *)((char *)plan + plan->env.offset);
     uint32_t slot = 0;
-    while (slot < plan->env.count && strcmp((char *)plan + env[slot], name) != 0)
+    while (slot < plan->env.count && strcmp((char *)plan + env[slot], name) != 0) {
         slot++;
-    if (slot == plan->env.count)
+    }
+    if (slot == plan->env.count) {
         plan->env.count++;
+    }
     /* relative to the plan like the others; the sum in pointers() undoes the difference, wrap-around included
      */
     env[slot] = (uint64_t)(uintptr_t)buffer - (uint64_t)(uintptr_t)plan;
@@ -620,17 +693,21 @@ static void set_home(struct plan *plan)
  * to fail. */
 static void chown_stdio(const struct plan *plan)
 {
-    if (!(plan->flags & PLAN_CHOWN_STDIO))
+    if (!(plan->flags & PLAN_CHOWN_STDIO)) {
         return;
+    }
     for (int fd = 0; fd <= 2; fd++) {
         struct stat about;
-        if (fstat(fd, &about) < 0 || about.st_uid == plan->uid)
+        if (fstat(fd, &about) < 0 || about.st_uid == plan->uid) {
             continue;
+        }
         bool device = S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode) || S_ISDIR(about.st_mode);
-        if (device && !(plan->flags & PLAN_TERMINAL) && PROTECTED(chown_devices))
+        if (device && !(plan->flags & PLAN_TERMINAL) && PROTECTED(chown_devices)) {
             continue;
-        if (fchown(fd, plan->uid, (gid_t)-1) < 0)
+        }
+        if (fchown(fd, plan->uid, (gid_t)-1) < 0) {
             continue;
+        }
     }
 }
 
@@ -639,17 +716,20 @@ static void reset_signals(const struct plan *plan)
 {
     struct sigaction action;
     for (int number = 1; number < NSIG; number++) {
-        if (number == SIGKILL || number == SIGSTOP)
+        if (number == SIGKILL || number == SIGSTOP) {
             continue;
+        }
         memset(&action, 0, sizeof(action));
         action.sa_handler = SIG_DFL;
         /* EINVAL: those that libc keeps for itself */
-        if (sigaction(number, &action, NULL) < 0 && errno != EINVAL)
+        if (sigaction(number, &action, NULL) < 0 && errno != EINVAL) {
             fail(plan, STEP_SIGNALS);
+        }
     }
     const uint64_t none = 0;
-    if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)) < 0)
+    if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)) < 0) {
         fail(plan, STEP_SIGNALS);
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------- seccomp */
@@ -667,11 +747,13 @@ static int hand_over(void *argument)
 {
     struct handover *handover = argument;
     int fd;
-    while ((fd = atomic_load(&handover->listener)) == -1)
+    while ((fd = atomic_load(&handover->listener)) == -1) {
         syscall(SYS_sched_yield);
+    }
     if (fd >= 0) {
-        if (!tell_fd(handover->plan, MSG_LISTENER, fd))
+        if (!tell_fd(handover->plan, MSG_LISTENER, fd)) {
             fail(handover->plan, STEP_SECCOMP);
+        }
         wait_for_go(handover->plan);
         close(fd);
     }
@@ -692,15 +774,17 @@ static void install_filter(const struct plan *plan)
         .filter = (struct sock_filter *)plan_list(plan, plan->seccomp),
     };
     if (!(plan->flags & PLAN_SECCOMP_NOTIFY)) {
-        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)plan->seccomp_flags, &program) < 0)
+        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)plan->seccomp_flags, &program) < 0) {
             fail(plan, STEP_SECCOMP);
+        }
         return;
     }
     handover.plan = plan;
     atomic_store(&handover.listener, -1);
     int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    if (clone(hand_over, stack + sizeof(stack), flags, &handover) < 0)
+    if (clone(hand_over, stack + sizeof(stack), flags, &handover) < 0) {
         fail(plan, STEP_SECCOMP);
+    }
     unsigned filter_flags = (unsigned)plan->seccomp_flags | SECCOMP_FILTER_FLAG_NEW_LISTENER;
     long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter_flags, &program);
     if (fd < 0) {
@@ -709,8 +793,9 @@ static void install_filter(const struct plan *plan)
         enter_fail(plan, STEP_SECCOMP, error, 0, NULL);
     }
     atomic_store(&handover.listener, (int)fd);
-    while (atomic_load(&handover.done) == 0)
+    while (atomic_load(&handover.done) == 0) {
         ;
+    }
 }
 
 /* --------------------------------------------------------------------------------------------- identity */
@@ -718,38 +803,47 @@ static void install_filter(const struct plan *plan)
 static void drop_bounding(const struct plan *plan)
 {
     for (int bit = 0; bit <= LAST_CAPABILITY; bit++) {
-        if (plan->bounding >> bit & 1)
+        if (plan->bounding >> bit & 1) {
             continue;
-        if (prctl(PR_CAPBSET_DROP, bit, 0, 0, 0) == 0)
+        }
+        if (prctl(PR_CAPBSET_DROP, bit, 0, 0, 0) == 0) {
             continue;
+        }
         const int error = errno, there = prctl(PR_CAPBSET_READ, bit, 0, 0, 0);
-        if (there < 0 && errno == EINVAL)
+        if (there < 0 && errno == EINVAL) {
             return; /* above the kernel's last capability */
-        if (there != 0)
+        }
+        if (there != 0) {
             enter_fail(plan, STEP_BOUNDING, error, bit, NULL);
+        }
     }
 }
 
 static void set_user(const struct plan *plan)
 {
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) {
         fail(plan, STEP_CAPABILITIES);
+    }
     if (!(plan->flags & PLAN_SKIP_GROUPS) &&
         syscall(SYS_setgroups, (size_t)plan->groups.count, plan_list(plan, plan->groups)) < 0 &&
-        !((plan->flags & PLAN_GROUPS_OPTIONAL) && errno == EPERM))
+        !((plan->flags & PLAN_GROUPS_OPTIONAL) && errno == EPERM)) {
         fail(plan, STEP_GROUPS);
-    if (syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid) < 0)
+    }
+    if (syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid) < 0) {
         enter_fail(plan, STEP_GID, errno, (int)plan->gid, NULL);
-    if (syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid) < 0)
+    }
+    if (syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid) < 0) {
         enter_fail(plan, STEP_UID, errno, (int)plan->uid, NULL);
+    }
 }
 
 /* The sets are written in full, so inheritable and ambient are empty unless the plan says otherwise
  * (CVE-2022-29162). `kept` are those that final needs a moment longer. */
 static void set_capabilities(const struct plan *plan, uint64_t kept)
 {
-    if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+    if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0) {
         fail(plan, STEP_CAPABILITIES);
+    }
     const uint64_t effective = plan->effective | kept, permitted = plan->permitted | kept;
     const uint64_t inheritable = PROTECTED(capability_sets) ? plan->inheritable : plan->permitted;
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -757,13 +851,17 @@ static void set_capabilities(const struct plan *plan, uint64_t kept)
         {(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable},
         {(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32)},
     };
-    if (syscall(SYS_capset, &header, data) < 0)
+    if (syscall(SYS_capset, &header, data) < 0) {
         fail(plan, STEP_CAPABILITIES);
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+    }
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0) {
         fail(plan, STEP_AMBIENT);
-    for (int bit = 0; bit <= LAST_CAPABILITY; bit++)
-        if ((plan->ambient >> bit & 1) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0) < 0)
+    }
+    for (int bit = 0; bit <= LAST_CAPABILITY; bit++) {
+        if ((plan->ambient >> bit & 1) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0) < 0) {
             enter_fail(plan, STEP_AMBIENT, errno, bit, NULL);
+        }
+    }
 }
 
 /* ------------------------------------------------------------------------------------------- the command */
@@ -772,8 +870,9 @@ static void set_capabilities(const struct plan *plan, uint64_t kept)
 static char **pointers(struct plan *plan, struct plan_list list)
 {
     uint64_t *slots = (uint64_t *)((char *)plan + list.offset);
-    for (uint32_t i = 0; i < list.count; i++)
+    for (uint32_t i = 0; i < list.count; i++) {
         slots[i] += (uint64_t)(uintptr_t)plan;
+    }
     slots[list.count] = 0;
     return (char **)slots;
 }
@@ -791,12 +890,46 @@ static _Noreturn void exec_failed(const struct plan *plan, int error, const char
     int value = 0;
     if (stat(path, &about) == 0) {
         value = PROGRAM_THERE;
-        if (is_program(&about))
+        if (is_program(&about)) {
             value |= PROGRAM_MODE | (access(path, X_OK) == 0 || errno != EACCES ? PROGRAM_ALLOWED : 0);
-        if (S_ISDIR(about.st_mode))
+        }
+        if (S_ISDIR(about.st_mode)) {
             error = EISDIR;
+        }
     }
     enter_fail(plan, STEP_EXEC, error, value, path);
+}
+
+/* Becomes the program at `path`, if it is one; returns if it is none. */
+static void try_program(const struct plan *plan, const char *path, char **args, char **env)
+{
+    /* An execve that fails costs several times a stat; but a filter may forbid to look. */
+    const bool look = (plan->flags & PLAN_SECCOMP) == 0;
+    struct stat about;
+    if (path[0] == '/' && !look) {
+        execve(path, args, env);
+    }
+    const int error = errno;
+    if (stat(path, &about) != 0 || !is_program(&about)) {
+        return;
+    }
+    if (path[0] != '/') {
+        enter_fail(plan, STEP_LOOKUP, ENOENT, PROGRAM_THERE, path);
+    }
+    if (look) {
+        execve(path, args, env);
+    }
+    exec_failed(plan, look ? errno : error, path);
+}
+
+/* `path` becomes FOLDER/NAME, or NAME where the folder is empty. */
+static void join(char *path, const char *folder, size_t length, const char *name)
+{
+    memcpy(path, folder, length);
+    if (length > 0) {
+        path[length++] = '/';
+    }
+    memcpy(path + length, name, strlen(name) + 1);
 }
 
 /* The first file of that name with a mode bit for execution is the program, on the container's PATH and for
@@ -804,29 +937,14 @@ static _Noreturn void exec_failed(const struct plan *plan, int error, const char
 static _Noreturn void exec_on_path(const struct plan *plan, char **args, char **env)
 {
     char path[PLAN_PATH_MAX];
-    size_t name = strlen(args[0]);
+    const size_t name = strlen(args[0]);
     const char *folder = plan_text(plan, plan->path);
-    /* An execve that fails costs several times a stat; but a filter may forbid to look. */
-    const bool look = (plan->flags & PLAN_SECCOMP) == 0;
     while (folder != NULL && name != 0) {
         const char *end = strchr(folder, ':');
-        size_t length = end != NULL ? (size_t)(end - folder) : strlen(folder);
+        const size_t length = end != NULL ? (size_t)(end - folder) : strlen(folder);
         if (length + 1 + name < sizeof(path)) {
-            struct stat about;
-            memcpy(path, folder, length);
-            if (length > 0)
-                path[length++] = '/';
-            memcpy(path + length, args[0], name + 1);
-            if (path[0] == '/' && !look)
-                execve(path, args, env);
-            int error = errno;
-            if (stat(path, &about) == 0 && is_program(&about)) {
-                if (path[0] != '/')
-                    enter_fail(plan, STEP_LOOKUP, ENOENT, PROGRAM_THERE, path);
-                if (look)
-                    execve(path, args, env);
-                exec_failed(plan, look ? errno : error, path);
-            }
+            join(path, folder, length, args[0]);
+            try_program(plan, path, args, env);
         }
         folder = end != NULL ? end + 1 : NULL;
     }
@@ -837,12 +955,15 @@ static _Noreturn void exec_command(struct plan *plan)
 {
     char **env = pointers(plan, plan->env);
     char **args = pointers(plan, plan->args);
-    if (args[0] == NULL) /* plan_check has seen that there is one */
+    if (args[0] == NULL) { /* plan_check has seen that there is one */
         fail(plan, STEP_PLAN);
-    if (!PROTECTED(no_open))
+    }
+    if (!PROTECTED(no_open)) {
         close(open(args[0], O_RDONLY));
-    if (strchr(args[0], '/') == NULL)
+    }
+    if (strchr(args[0], '/') == NULL) {
         exec_on_path(plan, args, env);
+    }
     execve(args[0], args, env);
     exec_failed(plan, errno, args[0]);
 }
@@ -859,12 +980,15 @@ struct rest {
 
 static void new_session(const struct plan *plan)
 {
-    if (!PROTECTED(new_session))
+    if (!PROTECTED(new_session)) {
         return;
-    if (setsid() < 0)
+    }
+    if (setsid() < 0) {
         fail(plan, STEP_SESSION);
-    if ((plan->flags & PLAN_TERMINAL) && ioctl(0, TIOCSCTTY, 0) < 0)
+    }
+    if ((plan->flags & PLAN_TERMINAL) && ioctl(0, TIOCSCTTY, 0) < 0) {
         enter_fail(plan, STEP_TERMINAL, errno, 0, "make it the controlling terminal");
+    }
 }
 
 /* Some policies do not survive a fork, and some forbid it. */
@@ -881,8 +1005,9 @@ static void set_scheduler(const struct plan *plan)
         .deadline = wanted->deadline,
         .period = wanted->period,
     };
-    if ((plan->flags & PLAN_SCHEDULER) && syscall(SYS_sched_setattr, 0, &attributes, 0) < 0)
+    if ((plan->flags & PLAN_SCHEDULER) && syscall(SYS_sched_setattr, 0, &attributes, 0) < 0) {
         fail(plan, STEP_SCHEDULER);
+    }
 }
 
 /* Of these capabilities, the ones that there are. */
@@ -890,10 +1015,12 @@ static uint64_t permitted_of(const struct plan *plan, uint64_t wanted)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0}};
-    if (wanted == 0)
+    if (wanted == 0) {
         return 0;
-    if (syscall(SYS_capget, &header, data) < 0)
+    }
+    if (syscall(SYS_capget, &header, data) < 0) {
         fail(plan, STEP_CAPABILITIES);
+    }
     return wanted & ((uint64_t)data[1].permitted << 32 | data[0].permitted);
 }
 
@@ -908,32 +1035,40 @@ static _Noreturn void final(struct plan *plan, const struct rest *rest)
 {
     const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
     die_with_caller(plan);
-    if (plan->read.offset != 0)
+    if (plan->read.offset != 0) {
         copy_file(plan);
+    }
     new_session(plan);
     set_scheduler(plan);
-    if (!PROTECTED(early_drop))
+    if (!PROTECTED(early_drop)) {
         become_user(plan, rest->kept);
+    }
     set_limits(plan, &rest->processes);
-    if (!rest->there)
+    if (!rest->there) {
         change_directory(plan, true);
+    }
     prove_directory(plan);
-    if (!PROTECTED(early_close))
+    if (!PROTECTED(early_close)) {
         close_others(plan);
+    }
     if (plan->flags & PLAN_WAIT) {
         const struct plan_message message = {.kind = MSG_READY};
-        if (!tell(plan, &message)) /* nobody would say "go" */
+        if (!tell(plan, &message)) { /* nobody would say "go" */
             _exit(ENTER_FAILED);
+        }
         wait_for_go(plan);
     }
     outlive_caller(plan); /* which the filter may refuse */
-    if (rest->filter && !no_new_privs)
+    if (rest->filter && !no_new_privs) {
         install_filter(plan);
-    if (rest->kept != 0)
+    }
+    if (rest->kept != 0) {
         set_capabilities(plan, 0);
+    }
     if (rest->filter &&
-        no_new_privs) /* as late as possible: the fewest calls of ours must be allowed by it */
+        no_new_privs) { /* as late as possible: the fewest calls of ours must be allowed by it */
         install_filter(plan);
+    }
     exec_command(plan);
 }
 
@@ -948,10 +1083,12 @@ static _Noreturn void fork_final(struct plan *plan, struct plan *shared, const s
     }
     touch(shared);
     long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_PARENT_SETTID, 0, &shared->final_pid, 0, 0);
-    if (pid < 0)
+    if (pid < 0) {
         fail(plan, STEP_CLONE);
-    if (pid == 0)
+    }
+    if (pid == 0) {
         final(plan, rest);
+    }
     _exit(0);
 }
 
@@ -965,29 +1102,37 @@ static void prepare_final(struct plan *plan, struct rest *rest)
 
     join_keyring(plan);
     enter_mount_trees(plan);
-    if (plan->flags & PLAN_TERMINAL)
+    if (plan->flags & PLAN_TERMINAL) {
         open_terminal(plan);
+    }
     set_attributes(plan);
-    if (PROTECTED(early_close))
+    if (PROTECTED(early_close)) {
         close_others(plan);
+    }
     rest->there = change_directory(plan, false);
-    if (plan->flags & PLAN_SET_HOME)
+    if (plan->flags & PLAN_SET_HOME) {
         set_home(plan);
+    }
     chown_stdio(plan);
     reset_signals(plan);
-    if (no_new_privs && PROTECTED(no_new_privs) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if (no_new_privs && PROTECTED(no_new_privs) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
         fail(plan, STEP_NO_NEW_PRIVS);
+    }
     /* Without no_new_privs a filter takes CAP_SYS_ADMIN, so it goes before the drop. */
-    if (early)
+    if (early) {
         install_filter(plan);
+    }
     rest->filter = (plan->flags & PLAN_SECCOMP) != 0 && !early;
-    if (rest->filter && !no_new_privs)
+    if (rest->filter && !no_new_privs) {
         rest->kept |= 1ULL << CAP_SYS_ADMIN;
-    if (plan->flags & PLAN_SCHEDULER)
+    }
+    if (plan->flags & PLAN_SCHEDULER) {
         rest->kept |= 1ULL << CAP_SYS_NICE;
+    }
     rest->kept = permitted_of(plan, rest->kept);
-    if (PROTECTED(early_drop))
+    if (PROTECTED(early_drop)) {
         become_user(plan, rest->kept);
+    }
     /* A change of user undoes both, in the first case to what the sysctl fs.suid_dumpable says. */
     hide(plan);
     die_with_caller(plan);
@@ -998,8 +1143,9 @@ static void prepare_final(struct plan *plan, struct rest *rest)
 static int64_t number_argument(const char *text)
 {
     int64_t number = 0;
-    for (; *text >= '0' && *text <= '9' && number < 1 << 20; text++)
+    for (; *text >= '0' && *text <= '9' && number < 1 << 20; text++) {
         number = number * 10 + (*text - '0');
+    }
     return *text == '\0' ? number : -1;
 }
 
@@ -1011,8 +1157,9 @@ static struct plan *read_plan(int fd, size_t size)
     size_t done = 0;
     while (plan != MAP_FAILED && done < size) {
         ssize_t got = pread(fd, plan + done, size - done, (off_t)done);
-        if (got == 0 || (got < 0 && errno != EINTR))
+        if (got == 0 || (got < 0 && errno != EINTR)) {
             return NULL;
+        }
         done += got > 0 ? (size_t)got : 0;
     }
     return plan != MAP_FAILED && plan_check((struct plan *)plan, size) ? (struct plan *)plan : NULL;
@@ -1026,31 +1173,38 @@ int main(int argc, char **argv)
     struct rest rest = {0};
     struct stat about;
     if (fd < 3 || fstat(fd, &about) < 0 || about.st_size < (off_t)sizeof(struct plan) ||
-        about.st_size > PLAN_MAX_SIZE)
+        about.st_size > PLAN_MAX_SIZE) {
         return ENTER_FAILED;
+    }
     struct plan *plan = read_plan(fd, (size_t)about.st_size);
     struct plan *shared = mmap(NULL, sizeof(struct plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (plan == NULL || shared == MAP_FAILED)
+    if (plan == NULL || shared == MAP_FAILED) {
         return ENTER_FAILED;
-    if (madvise(shared, sizeof(struct plan), MADV_DONTFORK) < 0)
+    }
+    if (madvise(shared, sizeof(struct plan), MADV_DONTFORK) < 0) {
         fail(plan, STEP_PLAN);
+    }
     touch(shared); /* here, where the caller pays for it */
     close(fd);
     prctl(PR_SET_NAME, PLAN_COMM, 0, 0, 0);
     if (fcntl(plan->control_fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(plan->status_fd, F_SETFD, FD_CLOEXEC) < 0 ||
-        fcntl(plan->go_fd, F_SETFD, FD_CLOEXEC) < 0)
+        fcntl(plan->go_fd, F_SETFD, FD_CLOEXEC) < 0) {
         fail(plan, STEP_PLAN);
+    }
     die_with_caller(plan);
-    if (PROTECTED(host_proc))
+    if (PROTECTED(host_proc)) {
         write_own_files(plan);
+    }
     raise_hard_limits(plan, &rest.processes);
     set_affinity(plan, plan->initial_affinity);
     join_tasks(plan);
     become_member(plan, shared);
     join_namespaces(plan);
-    if (!PROTECTED(host_proc))
+    if (!PROTECTED(host_proc)) {
         write_own_files(plan);
-    if (plan->read.offset == 0)
+    }
+    if (plan->read.offset == 0) {
         prepare_final(plan, &rest);
+    }
     fork_final(plan, shared, &rest);
 }

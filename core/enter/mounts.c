@@ -63,8 +63,9 @@ static int copy_link(int from, int to, const char *name)
 {
     char target[PLAN_PATH_MAX];
     ssize_t length = readlinkat(from, name, target, sizeof(target) - 1);
-    if (length < 0)
+    if (length < 0) {
         return -1;
+    }
     target[length] = '\0';
     return symlinkat(target, to, name);
 }
@@ -78,8 +79,9 @@ static bool is_ours(int error)
 static bool bind_tree(int from, int to, const char *name, mode_t kind)
 {
     int tree = clone_tree(from, name);
-    if (tree < 0)
+    if (tree < 0) {
         return false;
+    }
     const bool bound = make_place(to, name, kind) == 0 && attach_tree(tree, to, name) == 0;
     int error = errno;
     close(tree);
@@ -93,12 +95,14 @@ static void bind_entry(const struct covers *covers, int from, int to, const char
 {
     struct stat about;
     bool there = fstatat(from, name, &about, AT_SYMLINK_NOFOLLOW) == 0;
-    if (there && S_ISLNK(about.st_mode))
+    if (there && S_ISLNK(about.st_mode)) {
         there = copy_link(from, to, name) == 0;
-    else if (there)
+    } else if (there) {
         there = bind_tree(from, to, name, about.st_mode);
-    if (!there && is_ours(errno))
+    }
+    if (!there && is_ours(errno)) {
         failed(covers, errno, name);
+    }
 }
 
 struct directory_entry { /* getdents64(2) */
@@ -119,21 +123,26 @@ static void bind_entries(const struct covers *covers, int from, int to, const ch
     char buffer[4096] __attribute__((aligned(8)));
     unsigned count = 0;
     int listing = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (listing < 0)
+    if (listing < 0) {
         failed(covers, errno, "list the directory to cover");
+    }
     for (;;) {
         long got = syscall(SYS_getdents64, listing, buffer, sizeof(buffer));
-        if (got < 0)
+        if (got < 0) {
             failed(covers, errno, "list the directory to cover");
-        if (got == 0)
+        }
+        if (got == 0) {
             break;
+        }
         for (long at = 0; at < got;) {
             const struct directory_entry *entry = (const struct directory_entry *)(buffer + at);
             at += entry->size;
-            if (is_dots(entry->name) || (except != NULL && strcmp(entry->name, except) == 0))
+            if (is_dots(entry->name) || (except != NULL && strcmp(entry->name, except) == 0)) {
                 continue;
-            if (++count > MAX_ENTRIES)
+            }
+            if (++count > MAX_ENTRIES) {
                 failed(covers, E2BIG, "too many entries in the directory to cover");
+            }
             bind_entry(covers, from, to, entry->name);
         }
     }
@@ -153,15 +162,17 @@ static bool find_directory(int root, char *name, size_t size)
     int listing = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool found = false;
     long got = 0;
-    if (listing < 0)
+    if (listing < 0) {
         return false;
+    }
     while (!found && (got = syscall(SYS_getdents64, listing, buffer, sizeof(buffer))) > 0) {
         for (long at = 0; at < got && !found;) {
             const struct directory_entry *entry = (const struct directory_entry *)(buffer + at);
             at += entry->size;
             size_t length = strlen(entry->name);
-            if (is_dots(entry->name) || length + 2 > size)
+            if (is_dots(entry->name) || length + 2 > size) {
                 continue;
+            }
             found = fstatat(root, entry->name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(about.st_mode);
             if (found) {
                 name[0] = '/';
@@ -180,21 +191,26 @@ static void cover_root(const struct covers *covers)
 {
     char place[PLAN_PATH_MAX];
     int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (old < 0 || !find_directory(old, place, sizeof(place)))
+    if (old < 0 || !find_directory(old, place, sizeof(place))) {
         failed(covers, errno, "find a directory to build the new root on");
+    }
     int tree = clone_tree(AT_FDCWD, place); /* before it is hidden */
-    if (tree < 0 || mount_cover(place) < 0)
+    if (tree < 0 || mount_cover(place) < 0) {
         failed(covers, errno, place);
+    }
     int new = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (new < 0)
+    if (new < 0) {
         failed(covers, errno, place);
+    }
     bind_entries(covers, old, new, place + 1);
-    if (make_place(new, place + 1, S_IFDIR) < 0 || attach_tree(tree, new, place + 1) < 0)
+    if (make_place(new, place + 1, S_IFDIR) < 0 || attach_tree(tree, new, place + 1) < 0) {
         failed(covers, errno, place);
+    }
     close(tree);
     if (fchdir(new) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
-        chdir("/") < 0)
+        chdir("/") < 0) {
         failed(covers, errno, "change to the new root");
+    }
     close(new);
     close(old);
 }
@@ -202,11 +218,13 @@ static void cover_root(const struct covers *covers)
 static void cover_directory(const struct covers *covers, const char *path)
 {
     int old = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (old < 0 || mount_cover(path) < 0)
+    if (old < 0 || mount_cover(path) < 0) {
         failed(covers, errno, path);
+    }
     int new = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (new < 0)
+    if (new < 0) {
         failed(covers, errno, path);
+    }
     bind_entries(covers, old, new, NULL);
     close(new);
     close(old);
@@ -216,27 +234,34 @@ static void cover_directory(const struct covers *covers, const char *path)
 static bool is_covered(const struct covers *covers, const char *path)
 {
     struct stat about;
-    if (stat(path, &about) < 0)
+    if (stat(path, &about) < 0) {
         return false;
-    for (unsigned i = 0; i < covers->count; i++)
-        if (covers->devices[i] == about.st_dev)
+    }
+    for (unsigned i = 0; i < covers->count; i++) {
+        if (covers->devices[i] == about.st_dev) {
             return true;
+        }
+    }
     return false;
 }
 
 static void cover(struct covers *covers, const char *path)
 {
     struct stat about;
-    if (is_covered(covers, path))
+    if (is_covered(covers, path)) {
         return;
-    if (covers->count == MAX_COVERED)
+    }
+    if (covers->count == MAX_COVERED) {
         failed(covers, E2BIG, path);
-    if (strcmp(path, "/") == 0)
+    }
+    if (strcmp(path, "/") == 0) {
         cover_root(covers);
-    else
+    } else {
         cover_directory(covers, path);
-    if (stat(path, &about) < 0)
+    }
+    if (stat(path, &about) < 0) {
         failed(covers, errno, path);
+    }
     covers->devices[covers->count] = about.st_dev;
     memcpy(covers->paths[covers->count++], path, strlen(path) + 1); /* both are PLAN_PATH_MAX long */
 }
@@ -258,8 +283,9 @@ static void make_folder(struct covers *covers, const char *folder)
         return;
     }
     for (char *end = strchr(path + 1, '/');; end = strchr(end + 1, '/')) {
-        if (end != NULL)
+        if (end != NULL) {
             *end = '\0';
+        }
         if (!covered && !is_directory(path)) {
             char *parent = strrchr(path, '/');
             *parent = '\0';
@@ -267,10 +293,12 @@ static void make_folder(struct covers *covers, const char *folder)
             *parent = '/';
             covered = true;
         }
-        if (covered && mkdir(path, 0755) < 0)
+        if (covered && mkdir(path, 0755) < 0) {
             failed(covers, errno, path);
-        if (end == NULL)
+        }
+        if (end == NULL) {
             return;
+        }
         *end = '/';
     }
 }
@@ -283,12 +311,14 @@ static void add_links(const struct covers *covers, const struct plan_mount *moun
     for (const char *end; links != NULL && (end = strchr(links, '\n')) != NULL; links = end + 1) {
         char link[NAME_LIMIT];
         size_t length = (size_t)(end - links);
-        if (length == 0 || length >= sizeof(link))
+        if (length == 0 || length >= sizeof(link)) {
             continue;
+        }
         memcpy(link, links, length);
         link[length] = '\0';
-        if (symlinkat(name, folder, link) < 0 && is_ours(errno))
+        if (symlinkat(name, folder, link) < 0 && is_ours(errno)) {
             failed(covers, errno, link);
+        }
     }
 }
 
@@ -297,17 +327,20 @@ static void copy_file(const struct covers *covers, int from, int folder, const c
     ssize_t copied;
     /* what the image has there is bound in the cover, or a link */
     if (fchdir(folder) == 0 && umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
-        errno != ENOENT)
+        errno != ENOENT) {
         failed(covers, errno, name);
+    }
     unlinkat(folder, name, 0);
     int to = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
-    if (to < 0)
+    if (to < 0) {
         failed(covers, errno, name);
-    do
+    }
+    do {
         copied = sendfile(to, from, NULL, 1 << 20);
-    while (copied > 0);
-    if (copied < 0)
+    } while (copied > 0);
+    if (copied < 0) {
         failed(covers, errno, name);
+    }
     close(to);
 }
 
@@ -317,10 +350,12 @@ static void place_tree(struct covers *covers, const struct plan_mount *mount)
     const char *target = plan_text(covers->plan, mount->target);
     const char *slash = strrchr(target, '/');
     struct stat tree, there;
-    if (slash == NULL || slash[1] == '\0' || mount->target.length >= sizeof(folder))
+    if (slash == NULL || slash[1] == '\0' || mount->target.length >= sizeof(folder)) {
         failed(covers, EINVAL, target);
-    if (fstat(mount->fd, &tree) < 0)
+    }
+    if (fstat(mount->fd, &tree) < 0) {
         failed(covers, errno, target);
+    }
     const size_t length = slash == target ? 1 : (size_t)(slash - target);
     memcpy(folder, target, length);
     folder[length] = '\0';
@@ -328,16 +363,19 @@ static void place_tree(struct covers *covers, const struct plan_mount *mount)
     /* a copy needs a directory of ours, and what is there must not be written through */
     const bool exists =
         !mount->copy && stat(target, &there) == 0 && S_ISDIR(there.st_mode) == S_ISDIR(tree.st_mode);
-    if (!exists || mount->links.offset != 0)
+    if (!exists || mount->links.offset != 0) {
         make_folder(covers, folder);
+    }
     int parent = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (parent < 0)
+    if (parent < 0) {
         failed(covers, errno, target);
-    if (mount->copy)
+    }
+    if (mount->copy) {
         copy_file(covers, mount->fd, parent, slash + 1);
-    else if ((!exists && make_place(parent, slash + 1, tree.st_mode) < 0) ||
-             attach_tree(mount->fd, parent, slash + 1) < 0)
+    } else if ((!exists && make_place(parent, slash + 1, tree.st_mode) < 0) ||
+               attach_tree(mount->fd, parent, slash + 1) < 0) {
         failed(covers, errno, target);
+    }
     add_links(covers, mount, parent, slash + 1);
     close(parent);
     close(mount->fd);
@@ -347,16 +385,21 @@ void enter_mount_trees(const struct plan *plan)
 {
     static struct covers covers;
     const struct plan_mount *mounts = plan_list(plan, plan->mounts);
-    if (plan->mounts.count == 0)
+    if (plan->mounts.count == 0) {
         return;
+    }
     covers.plan = plan;
     /* private: nothing that is mounted here may propagate back into the container's own namespace */
-    if (syscall(SYS_unshare, CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    if (syscall(SYS_unshare, CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
         failed(&covers, errno, "make a mount namespace");
-    for (uint32_t i = 0; i < plan->mounts.count; i++)
+    }
+    for (uint32_t i = 0; i < plan->mounts.count; i++) {
         place_tree(&covers, &mounts[i]);
-    for (unsigned i = 0; i < covers.count; i++)
+    }
+    for (unsigned i = 0; i < covers.count; i++) {
         if (mount(NULL, covers.paths[i], NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV,
-                  NULL) < 0)
+                  NULL) < 0) {
             failed(&covers, errno, covers.paths[i]);
+        }
+    }
 }

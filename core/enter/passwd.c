@@ -20,8 +20,9 @@ void passwd_begin(struct passwd_search *search, uint32_t uid)
 
 static void end_field(struct passwd_search *search)
 {
-    if (search->field == FIELD_UID && (search->digits == 0 || search->number != search->uid))
+    if (search->field == FIELD_UID && (search->digits == 0 || search->number != search->uid)) {
         search->skip = true;
+    }
     if (search->field == FIELD_HOME && !search->skip) {
         search->home[search->length] = '\0';
         search->found = true;
@@ -31,9 +32,9 @@ static void end_field(struct passwd_search *search)
 
 static void uid_digit(struct passwd_search *search, char c)
 {
-    if (c < '0' || c > '9' || search->digits == 10)
+    if (c < '0' || c > '9' || search->digits == 10) {
         search->skip = true;
-    else {
+    } else {
         search->number = search->number * 10 + (unsigned)(c - '0');
         search->digits++;
     }
@@ -42,10 +43,11 @@ static void uid_digit(struct passwd_search *search, char c)
 static void home_byte(struct passwd_search *search, char c)
 {
     /* a NUL would cut the value short, and a path longer than PATH_MAX is of no use to anybody */
-    if (c == '\0' || search->length == sizeof(search->home) - 1)
+    if (c == '\0' || search->length == sizeof(search->home) - 1) {
         search->skip = true;
-    else
+    } else {
         search->home[search->length++] = c;
+    }
 }
 
 bool passwd_feed(struct passwd_search *search, const char *bytes, size_t count)
@@ -54,14 +56,16 @@ bool passwd_feed(struct passwd_search *search, const char *bytes, size_t count)
         char c = bytes[i];
         if (c == '\n') {
             end_field(search);
-            if (!search->found)
+            if (!search->found) {
                 next_line(search);
-        } else if (c == ':')
+            }
+        } else if (c == ':') {
             end_field(search);
-        else if (search->field == FIELD_UID && !search->skip)
+        } else if (search->field == FIELD_UID && !search->skip) {
             uid_digit(search, c);
-        else if (search->field == FIELD_HOME && !search->skip)
+        } else if (search->field == FIELD_HOME && !search->skip) {
             home_byte(search, c);
+        }
     }
     return search->found;
 }

@@ -36,15 +36,15 @@ static int differing(pid_t pid)
     };
     int mask = 0;
 
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         char path[64];
         struct stat ours;
         struct stat theirs;
-        (void)snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i].name);
+        (void)snprintf(path, sizeof(path), "/proc/self/ns/%s", kinds[i].name);
         if (stat(path, &ours) < 0) {
             continue;
         }
-        (void)snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pid, kinds[i].name);
+        (void)snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, kinds[i].name);
         if (stat(path, &theirs) == 0 && ours.st_ino != theirs.st_ino) {
             mask |= kinds[i].flag;
         }
@@ -114,7 +114,7 @@ int main(int argc, char **argv)
     const pid_t init = atoi(words[0]);
     const int count = atoi(words[1]);
     const int mask = differing(init);
-    double *rounds = calloc((size_t)(count > 0 ? count : 1), sizeof *rounds);
+    double *rounds = calloc((size_t)(count > 0 ? count : 1), sizeof(*rounds));
     if (rounds == NULL || count < 1) {
         free(rounds);
         return fail("count");
@@ -127,7 +127,7 @@ int main(int argc, char **argv)
         }
         rounds[i] = milliseconds() - began;
     }
-    qsort(rounds, (size_t)count, sizeof *rounds, compare);
+    qsort(rounds, (size_t)count, sizeof(*rounds), compare);
     printf("%.4f\n", rounds[count / 2]);
     free(rounds);
     return 0;

@@ -47,7 +47,7 @@ static void check_keys(struct ctx_text input)
     if (ctx_keyed_value(input, "oom_kill", &value)) {
         char line[64];
         /* leading zeros are all that may differ from how it is written */
-        int length = snprintf(line, sizeof line, "%llu", (unsigned long long)value);
+        int length = snprintf(line, sizeof(line), "%llu", (unsigned long long)value);
         HOLDS(memmem(input.at, ctx_text_size(input), "oom_kill ", strlen("oom_kill ")) != NULL);
         HOLDS(memmem(input.at, ctx_text_size(input), line, (size_t)length) != NULL);
     }

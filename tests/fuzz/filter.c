@@ -34,7 +34,7 @@ static size_t as_question(const struct sock_filter *code, size_t count, uint32_t
             question[i] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(count - i - 1));
         }
     }
-    memcpy(question + count, compare, sizeof compare);
+    memcpy(question + count, compare, sizeof(compare));
     return count + 3;
 }
 
@@ -49,13 +49,13 @@ static bool kernel_agrees(const struct sock_filter *code, size_t count, const st
                                  .filter = question};
 
     HOLDS(ends[0] >= 0 || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) == 0);
-    HOLDS(setsockopt(ends[0], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0);
-    memcpy(packet, call, sizeof packet);
+    HOLDS(setsockopt(ends[0], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0);
+    memcpy(packet, call, sizeof(packet));
     for (size_t i = 0; i < WORDS; i++) {
         packet[i] = htonl(packet[i]);
     }
-    const bool taken = send(ends[1], packet, sizeof packet, MSG_DONTWAIT) == (ssize_t)sizeof packet &&
-                       recv(ends[0], packet, sizeof packet, MSG_DONTWAIT) == (ssize_t)sizeof packet;
+    const bool taken = send(ends[1], packet, sizeof(packet), MSG_DONTWAIT) == (ssize_t)sizeof(packet) &&
+                       recv(ends[0], packet, sizeof(packet), MSG_DONTWAIT) == (ssize_t)sizeof(packet);
     return taken == (expected != 0);
 }
 
@@ -63,17 +63,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct seccomp_data call;
 
-    if (size < sizeof call + sizeof(struct sock_filter)) {
+    if (size < sizeof(call) + sizeof(struct sock_filter)) {
         return 0;
     }
-    memcpy(&call, data, sizeof call);
-    const size_t count = (size - sizeof call) / sizeof(struct sock_filter);
-    struct sock_filter *code = malloc(count * sizeof *code);
+    memcpy(&call, data, sizeof(call));
+    const size_t count = (size - sizeof(call)) / sizeof(struct sock_filter);
+    struct sock_filter *code = malloc(count * sizeof(*code));
     if (code == NULL || count > MOST) {
         free(code);
         return 0;
     }
-    memcpy(code, data + sizeof call, count * sizeof *code);
+    memcpy(code, data + sizeof(call), count * sizeof(*code));
     const uint32_t answer = ctx_filter_run(code, count, &call);
     if (kernel_takes(code, count)) {
         HOLDS(kernel_agrees(code, count, &call, answer));
@@ -96,7 +96,7 @@ static uint32_t operand(uint32_t *random, uint32_t left)
 {
     const uint32_t some[] = {0, 1, 4, 16, 31, 32, 33, 60, 64, 0x7fff0000, 0x80000000, UINT32_MAX, left};
 
-    return some[next_random(random) % (sizeof some / sizeof *some)];
+    return some[next_random(random) % (sizeof(some) / sizeof(*some))];
 }
 
 /* One that the kernel takes, from all kinds. */
@@ -126,12 +126,12 @@ static uint16_t operation(uint32_t *random)
 
     switch (next_random(random) % 4) {
     case 0:
-        return BPF_JMP | source | jumps[next_random(random) % (sizeof jumps / sizeof *jumps)];
+        return BPF_JMP | source | jumps[next_random(random) % (sizeof(jumps) / sizeof(*jumps))];
     case 1:
         return BPF_ALU | source |
-               calculations[next_random(random) % (sizeof calculations / sizeof *calculations)];
+               calculations[next_random(random) % (sizeof(calculations) / sizeof(*calculations))];
     default:
-        return others[next_random(random) % (sizeof others / sizeof *others)];
+        return others[next_random(random) % (sizeof(others) / sizeof(*others))];
     }
 }
 
@@ -163,21 +163,21 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     const struct sock_filter end = BPF_STMT(BPF_RET | BPF_A, 0);
     uint32_t random = seed;
 
-    if (next_random(&random) % 4 == 0 || size < head || max_size < head + 64 * sizeof end) {
+    if (next_random(&random) % 4 == 0 || size < head || max_size < head + 64 * sizeof(end)) {
         return LLVMFuzzerMutate(data, size, max_size);
     }
-    uint32_t count = (uint32_t)((size - head) / sizeof end);
+    uint32_t count = (uint32_t)((size - head) / sizeof(end));
     if (count < 2 || next_random(&random) % 8 == 0) {
         count = 2 + next_random(&random) % 30;
         for (uint32_t i = 0; i + 1 < count; i++) {
             const struct sock_filter code = instruction(&random, count - i - 1);
-            memcpy(data + head + i * sizeof code, &code, sizeof code);
+            memcpy(data + head + i * sizeof(code), &code, sizeof(code));
         }
-        memcpy(data + head + (count - 1) * sizeof end, &end, sizeof end);
+        memcpy(data + head + (count - 1) * sizeof(end), &end, sizeof(end));
     } else {
         const uint32_t at = next_random(&random) % (count - 1);
         const struct sock_filter code = instruction(&random, count - at - 1);
-        memcpy(data + head + at * sizeof code, &code, sizeof code);
+        memcpy(data + head + at * sizeof(code), &code, sizeof(code));
     }
-    return head + count * sizeof end;
+    return head + count * sizeof(end);
 }

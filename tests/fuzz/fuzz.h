@@ -50,7 +50,7 @@ static inline uint64_t number_at(struct ctx_text text, int base)
     while (text.end - text.at > 1 && text.at[0] == '0' && text.at[1] == '0') {
         text.at++;
     }
-    for (; size < sizeof copy - 1 && text.at < text.end; size++) {
+    for (; size < sizeof(copy) - 1 && text.at < text.end; size++) {
         copy[size] = *text.at++;
     }
     return strtoull(copy, NULL, base);

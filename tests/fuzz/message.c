@@ -23,7 +23,7 @@ static void check_packet(const struct ctx_packet *packet, bool had_fd)
     if (!ctx_packet_valid(packet)) {
         return;
     }
-    HOLDS(packet->size == (ssize_t)sizeof *message);
+    HOLDS(packet->size == (ssize_t)sizeof(*message));
     HOLDS(strnlen(message->detail, PLAN_DETAIL) < PLAN_DETAIL);
     HOLDS(message->kind >= MSG_TERMINAL && message->kind <= MSG_ERROR);
     HOLDS(message->kind > MSG_LISTENER || packet->fd >= 0);
@@ -41,7 +41,7 @@ static void exchange(const uint8_t *bytes, size_t size, unsigned head)
         is_pipe ? pipe2(ends, O_CLOEXEC) : socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
 
     HOLDS(error == 0);
-    memset(&packet, 'x', sizeof packet);
+    memset(&packet, 'x', sizeof(packet));
     if (is_pipe) {
         HOLDS(write(ends[1], bytes, size) == (ssize_t)size);
         close(ends[1]); /* so that an empty one is at its end, and no reader waits */
@@ -51,7 +51,7 @@ static void exchange(const uint8_t *bytes, size_t size, unsigned head)
     }
     const int before = open_descriptors(PIPE_BIT);
     ctx_receive(ends[0], !is_pipe, &packet);
-    const size_t room = sizeof packet.message;
+    const size_t room = sizeof(packet.message);
     HOLDS(packet.size == (ssize_t)(size < room ? size : room));
     HOLDS(memcmp(&packet.message, bytes, (size_t)packet.size) == 0);
     check_packet(&packet, fd_count > 0);

@@ -48,12 +48,12 @@ static void check_text(lua_State *L, const struct plan *plan, struct plan_text t
 
 static void check_block(lua_State *L, const struct plan *head, const char *data, size_t size)
 {
-    struct plan *plan = malloc(sizeof *plan + size);
+    struct plan *plan = malloc(sizeof(*plan) + size);
 
     HOLDS(plan != NULL);
-    memcpy(plan, head, sizeof *plan);
+    memcpy(plan, head, sizeof(*plan));
     memcpy(plan + 1, data, size);
-    HOLDS(plan_check(plan, sizeof *plan + size));
+    HOLDS(plan_check(plan, sizeof(*plan) + size));
     check_strings(L, plan, plan->args, "args");
     check_strings(L, plan, plan->env, "env");
     check_text(L, plan, plan->cwd, "cwd");
@@ -66,7 +66,7 @@ static void check_block(lua_State *L, const struct plan *head, const char *data,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     lua_State *L = fuzz_lua();
-    struct packing *packing = calloc(1, sizeof *packing);
+    struct packing *packing = calloc(1, sizeof(*packing));
 
     lua_settop(L, 0);
     if (packing == NULL || !push_document(L, data, size)) {

@@ -73,18 +73,18 @@ static bool search_in_pieces(struct passwd_search *search, uint32_t uid, struct 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint32_t uids[] = {0, 1, 33, 1000, 65534, 2147483648, UINT32_MAX};
-    struct passwd_search *search = malloc(sizeof *search);
+    struct passwd_search *search = malloc(sizeof(*search));
     struct ctx_text home = {NULL, NULL};
 
     if (search == NULL || size == 0) {
         free(search);
         return 0;
     }
-    const uint32_t uid = uids[data[0] % (sizeof uids / sizeof *uids)];
+    const uint32_t uid = uids[data[0] % (sizeof(uids) / sizeof(*uids))];
     const struct ctx_text text = input_text(data + 1, size - 1);
     const bool expected = expected_home(text, uid, &home);
     const uint32_t cuts[] = {0, 1, data[0] * 2654435761U};
-    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+    for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++) {
         HOLDS(search_in_pieces(search, uid, text, cuts[i]) == expected);
         HOLDS(!expected || strlen(search->home) == ctx_text_size(home));
         HOLDS(!expected || memcmp(search->home, home.at, ctx_text_size(home)) == 0);

@@ -136,7 +136,7 @@ static void follow(struct plan *plan)
 {
     const struct plan_text texts[] = {plan->exec_attribute, plan->exec_label, plan->key_label, plan->keyring,
                                       plan->read,           plan->cwd,        plan->path};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
         follow_text(plan, texts[i]);
     }
     HOLDS(plan_text(plan, plan->cwd) != NULL);
@@ -152,7 +152,7 @@ static void follow(struct plan *plan)
     follow_list(plan, plan->seccomp, 8);
     follow_mounts(plan);
     follow_strings(plan);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
         follow_text(plan, texts[i]);
     }
     follow_mounts(plan);
@@ -162,7 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct plan *plan = malloc(size);
 
-    if (plan == NULL || size < sizeof *plan) {
+    if (plan == NULL || size < sizeof(*plan)) {
         free(plan);
         return 0;
     }
@@ -216,7 +216,7 @@ static size_t sample(uint8_t *data, size_t room)
     struct plan plan = {.magic = PLAN_MAGIC, .version = PLAN_VERSION};
     const uint64_t words[] = {1, 2, 3};
 
-    if (room < sizeof plan + 512) {
+    if (room < sizeof(plan) + 512) {
         return 0;
     }
     plan.exec_attribute = append_text(&block, "exec");
@@ -239,10 +239,10 @@ static size_t sample(uint8_t *data, size_t room)
     plan.groups = append_list(&block, words, 3, sizeof(uint32_t), 0);
     const struct plan_mount mount = {
         .fd = 9, .target = append_text(&block, "/opt/tool"), .links = append_text(&block, "sh\nls\n")};
-    plan.mounts = append_list(&block, &mount, 1, sizeof mount, 0);
+    plan.mounts = append_list(&block, &mount, 1, sizeof(mount), 0);
     plan.seccomp = append_list(&block, words, 2, 8, 0);
     plan.size = (uint32_t)block.used;
-    memcpy(data, &plan, sizeof plan);
+    memcpy(data, &plan, sizeof(plan));
     return block.used;
 }
 
@@ -257,7 +257,7 @@ static uint32_t border(const struct plan *plan, size_t size, uint32_t *random)
 {
     const uint32_t borders[] = {
         0,
-        sizeof *plan,
+        sizeof(*plan),
         (uint32_t)size,
         plan->args.offset,
         plan->args.offset + 8 * plan->args.count,
@@ -270,7 +270,8 @@ static uint32_t border(const struct plan *plan, size_t size, uint32_t *random)
         UINT32_MAX,
         UINT32_MAX / 8,
     };
-    return borders[next_random(random) % (sizeof borders / sizeof *borders)] + next_random(random) % 33 - 16;
+    return borders[next_random(random) % (sizeof(borders) / sizeof(*borders))] + next_random(random) % 33 -
+           16;
 }
 
 /* Changes one of the pairs of numbers from exec_attribute to seccomp, or one number in the lists. */
@@ -296,16 +297,16 @@ static void move_reference(uint8_t *data, size_t size, uint32_t *random)
         offsetof(struct plan, seccomp),
     };
     struct plan plan;
-    memcpy(&plan, data, sizeof plan);
+    memcpy(&plan, data, sizeof(plan));
     uint32_t value = border(&plan, size, random);
-    size_t at =
-        pairs[next_random(random) % (sizeof pairs / sizeof *pairs)] + (next_random(random) % 2 == 0 ? 0 : 4);
+    size_t at = pairs[next_random(random) % (sizeof(pairs) / sizeof(*pairs))] +
+                (next_random(random) % 2 == 0 ? 0 : 4);
     if (next_random(random) % 4 == 0 &&
-        size > sizeof plan + 8) { /* in the data: an offset of a string, a mount */
-        at = sizeof plan + next_random(random) % (size - sizeof plan - 4);
+        size > sizeof(plan) + 8) { /* in the data: an offset of a string, a mount */
+        at = sizeof(plan) + next_random(random) % (size - sizeof(plan) - 4);
         at -= next_random(random) % 2 ? at % 8 : 0;
     }
-    memcpy(data + at, &value, sizeof value);
+    memcpy(data + at, &value, sizeof(value));
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
@@ -330,7 +331,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     /* a size that is wrong is refused before anything else is looked at */
     const uint32_t total = (uint32_t)size;
     if (next_random(&random) % 16 != 0) {
-        memcpy(data + offsetof(struct plan, size), &total, sizeof total);
+        memcpy(data + offsetof(struct plan, size), &total, sizeof(total));
     }
     return size;
 }

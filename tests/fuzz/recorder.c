@@ -33,7 +33,7 @@ static size_t sequence(const uint8_t *at, size_t size, bool *whole)
         {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
     };
     *whole = false;
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
         const uint8_t *row = table[i];
         size_t length = 1;
         if (*at < row[0] || *at > row[1]) {
@@ -102,10 +102,10 @@ static void read_event(struct ctx_text line, char code, struct text *text)
     static const char middle[] = ", \"?\", \"";
     const char *at = memchr(line.at, ',', ctx_text_size(line));
 
-    HOLDS(*line.at == '[' && at != NULL && line.end - at >= (ptrdiff_t)sizeof middle + 1);
-    HOLDS(at[3] == code && memcmp(at, middle, 3) == 0 && memcmp(at + 4, middle + 4, sizeof middle - 5) == 0);
+    HOLDS(*line.at == '[' && at != NULL && line.end - at >= (ptrdiff_t)sizeof(middle) + 1);
+    HOLDS(at[3] == code && memcmp(at, middle, 3) == 0 && memcmp(at + 4, middle + 4, sizeof(middle) - 5) == 0);
     HOLDS(line.end[-1] == ']' && line.end[-2] == '"');
-    at += sizeof middle - 1;
+    at += sizeof(middle) - 1;
     while (at < line.end - 2) {
         HOLDS(*at != '"');
         at += unescape(at, line.end - 2, text);

@@ -50,7 +50,7 @@ static void make_path(char path[PATH_ROOM], const uint8_t *data, size_t size)
 
     for (size_t i = 0; i < size && length + 8 < PATH_ROOM; i++) {
         const size_t word = data[i] - 128U;
-        if (data[i] >= 128 && word < sizeof words / sizeof *words) {
+        if (data[i] >= 128 && word < sizeof(words) / sizeof(*words)) {
             memcpy(path + length, words[word], strlen(words[word]));
             length += strlen(words[word]);
         } else {
@@ -105,10 +105,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     make_path(path, data + 1, size - 1);
-    const int flag = flags[data[0] / 2 % (sizeof flags / sizeof *flags)];
+    const int flag = flags[data[0] / 2 % (sizeof(flags) / sizeof(*flags))];
     const struct open_how how = {.flags = (uint64_t)flag | O_CLOEXEC, .resolve = resolve[data[0] % 2]};
     errno = 0;
-    const int kernel = (int)syscall(SYS_openat2, tree(), path, &how, sizeof how);
+    const int kernel = (int)syscall(SYS_openat2, tree(), path, &how, sizeof(how));
     const int kernel_error = errno;
     errno = 0;
     const int own = ctx_resolve(tree(), path, flag, how.resolve);

@@ -42,7 +42,7 @@ static uint32_t action_of(lua_State *L, int table, const char *field, const char
     uint32_t action = 0;
 
     lua_getfield(L, table, field);
-    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+    for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++) {
         if (strcmp(lua_tostring(L, -1), actions[i].name) == 0) {
             action = actions[i].value;
         }
@@ -109,10 +109,10 @@ static void check_program(lua_State *L)
     const char *bytes = lua_tolstring(L, -1, &size);
     struct sock_filter *code = malloc(size);
 
-    HOLDS(size > 0 && size % sizeof *code == 0 && size / sizeof *code <= BPF_MAXINSNS && code != NULL);
+    HOLDS(size > 0 && size % sizeof(*code) == 0 && size / sizeof(*code) <= BPF_MAXINSNS && code != NULL);
     memcpy(code, bytes, size);
-    HOLDS(kernel_takes(code, size / sizeof *code));
-    check_answers(L, 1, code, size / sizeof *code);
+    HOLDS(kernel_takes(code, size / sizeof(*code)));
+    check_answers(L, 1, code, size / sizeof(*code));
     free(code);
 }
 

@@ -40,7 +40,7 @@ static inline void send_packet(int socket, const uint8_t *bytes, size_t size, in
         control.header.cmsg_type = SCM_RIGHTS;
         control.header.cmsg_len = CMSG_LEN(fd_count * sizeof(int));
         for (size_t i = 0; i < fd_count; i++) {
-            memcpy(CMSG_DATA(&control.header) + i * sizeof fd, &fd, sizeof fd);
+            memcpy(CMSG_DATA(&control.header) + i * sizeof(fd), &fd, sizeof(fd));
         }
     }
     HOLDS(sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size);

@@ -34,7 +34,7 @@ static int deny_openat2(unsigned refusal)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
 
-    return load(code, sizeof code / sizeof *code);
+    return load(code, sizeof(code) / sizeof(*code));
 }
 
 static int deny_exit_info(unsigned refusal)
@@ -49,7 +49,7 @@ static int deny_exit_info(unsigned refusal)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
 
-    return load(code, sizeof code / sizeof *code);
+    return load(code, sizeof(code) / sizeof(*code));
 }
 
 int main(int argc, char **argv)

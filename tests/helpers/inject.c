@@ -87,11 +87,13 @@ static void read_text(pid_t pid, uint64_t address, char *text)
     while (size + sizeof(long) < MAX_TEXT) {
         errno = 0;
         long word = ptrace(PTRACE_PEEKDATA, pid, address + size, NULL);
-        if (errno != 0)
+        if (errno != 0) {
             break;
+        }
         memcpy(text + size, &word, sizeof(word));
-        if (memchr(&word, 0, sizeof(word)) != NULL)
+        if (memchr(&word, 0, sizeof(word)) != NULL) {
             return;
+        }
         size += sizeof(word);
     }
     text[size] = '\0';
@@ -112,10 +114,11 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value)
 static void push_name(lua_State *L, long call)
 {
     char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, (int)call);
-    if (name != NULL)
+    if (name != NULL) {
         lua_pushstring(L, name);
-    else
+    } else {
         lua_pushfstring(L, "%d", (int)call);
+    }
     free(name);
 }
 
@@ -123,13 +126,15 @@ static void push_name(lua_State *L, long call)
 static bool tell(const struct process *process, const struct ptrace_syscall_info *info, char *text)
 {
     for (size_t i = 0; i < sizeof(tellings) / sizeof(tellings[0]); i++) {
-        if (tellings[i].call != process->call)
+        if (tellings[i].call != process->call) {
             continue;
+        }
         uint64_t value = info->entry.args[tellings[i].argument];
-        if (tellings[i].text)
+        if (tellings[i].text) {
             read_text(process->pid, value, text);
-        else
+        } else {
             snprintf(text, MAX_TEXT, "%d", (int)value);
+        }
         return true;
     }
     return false;
@@ -139,23 +144,26 @@ static void record_call(struct run *run, struct process *process, const char *te
 {
     lua_State *L = run->L;
     process->record = 0;
-    if (run->calls == 0)
+    if (run->calls == 0) {
         return;
+    }
     lua_createtable(L, 0, 5);
     set_integer(L, "process", process - run->processes);
     push_name(L, process->call);
     lua_setfield(L, -2, "call");
     set_integer(L, "ordinal", process->counts[process->call]);
-    if (text != NULL)
+    if (text != NULL) {
         set_string(L, "detail", text);
+    }
     process->record = ++run->count;
     lua_rawseti(L, run->calls, process->record);
 }
 
 static void record_result(const struct run *run, struct process *process, int64_t value)
 {
-    if (process->record == 0)
+    if (process->record == 0) {
         return;
+    }
     lua_rawgeti(run->L, run->calls, process->record);
     set_integer(run->L, "result", value);
     lua_pop(run->L, 1);
@@ -206,8 +214,9 @@ static void begin_call(struct run *run, struct process *process, const struct pt
 {
     char text[MAX_TEXT];
     process->call = (long)info->entry.nr;
-    if (process->call < 0 || process->call >= MAX_CALLS)
+    if (process->call < 0 || process->call >= MAX_CALLS) {
         return;
+    }
     const bool told = (run->calls != 0 || run->mark != NULL) && tell(process, info, text);
     if (told && run->mark != NULL && strcmp(text, run->mark) == 0) {
         memset(process->counts, 0, sizeof(process->counts));
@@ -216,8 +225,9 @@ static void begin_call(struct run *run, struct process *process, const struct pt
     process->counts[process->call]++;
     record_call(run, process, told ? text : NULL);
     if (run->mark != NULL || process - run->processes != run->target || process->call != run->call ||
-        process->counts[process->call] != run->ordinal)
+        process->counts[process->call] != run->ordinal) {
         return;
+    }
     run->injected = true;
     if (process->call == SYS_brk) { /* which fails by giving the old break */
         process->argument = info->entry.args[0];
@@ -225,17 +235,20 @@ static void begin_call(struct run *run, struct process *process, const struct pt
         return;
     }
     process->error = run->error;
-    if (process->call != SYS_close) /* a descriptor is closed although close(2) fails */
+    if (process->call != SYS_close) { /* a descriptor is closed although close(2) fails */
         skip_call(process->pid);
+    }
 }
 
 static void end_call(struct run *run, struct process *process, const struct ptrace_syscall_info *info)
 {
-    if (process->error != 0)
+    if (process->error != 0) {
         set_result(process->pid, process->error);
+    }
     process->error = 0;
-    if (process->argument != 0)
+    if (process->argument != 0) {
         set_argument(process->pid, process->argument);
+    }
     process->argument = 0;
     record_result(run, process, info->exit.rval);
 }
@@ -243,28 +256,33 @@ static void end_call(struct run *run, struct process *process, const struct ptra
 static void look_at_call(struct run *run, struct process *process)
 {
     struct ptrace_syscall_info info;
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, process->pid, sizeof(info), &info) <= 0)
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, process->pid, sizeof(info), &info) <= 0) {
         return;
-    if (info.op == PTRACE_SYSCALL_INFO_ENTRY)
+    }
+    if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
         begin_call(run, process, &info);
-    else if (info.op == PTRACE_SYSCALL_INFO_EXIT)
+    } else if (info.op == PTRACE_SYSCALL_INFO_EXIT) {
         end_call(run, process, &info);
+    }
 }
 
 /* ---- Processes ---- */
 
 static struct process *find_process(struct run *run, pid_t pid)
 {
-    for (int i = 0; i < run->process_count; i++)
-        if (run->processes[i].pid == pid)
+    for (int i = 0; i < run->process_count; i++) {
+        if (run->processes[i].pid == pid) {
             return &run->processes[i];
+        }
+    }
     return NULL;
 }
 
 static struct process *add_process(struct run *run, pid_t pid)
 {
-    if (run->process_count == MAX_PROCESSES)
+    if (run->process_count == MAX_PROCESSES) {
         return NULL;
+    }
     struct process *process = &run->processes[run->process_count++];
     *process = (struct process){.pid = pid, .traced = true};
     process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* which fails for a thread */
@@ -314,10 +332,12 @@ static void look_at(struct run *run, pid_t pid, int status)
 {
     struct process *process = find_process(run, pid);
     if (WIFSTOPPED(status)) {
-        if (process == NULL)
+        if (process == NULL) {
             process = add_process(run, pid);
-        if (process != NULL)
+        }
+        if (process != NULL) {
             look_at_stop(run, process, status);
+        }
     } else if (process != NULL) {
         process->traced = false;
         if (is_first(run, process)) {
@@ -335,9 +355,11 @@ static bool is_alive(const struct process *process)
 
 static bool any_alive(const struct run *run)
 {
-    for (int i = 0; i < run->process_count; i++)
-        if (is_alive(&run->processes[i]))
+    for (int i = 0; i < run->process_count; i++) {
+        if (is_alive(&run->processes[i])) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -359,12 +381,15 @@ static void follow(struct run *run, double deadline, double linger)
     while (now() < deadline) {
         int status;
         pid_t pid;
-        while ((pid = waitpid(-1, &status, __WALL | WNOHANG)) > 0)
+        while ((pid = waitpid(-1, &status, __WALL | WNOHANG)) > 0) {
             look_at(run, pid, status);
-        if (run->ended && deadline > now() + linger)
+        }
+        if (run->ended && deadline > now() + linger) {
             deadline = now() + linger;
-        if (run->ended && !any_alive(run))
+        }
+        if (run->ended && !any_alive(run)) {
             return;
+        }
         sigtimedwait(&child, NULL, &GLANCE);
     }
 }
@@ -383,13 +408,17 @@ static _Noreturn void become(const struct program *program, int go)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
-    if (program->fds[3] >= 0 && ioctl(program->fds[3], TIOCSCTTY, 0) != 0)
+    if (program->fds[3] >= 0 && ioctl(program->fds[3], TIOCSCTTY, 0) != 0) {
         _exit(NOT_FOUND);
-    for (int i = 0; i < 3; i++)
-        if (program->fds[i] >= 0)
+    }
+    for (int i = 0; i < 3; i++) {
+        if (program->fds[i] >= 0) {
             dup2(program->fds[i], i);
-    if (read(go, &byte, 1) == 1 && program->arguments[0] != NULL)
+        }
+    }
+    if (read(go, &byte, 1) == 1 && program->arguments[0] != NULL) {
         execvp(program->arguments[0], program->arguments);
+    }
     _exit(NOT_FOUND);
 }
 
@@ -399,15 +428,18 @@ static int start(struct run *run, const struct program *program)
     const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
                          PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL;
     int go[2];
-    if (pipe2(go, O_CLOEXEC) != 0)
+    if (pipe2(go, O_CLOEXEC) != 0) {
         return errno;
+    }
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
         become(program, go[0]);
+    }
     int error = pid < 0 ? errno : 0;
     if (error == 0 &&
-        (ptrace(PTRACE_SEIZE, pid, 0, options) != 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) != 0))
+        (ptrace(PTRACE_SEIZE, pid, 0, options) != 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) != 0)) {
         error = errno;
+    }
     if (error == 0) {
         add_process(run, pid);
         error = write(go[1], "", 1) == 1 ? 0 : errno;
@@ -421,16 +453,20 @@ static int start(struct run *run, const struct program *program)
 static void clear(struct run *run)
 {
     int status;
-    for (int i = 0; i < run->process_count; i++)
-        if (is_alive(&run->processes[i]))
+    for (int i = 0; i < run->process_count; i++) {
+        if (is_alive(&run->processes[i])) {
             syscall(SYS_pidfd_send_signal, run->processes[i].pidfd, SIGKILL, NULL, 0);
+        }
+    }
     for (int i = 0; i < run->process_count; i++) {
         struct process *process = &run->processes[i];
         while (process->traced && waitpid(process->pid, &status, __WALL) == process->pid &&
-               WIFSTOPPED(status))
+               WIFSTOPPED(status)) {
             ptrace(PTRACE_CONT, process->pid, 0, SIGKILL);
-        if (process->pidfd >= 0)
+        }
+        if (process->pidfd >= 0) {
             close(process->pidfd);
+        }
     }
 }
 
@@ -525,13 +561,15 @@ static int run_program(lua_State *L)
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, &before);
     int error = start(run, &program);
-    if (error == 0)
+    if (error == 0) {
         follow(run, deadline, linger);
+    }
     push_processes(L, run);
     clear(run);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
+    if (error != 0) {
         return luaL_error(L, "ptrace: %s", strerror(error));
+    }
 
     lua_setfield(L, result, "processes");
     if (run->calls != 0) {

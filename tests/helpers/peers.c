@@ -37,10 +37,11 @@ static int listen_at(lua_State *L)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    luaL_argcheck(L, length < sizeof address.sun_path, 1, "too long");
+    luaL_argcheck(L, length < sizeof(address.sun_path), 1, "too long");
     memcpy(address.sun_path, path, length);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, BACKLOG) != 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, BACKLOG) != 0) {
         return failed(L, path);
+    }
     lua_pushinteger(L, fd);
     return 1;
 }
@@ -53,10 +54,11 @@ static int datagram_at(lua_State *L)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-    luaL_argcheck(L, length < sizeof address.sun_path, 1, "too long");
+    luaL_argcheck(L, length < sizeof(address.sun_path), 1, "too long");
     memcpy(address.sun_path, path, length);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
         return failed(L, path);
+    }
     lua_pushinteger(L, fd);
     return 1;
 }
@@ -66,8 +68,9 @@ static int accept_from(lua_State *L)
 {
     int fd = accept4((int)luaL_checkinteger(L, 1), NULL, NULL, SOCK_CLOEXEC);
 
-    if (fd < 0)
+    if (fd < 0) {
         return failed(L, "accept");
+    }
     lua_pushinteger(L, fd);
     return 1;
 }

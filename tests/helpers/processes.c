@@ -29,11 +29,13 @@ static int openpty(lua_State *L)
     int slave;
 
     if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0 ||
-        ptsname_r(master, name, sizeof name) != 0)
+        ptsname_r(master, name, sizeof(name)) != 0) {
         return failed(L, "posix_openpt");
+    }
     slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (slave < 0)
+    if (slave < 0) {
         return failed(L, "open of a pseudo-terminal's slave");
+    }
     lua_pushinteger(L, master);
     lua_pushinteger(L, slave);
     return 2;
@@ -47,8 +49,9 @@ static void begin_child(int terminal)
 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (terminal >= 0 && (setsid() < 0 || ioctl(terminal, TIOCSCTTY, 0) != 0))
+    if (terminal >= 0 && (setsid() < 0 || ioctl(terminal, TIOCSCTTY, 0) != 0)) {
         _exit(NOT_FOUND);
+    }
 }
 
 /* start({argument...}, {stdin=, stdout=, stderr=, terminal=}) -> pid */
@@ -68,13 +71,16 @@ static int start(lua_State *L)
         arguments[i] = (char *)lua_tostring(L, -1);
     }
     pid = fork();
-    if (pid < 0)
+    if (pid < 0) {
         return failed(L, "fork");
+    }
     if (pid == 0) {
         begin_child(fds[3]);
-        for (int i = 0; i < 3; i++)
-            if (fds[i] >= 0)
+        for (int i = 0; i < 3; i++) {
+            if (fds[i] >= 0) {
                 dup2(fds[i], i);
+            }
+        }
         execvp(arguments[0], arguments);
         _exit(NOT_FOUND);
     }
@@ -89,8 +95,9 @@ static int run(lua_State *L)
     int terminal = (int)luaL_optinteger(L, 2, -1);
     pid_t pid = fork();
 
-    if (pid < 0)
+    if (pid < 0) {
         return failed(L, "fork");
+    }
     if (pid == 0) {
         begin_child(terminal);
         lua_pushvalue(L, 1);
@@ -106,9 +113,11 @@ static int wait_for(lua_State *L)
     pid_t pid = (pid_t)luaL_checkinteger(L, 1);
     int status;
 
-    while (waitpid(pid, &status, WUNTRACED) < 0)
-        if (errno != EINTR)
+    while (waitpid(pid, &status, WUNTRACED) < 0) {
+        if (errno != EINTR) {
             return failed(L, "waitpid");
+        }
+    }
     if (WIFSTOPPED(status)) {
         lua_pushliteral(L, "stopped");
         lua_pushinteger(L, WSTOPSIG(status));
@@ -135,8 +144,9 @@ static int settings(lua_State *L)
 {
     struct termios termios;
 
-    if (tcgetattr((int)luaL_checkinteger(L, 1), &termios) != 0)
+    if (tcgetattr((int)luaL_checkinteger(L, 1), &termios) != 0) {
         return failed(L, "tcgetattr");
+    }
     lua_newtable(L);
     lua_pushinteger(L, termios.c_iflag);
     lua_setfield(L, -2, "input");
@@ -161,8 +171,9 @@ static int block(lua_State *L)
     sigset_t set;
 
     sigemptyset(&set);
-    for (int i = 1; i <= lua_gettop(L); i++)
+    for (int i = 1; i <= lua_gettop(L); i++) {
         sigaddset(&set, (int)luaL_checkinteger(L, i));
+    }
     sigprocmask(SIG_BLOCK, &set, NULL);
     return 0;
 }
@@ -172,11 +183,12 @@ static int push_set(lua_State *L, const sigset_t *set)
     lua_Integer count = 0;
 
     lua_newtable(L);
-    for (int signal = 1; signal <= SIGRTMAX; signal++)
+    for (int signal = 1; signal <= SIGRTMAX; signal++) {
         if (sigismember(set, signal) == 1) {
             lua_pushinteger(L, signal);
             lua_rawseti(L, -2, ++count);
         }
+    }
     return 1;
 }
 

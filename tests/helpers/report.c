@@ -34,10 +34,11 @@ struct scheduling {
 
 static void print_result(const char *name, long value)
 {
-    if (value < 0)
+    if (value < 0) {
         printf("%s: %s\n", name, strerror(errno));
-    else
+    } else {
         printf("%s: %ld\n", name, value);
+    }
 }
 
 /* A control character in an argument or a variable would break the one-fact-a-line form. */
@@ -45,10 +46,11 @@ static void print_text(const char *name, const char *text)
 {
     printf("%s: ", name);
     for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
-        if ((*c < ' ' && *c != '\t') || *c > '~' || *c == '\\')
+        if ((*c < ' ' && *c != '\t') || *c > '~' || *c == '\\') {
             printf("\\%02x", *c);
-        else
+        } else {
             putchar(*c);
+        }
     }
     putchar('\n');
 }
@@ -56,7 +58,7 @@ static void print_text(const char *name, const char *text)
 static void print_link(const char *name, const char *path)
 {
     char target[PATH_MAX];
-    ssize_t length = readlink(path, target, sizeof target - 1);
+    ssize_t length = readlink(path, target, sizeof(target) - 1);
     if (length < 0) {
         printf("%s: %s\n", name, strerror(errno));
         return;
@@ -69,8 +71,9 @@ static int wanted(const char *line, const char *const *names)
 {
     for (; *names != NULL; names++) {
         size_t length = strlen(*names);
-        if (strncmp(line, *names, length) == 0 && line[length] == ':')
+        if (strncmp(line, *names, length) == 0 && line[length] == ':') {
             return 1;
+        }
     }
     return 0;
 }
@@ -84,10 +87,11 @@ static void print_file(const char *name, const char *path, const char *const *na
         printf("%s: %s\n", name, strerror(errno));
         return;
     }
-    while (fgets(line, sizeof line, file) != NULL) {
+    while (fgets(line, sizeof(line), file) != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        if (names == NULL || wanted(line, names))
+        if (names == NULL || wanted(line, names)) {
             print_text(name, line);
+        }
     }
     fclose(file);
 }
@@ -102,10 +106,11 @@ static void print_limits(void)
     }
     /* runc 1.1 reports the open-file limit unsteadily: its Go runtime raises and restores it while it starts.
      */
-    while (fgets(line, sizeof line, file) != NULL) {
+    while (fgets(line, sizeof(line), file) != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        if (strncmp(line, "Max open files", 14) != 0)
+        if (strncmp(line, "Max open files", 14) != 0) {
             print_text("limit", line);
+        }
     }
     fclose(file);
 }
@@ -118,8 +123,9 @@ static void print_mounts(void)
         printf("mounts: %s\n", strerror(errno));
         return;
     }
-    while ((c = getc(file)) != EOF)
+    while ((c = getc(file)) != EOF) {
         count += c == '\n';
+    }
     fclose(file);
     printf("mounts: %d\n", count);
 }
@@ -130,8 +136,8 @@ static void print_namespaces(void)
                                         "pid_for_children", "time", "user", "uts", NULL};
     for (const char *const *name = names; *name != NULL; name++) {
         char path[64], label[64];
-        snprintf(path, sizeof path, "/proc/self/ns/%s", *name);
-        snprintf(label, sizeof label, "ns %s", *name);
+        snprintf(path, sizeof(path), "/proc/self/ns/%s", *name);
+        snprintf(label, sizeof(label), "ns %s", *name);
         print_link(label, path);
     }
 }
@@ -141,30 +147,33 @@ static void print_descriptors(const int *open_at_start)
 {
     for (int fd = 0; fd < MAX_FD; fd++) {
         char path[64], label[32];
-        if (!open_at_start[fd])
+        if (!open_at_start[fd]) {
             continue;
-        snprintf(label, sizeof label, "fd %d", fd);
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        if (fd <= STDERR_FILENO)
+        }
+        snprintf(label, sizeof(label), "fd %d", fd);
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        if (fd <= STDERR_FILENO) {
             printf("%s: open\n", label);
-        else
+        } else {
             print_link(label, path);
+        }
     }
 }
 
 static void print_keyring(void)
 {
     char description[256];
-    long length = syscall(SYS_keyctl, KEYCTL_DESCRIBE_OP, SESSION_KEYRING, description, sizeof description);
-    if (length < 0)
+    long length = syscall(SYS_keyctl, KEYCTL_DESCRIBE_OP, SESSION_KEYRING, description, sizeof(description));
+    if (length < 0) {
         printf("keyring: %s\n", strerror(errno));
-    else
+    } else {
         print_text("keyring", description);
+    }
 }
 
 static void print_scheduling(void)
 {
-    struct scheduling attributes = {.size = sizeof attributes};
+    struct scheduling attributes = {.size = sizeof(attributes)};
     print_result("ioprio", syscall(SYS_ioprio_get, IOPRIO_OF_PROCESS, 0));
     if (syscall(SYS_sched_getattr, 0, &attributes, attributes.size, 0) < 0) {
         printf("scheduler: %s\n", strerror(errno));
@@ -189,19 +198,24 @@ static void print_process(void)
     print_result("securebits", prctl(PR_GET_SECUREBITS));
     print_result("timerslack", prctl(PR_GET_TIMERSLACK));
     print_result("thp disable", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
-    if (prctl(PR_GET_PDEATHSIG, &signal) == 0)
+    if (prctl(PR_GET_PDEATHSIG, &signal) == 0) {
         printf("death signal: %d\n", signal);
-    if (prctl(PR_GET_CHILD_SUBREAPER, &subreaper) == 0)
+    }
+    if (prctl(PR_GET_CHILD_SUBREAPER, &subreaper) == 0) {
         printf("subreaper: %d\n", subreaper);
-    if (prctl(PR_GET_NAME, comm) == 0)
+    }
+    if (prctl(PR_GET_NAME, comm) == 0) {
         print_text("comm", comm);
+    }
     printf("secure: %lu\n", getauxval(AT_SECURE));
-    if (getauxval(AT_EXECFN) != 0)
+    if (getauxval(AT_EXECFN) != 0) {
         print_text("execfn", (const char *)getauxval(AT_EXECFN)); /* NOLINT(performance-no-int-to-ptr) */
+    }
     int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
     printf("controlling terminal: %s\n", tty < 0 ? strerror(errno) : "yes");
-    if (tty >= 0)
+    if (tty >= 0) {
         close(tty);
+    }
 }
 
 int main(int argc, char **argv)
@@ -231,16 +245,18 @@ int main(int argc, char **argv)
     char cwd[PATH_MAX], label[32];
     struct utsname uts;
 
-    for (int fd = 0; fd < MAX_FD; fd++)
+    for (int fd = 0; fd < MAX_FD; fd++) {
         open_at_start[fd] = fcntl(fd, F_GETFD) >= 0;
+    }
 
     for (int i = 0; i < argc; i++) {
-        snprintf(label, sizeof label, "argument %d", i);
+        snprintf(label, sizeof(label), "argument %d", i);
         print_text(label, argv[i]);
     }
-    for (char **variable = environ; *variable != NULL; variable++)
+    for (char **variable = environ; *variable != NULL; variable++) {
         print_text("env", *variable);
-    print_text("cwd", getcwd(cwd, sizeof cwd) != NULL ? cwd : strerror(errno));
+    }
+    print_text("cwd", getcwd(cwd, sizeof(cwd)) != NULL ? cwd : strerror(errno));
     print_link("root", "/proc/self/root");
     print_file("status", "/proc/self/status", status);
     print_limits();
@@ -258,7 +274,8 @@ int main(int argc, char **argv)
     print_keyring();
     print_scheduling();
     print_process();
-    if (uname(&uts) == 0)
+    if (uname(&uts) == 0) {
         print_text("hostname", uts.nodename);
+    }
     return 0;
 }

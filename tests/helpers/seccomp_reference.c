@@ -50,8 +50,9 @@ static int names(lua_State *L)
     for (int number = 0; number <= last; number++) {
         char *name = seccomp_syscall_resolve_num_arch(token, number);
 
-        if (name == NULL)
+        if (name == NULL) {
             continue;
+        }
         lua_pushstring(L, name);
         lua_rawseti(L, -2, ++count);
         free(name);
@@ -75,8 +76,9 @@ static int add_rule(lua_State *L, scmp_filter_ctx filter, int rule)
         int condition = lua_gettop(L) + 1;
 
         lua_rawgeti(L, rule, (lua_Integer)i);
-        for (int j = 1; j <= 4; j++)
+        for (int j = 1; j <= 4; j++) {
             lua_rawgeti(L, condition, j);
+        }
         args[count++] = (struct scmp_arg_cmp){
             .arg = (unsigned)lua_tointeger(L, condition + 1),
             .op = (enum scmp_compare)lua_tointeger(L, condition + 2),
@@ -100,8 +102,9 @@ static int build(lua_State *L)
     for (size_t i = 1; i <= lua_rawlen(L, 2) && result == 0; i++) {
         lua_rawgeti(L, 2, (lua_Integer)i);
         result = seccomp_arch_add(filter, (uint32_t)lua_tointeger(L, -1));
-        if (result == -EEXIST)
+        if (result == -EEXIST) {
             result = 0;
+        }
         lua_settop(L, 4);
     }
     seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, (uint32_t)lua_tointeger(L, 4));
@@ -110,8 +113,9 @@ static int build(lua_State *L)
         result = add_rule(L, filter, lua_gettop(L));
         lua_settop(L, 4);
     }
-    if (result == 0)
+    if (result == 0) {
         result = seccomp_export_bpf(filter, fd);
+    }
     size = pread(fd, code, sizeof(code), 0);
     close(fd);
     seccomp_release(filter);
@@ -172,8 +176,9 @@ static int run(lua_State *L)
     struct seccomp_data data = {.arch = (uint32_t)luaL_checkinteger(L, 2),
                                 .nr = (int)luaL_checkinteger(L, 3)};
 
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 6; i++) {
         data.args[i] = (uint64_t)luaL_optinteger(L, 4 + i, 0);
+    }
     lua_pushinteger(L,
                     interpret((const struct sock_filter *)program, size / sizeof(struct sock_filter), &data));
     return 1;
@@ -194,8 +199,9 @@ static int call(lua_State *L)
 
     if (pid == 0) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter))
+            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter)) {
             _exit(255);
+        }
         _exit(syscall(number, 0L, 0L, 0L, 0L, 0L, 0L) == -1 ? errno : 0);
     }
     waitpid(pid, &status, 0);

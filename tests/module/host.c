@@ -71,7 +71,7 @@ static int open_descriptors(void)
 
 static void look(struct manners *manners)
 {
-    memset(manners, 0, sizeof *manners);
+    memset(manners, 0, sizeof(*manners));
     for (int number = 1; number < SIGNALS; number++) {
         struct sigaction action;
         if (sigaction(number, NULL, &action) == 0) {
@@ -81,13 +81,14 @@ static void look(struct manners *manners)
     pthread_sigmask(SIG_SETMASK, NULL, &manners->blocked);
     manners->umask = umask(0);
     umask(manners->umask);
-    if (getcwd(manners->cwd, sizeof manners->cwd) == NULL) {
+    if (getcwd(manners->cwd, sizeof(manners->cwd)) == NULL) {
         fprintf(report, "getcwd: %s\n", strerror(errno));
     }
     for (char **entry = environ; *entry != NULL; entry++) {
-        strncat(manners->environment, *entry, sizeof manners->environment - strlen(manners->environment) - 1);
+        strncat(manners->environment, *entry,
+                sizeof(manners->environment) - strlen(manners->environment) - 1);
     }
-    (void)snprintf(manners->locale, sizeof manners->locale, "%s", setlocale(LC_ALL, NULL));
+    (void)snprintf(manners->locale, sizeof(manners->locale), "%s", setlocale(LC_ALL, NULL));
     manners->descriptors = open_descriptors();
 }
 
@@ -102,9 +103,9 @@ static bool same(const char *what, bool equal)
 static bool compare(const struct manners *before, const struct manners *after)
 {
     bool ok =
-        same("signal handlers", memcmp(before->handlers, after->handlers, sizeof before->handlers) == 0);
+        same("signal handlers", memcmp(before->handlers, after->handlers, sizeof(before->handlers)) == 0);
 
-    ok &= same("blocked signals", memcmp(&before->blocked, &after->blocked, sizeof before->blocked) == 0);
+    ok &= same("blocked signals", memcmp(&before->blocked, &after->blocked, sizeof(before->blocked)) == 0);
     ok &= same("umask", before->umask == after->umask);
     ok &= same("working directory", strcmp(before->cwd, after->cwd) == 0);
     ok &= same("environment", strcmp(before->environment, after->environment) == 0);

@@ -33,10 +33,11 @@ static void blur(char *text)
     char *to = text;
     for (const char *from = text; *from != '\0'; from++) {
         const bool digit = *from >= '0' && *from <= '9';
-        if (!digit)
+        if (!digit) {
             *to++ = *from;
-        else if (to == text || to[-1] != 'N')
+        } else if (to == text || to[-1] != 'N') {
             *to++ = 'N';
+        }
     }
     *to = '\0';
 }
@@ -47,43 +48,50 @@ static void find(const char *what, const char *detail)
     static char known[MAX_KINDS][KIND_SIZE];
     static size_t count;
     char line[KIND_SIZE];
-    snprintf(line, sizeof line, "%s %s", what, detail);
+    snprintf(line, sizeof(line), "%s %s", what, detail);
     blur(line);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(known[i], line) == 0)
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(known[i], line) == 0) {
             return;
-    if (count < MAX_KINDS)
-        memcpy(known[count++], line, sizeof line);
+        }
+    }
+    if (count < MAX_KINDS) {
+        memcpy(known[count++], line, sizeof(line));
+    }
     say("%s", line);
 }
 
 static bool look_at_link(pid_t pid, const char *name)
 {
     char path[300], target[PATH_MAX];
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-    ssize_t length = readlink(path, target, sizeof target - 1);
-    if (length < 0)
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    ssize_t length = readlink(path, target, sizeof(target) - 1);
+    if (length < 0) {
         return false;
+    }
     target[length] = '\0';
-    if (strncmp(name, "fd/", 3) != 0)
+    if (strncmp(name, "fd/", 3) != 0) {
         find(name, target);
-    else
+    } else {
         find(strcmp(name, "fd/3") < 0 && name[4] == '\0' ? "stdio" : "fd", target);
+    }
     return true;
 }
 
 static bool look_at_descriptors(pid_t pid)
 {
     char path[64], name[300];
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
     bool seen = false;
     DIR *folder = opendir(path);
-    if (folder == NULL)
+    if (folder == NULL) {
         return false;
+    }
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        if (entry->d_name[0] == '.')
+        if (entry->d_name[0] == '.') {
             continue;
-        snprintf(name, sizeof name, "fd/%s", entry->d_name);
+        }
+        snprintf(name, sizeof(name), "fd/%s", entry->d_name);
         seen = look_at_link(pid, name) || seen;
     }
     closedir(folder);
@@ -95,38 +103,42 @@ static void look_at_memory(pid_t pid, const char *secret)
 {
     char path[64], line[PATH_MAX + 100];
     static char data[1 << 20];
-    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
     FILE *maps = fopen(path, "re");
-    snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
     int memory = open(path, O_RDONLY | O_CLOEXEC);
-    while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+    while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
         char *end;
         const unsigned long from = strtoul(line, &end, 16), to = strtoul(end + (*end == '-'), NULL, 16);
         line[strcspn(line, "\n")] = '\0';
         const char *name = strpbrk(line, "/["); /* all that has a name */
         name = name != NULL ? name : "anonymous";
         find("map", name);
-        for (unsigned long at = from; memory >= 0 && at < to; at += sizeof data) {
-            size_t size = to - at < sizeof data ? to - at : sizeof data;
+        for (unsigned long at = from; memory >= 0 && at < to; at += sizeof(data)) {
+            size_t size = to - at < sizeof(data) ? to - at : sizeof(data);
             ssize_t got = pread(memory, data, size, (off_t)at);
-            if (got > 0 && memmem(data, (size_t)got, secret, strlen(secret)) != NULL)
+            if (got > 0 && memmem(data, (size_t)got, secret, strlen(secret)) != NULL) {
                 find("secret", name);
+            }
         }
     }
-    if (maps != NULL)
+    if (maps != NULL) {
         fclose(maps);
-    if (memory >= 0)
+    }
+    if (memory >= 0) {
         close(memory);
+    }
 }
 
 static void look_at_environment(pid_t pid)
 {
     char path[64], text[256];
-    snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0) {
         close(fd);
+    }
     if (got > 0) {
         text[got] = '\0';
         find("environ", text);
@@ -138,10 +150,10 @@ static void look_at_capabilities(pid_t pid)
     static const char *const sets[] = {"CapInh", "CapPrm", "CapEff", "CapAmb"};
     char text[64];
     const uint64_t own = status_mask(getpid(), "CapBnd");
-    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
         uint64_t more = status_mask(pid, sets[i]) & ~own;
         if (more != 0) {
-            snprintf(text, sizeof text, "%s %s", sets[i], "more than the container's");
+            snprintf(text, sizeof(text), "%s %s", sets[i], "more than the container's");
             find("capabilities", text);
         }
     }
@@ -159,15 +171,17 @@ int spy(int argc, char **argv)
         if (stop_entering(pid)) {
             samples++;
             look_at_capabilities(pid);
-            if (look_at_descriptors(pid))
+            if (look_at_descriptors(pid)) {
                 seen++;
+            }
             look_at_link(pid, "exe");
             look_at_link(pid, "cwd");
             look_at_link(pid, "root");
             look_at_environment(pid);
             look_at_memory(pid, secret);
-            if (samples % 10 == 0)
+            if (samples % 10 == 0) {
                 say("samples %u readable %u", samples, seen);
+            }
         }
         kill(pid, SIGCONT);
     }
@@ -217,11 +231,12 @@ static long result(const struct user_regs_struct *registers)
 static bool set_memory(pid_t pid, unsigned long at, const void *data, size_t size)
 {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
     int memory = open(path, O_RDWR | O_CLOEXEC);
     bool done = memory >= 0 && pwrite(memory, data, size, (off_t)at) == (ssize_t)size;
-    if (memory >= 0)
+    if (memory >= 0) {
         close(memory);
+    }
     return done;
 }
 
@@ -229,23 +244,28 @@ static bool set_memory(pid_t pid, unsigned long at, const void *data, size_t siz
 static long inject(pid_t pid)
 {
     struct user_regs_struct registers = {0};
-    struct iovec all = {.iov_base = &registers, .iov_len = sizeof registers};
+    struct iovec all = {.iov_base = &registers, .iov_len = sizeof(registers)};
     int status;
-    if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all) < 0)
+    if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all) < 0) {
         return -errno;
+    }
     unsigned long at = position(&registers) & ~15UL;
-    unsigned char code[sizeof trap_code + 8] = {0};
-    memcpy(code, trap_code, sizeof trap_code);
-    memcpy(code + sizeof trap_code, "owned", 6);
-    if (!set_memory(pid, at, code, sizeof code))
+    unsigned char code[sizeof(trap_code) + 8] = {0};
+    memcpy(code, trap_code, sizeof(trap_code));
+    memcpy(code + sizeof(trap_code), "owned", 6);
+    if (!set_memory(pid, at, code, sizeof(code))) {
         return -errno;
-    set_call(&registers, at, SYS_sethostname, at + sizeof trap_code, 5);
-    if (ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &all) < 0 || ptrace(PTRACE_CONT, pid, NULL, NULL) < 0)
+    }
+    set_call(&registers, at, SYS_sethostname, at + sizeof(trap_code), 5);
+    if (ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &all) < 0 || ptrace(PTRACE_CONT, pid, NULL, NULL) < 0) {
         return -errno;
-    if (waitpid(pid, &status, __WALL) < 0 || !WIFSTOPPED(status))
+    }
+    if (waitpid(pid, &status, __WALL) < 0 || !WIFSTOPPED(status)) {
         return -ESRCH;
-    if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all) < 0)
+    }
+    if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all) < 0) {
         return -errno;
+    }
     return result(&registers);
 }
 
@@ -259,8 +279,9 @@ int hijack(int argc, char **argv)
         pid_t pid = wait_for_birth();
         int status;
         if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) < 0) {
-            if (errno != ESRCH)
+            if (errno != ESRCH) {
                 say("attach: %s", strerror(errno));
+            }
             continue;
         }
         bool stopped = waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status);
@@ -287,8 +308,9 @@ int killer(int argc, char **argv)
     for (;;) {
         pid_t pid = wait_for_birth();
         const bool caught = stop_entering(pid);
-        if (caught)
+        if (caught) {
             say("killed");
+        }
         kill(pid, caught ? SIGKILL : SIGCONT);
     }
 }
@@ -301,10 +323,11 @@ int stopper(int argc, char **argv)
     say("ready");
     for (;;) {
         pid_t pid = wait_for_birth();
-        if (stop_entering(pid))
+        if (stop_entering(pid)) {
             say("stopped");
-        else
+        } else {
             kill(pid, SIGCONT);
+        }
     }
 }
 
@@ -315,9 +338,10 @@ int deaf_listener(void)
     const int small = 1;
     const struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    if (bind(listener, (const struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 64) < 0)
+    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    if (bind(listener, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(listener, 64) < 0) {
         give_up("listen");
+    }
     return listener;
 }
 
@@ -325,17 +349,20 @@ int lingering_socket(int listener)
 {
     const struct linger linger = {.l_onoff = 1, .l_linger = 3600};
     struct sockaddr_in address;
-    socklen_t length = sizeof address;
+    socklen_t length = sizeof(address);
     static char data[1 << 16];
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (getsockname(listener, (struct sockaddr *)&address, &length) < 0)
+    if (getsockname(listener, (struct sockaddr *)&address, &length) < 0) {
         give_up("getsockname");
-    if (connect(client, (struct sockaddr *)&address, length) < 0 && errno != EINPROGRESS)
+    }
+    if (connect(client, (struct sockaddr *)&address, length) < 0 && errno != EINPROGRESS) {
         give_up("connect");
+    }
     usleep(10000);
-    while (send(client, data, sizeof data, MSG_DONTWAIT) > 0)
+    while (send(client, data, sizeof(data), MSG_DONTWAIT) > 0) {
         ;
-    setsockopt(client, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    }
+    setsockopt(client, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     return client;
 }
 
@@ -348,16 +375,16 @@ struct packet {
 ssize_t send_fd(int to, int fd)
 {
     struct packet data = {.kind = 99};
-    struct iovec piece = {.iov_base = &data, .iov_len = sizeof data};
+    struct iovec piece = {.iov_base = &data, .iov_len = sizeof(data)};
     union {
         struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof fd)];
+        char bytes[CMSG_SPACE(sizeof(fd))];
     } control = {{0}};
     struct msghdr message = {
-        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     control.header =
-        (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd)};
-    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+        (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fd))};
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
     return sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -370,17 +397,20 @@ static void use(int fd, const char *how)
         int bomb = lingering_socket(deaf_listener());
         say("socket: %s", send_fd(fd, bomb) > 0 ? "sent a descriptor" : strerror(errno));
         close(bomb);
-    } else if (S_ISSOCK(about.st_mode))
+    } else if (S_ISSOCK(about.st_mode)) {
         say("socket");
-    else if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && strcmp(how, "flood") == 0) {
+    } else if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && strcmp(how, "flood") == 0) {
         static const struct packet junk = {.kind = 77};
         bool first = true; /* several, so that there is always something to read */
-        for (int i = 0; i < 7 && first; i++)
+        for (int i = 0; i < 7 && first; i++) {
             first = fork() > 0;
-        while (write(fd, &junk, sizeof junk) >= 0 || errno != EPIPE)
+        }
+        while (write(fd, &junk, sizeof(junk)) >= 0 || errno != EPIPE) {
             ;
-        if (!first)
+        }
+        if (!first) {
             _exit(0);
+        }
         say("pipe: flooded");
     }
 }
@@ -402,15 +432,18 @@ int thief(int argc, char **argv)
                 say("pidfd_getfd: %s", strerror(errno));
                 break;
             }
-            if (fd < 0)
+            if (fd < 0) {
                 continue;
+            }
             say("took %d", number);
             use(fd, how);
         }
-        if (pidfd < 0 || strcmp(how, "flood") != 0)
+        if (pidfd < 0 || strcmp(how, "flood") != 0) {
             kill(pid, SIGCONT);
-        if (pidfd >= 0)
+        }
+        if (pidfd >= 0) {
             close(pidfd);
+        }
     }
 }
 
@@ -419,9 +452,10 @@ int thief(int argc, char **argv)
 static int image_of(pid_t pid)
 {
     char path[64], target[64] = "";
-    snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
-    if (readlink(path, target, sizeof target - 1) <= 0 || strncmp(target, "/memfd:ctrexec", 14) != 0)
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    if (readlink(path, target, sizeof(target) - 1) <= 0 || strncmp(target, "/memfd:ctrexec", 14) != 0) {
         return -1;
+    }
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
@@ -433,10 +467,12 @@ static int next_image(void)
         pid_t pid = wait_for_birth();
         for (int tries = 0; tries < 20000; tries++) {
             int image = image_of(pid);
-            if (image >= 0)
+            if (image >= 0) {
                 return image;
-            if (kill(pid, 0) < 0)
+            }
+            if (kill(pid, 0) < 0) {
                 break;
+            }
         }
     }
 }
@@ -447,35 +483,40 @@ int overwrite(int argc, char **argv)
 {
     static char tail[4096];
     char path[64], block[1 << 16];
-    if (argc < 1)
+    if (argc < 1) {
         return 2;
-    strncpy(tail, argv[0], sizeof tail - 1);
+    }
+    strncpy(tail, argv[0], sizeof(tail) - 1);
     say("ready");
     int image = argc > 1 ? (int)strtol(argv[1], NULL, 10) : next_image();
     say("opened the image");
-    snprintf(path, sizeof path, "/proc/self/fd/%d", image);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
     int target = -1;
     for (int tries = 0; tries < 100000 && target < 0; tries++) {
         target = open(path, O_WRONLY | O_CLOEXEC);
-        if (target < 0 && errno != ETXTBSY)
+        if (target < 0 && errno != ETXTBSY) {
             break;
+        }
     }
     if (target < 0) {
         say("overwritten: %s", strerror(errno));
-        for (;;)
+        for (;;) {
             pause();
+        }
     }
     int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     bool good = ftruncate(target, 0) == 0;
     int error = errno;
     ssize_t got;
-    while (good && (got = read(own, block, sizeof block)) > 0)
+    while (good && (got = read(own, block, sizeof(block))) > 0) {
         good = write(target, block, (size_t)got) == got;
-    good = good && write(target, tail, sizeof tail) == (ssize_t)sizeof tail;
+    }
+    good = good && write(target, tail, sizeof(tail)) == (ssize_t)sizeof(tail);
     close(target); /* a file that is open for writing cannot be executed */
     say("overwritten: %s", good ? "yes" : strerror(error));
-    for (;;)
+    for (;;) {
         pause();
+    }
 }
 
 /* spoil: takes the image's mode bits away, for whoever executes it next. */
@@ -488,6 +529,7 @@ int spoil(int argc, char **argv)
     bool mode = fchmod(image, 0) == 0;
     bool setuid = !mode && fchown(image, 1000, 1000) == 0 && fchmod(image, 06777) == 0;
     say("spoilt: %s", mode ? "mode" : setuid ? "owner" : strerror(errno));
-    for (;;)
+    for (;;) {
         pause();
+    }
 }

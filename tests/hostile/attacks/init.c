@@ -18,19 +18,24 @@ static pid_t keeper(int namespaces)
 {
     int done[2];
     char byte;
-    if (pipe(done) < 0)
+    if (pipe(done) < 0) {
         give_up("pipe");
+    }
     pid_t pid = fork();
     if (pid == 0) {
-        if (unshare(namespaces) < 0)
+        if (unshare(namespaces) < 0) {
             give_up("unshare");
-        if (write(done[1], "", 1) != 1)
+        }
+        if (write(done[1], "", 1) != 1) {
             _exit(1);
-        for (;;)
+        }
+        for (;;) {
             pause();
+        }
     }
-    if (pid < 0 || read(done[0], &byte, 1) != 1)
+    if (pid < 0 || read(done[0], &byte, 1) != 1) {
         give_up("fork");
+    }
     close(done[0]);
     close(done[1]);
     return pid;
@@ -62,17 +67,20 @@ int flip(int argc, char **argv)
     }
     for (int i = 0; i < 2000; i++) {
         int pidfd = (int)syscall(SYS_pidfd_open, pids[i % 2], 0);
-        if (pidfd < 0 || setns(pidfd, FLIPPED) < 0)
+        if (pidfd < 0 || setns(pidfd, FLIPPED) < 0) {
             give_up("setns");
+        }
         close(pidfd);
     }
-    snprintf(first, sizeof first, "%d", (int)pids[0]);
-    snprintf(second, sizeof second, "%d", (int)pids[1]);
-    snprintf(round, sizeof round, "%lu", count + 1);
+    snprintf(first, sizeof(first), "%d", (int)pids[0]);
+    snprintf(second, sizeof(second), "%d", (int)pids[1]);
+    snprintf(round, sizeof(round), "%lu", count + 1);
     pthread_t thread;
-    if (count % 2 == 1 && pthread_create(&thread, NULL, execute, again) == 0)
-        for (;;)
+    if (count % 2 == 1 && pthread_create(&thread, NULL, execute, again) == 0) {
+        for (;;) {
             pause();
+        }
+    }
     execute(again);
     return 1;
 }

@@ -19,32 +19,37 @@ void say(const char *format, ...)
     char line[4096];
     va_list arguments;
     va_start(arguments, format);
-    int length = vsnprintf(line, sizeof line - 1, format, arguments);
+    int length = vsnprintf(line, sizeof(line) - 1, format, arguments);
     va_end(arguments);
-    if (length < 0)
+    if (length < 0) {
         return;
-    if ((size_t)length > sizeof line - 2)
-        length = sizeof line - 2;
+    }
+    if ((size_t)length > sizeof(line) - 2) {
+        length = sizeof(line) - 2;
+    }
     line[length++] = '\n';
     int fd = open("/log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (fd < 0 || write(fd, line, (size_t)length) != length)
+    if (fd < 0 || write(fd, line, (size_t)length) != length) {
         _exit(1);
+    }
     close(fd);
 }
 
 _Noreturn void give_up(const char *what)
 {
     say("cannot: %s: %s", what, strerror(errno));
-    for (;;)
+    for (;;) {
         pause(); /* it may be the container's init */
+    }
 }
 
 static pid_t last_pid(void)
 {
     char text[32] = "";
     int fd = open("/proc/sys/kernel/ns_last_pid", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+    if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0) {
         give_up("read ns_last_pid");
+    }
     close(fd);
     return (pid_t)strtol(text, NULL, 10);
 }
@@ -53,17 +58,20 @@ pid_t wait_for_birth(void)
 {
     static pid_t last;
     char path[32];
-    if (last == 0)
+    if (last == 0) {
         last = last_pid();
+    }
     for (unsigned tries = 0;; tries++) {
         struct stat about;
-        snprintf(path, sizeof path, "/proc/%d", (int)last + 1);
-        if (stat(path, &about) == 0)
+        snprintf(path, sizeof(path), "/proc/%d", (int)last + 1);
+        if (stat(path, &about) == 0) {
             return ++last;
+        }
         if (tries % 4096 == 4095) { /* one was missed, or the numbers started again */
             pid_t now = last_pid();
-            if (now != last)
+            if (now != last) {
                 last = now - (now > last && stat(path, &about) == 0 ? 1 : 0);
+            }
         }
     }
 }
@@ -72,13 +80,15 @@ pid_t wait_for_birth(void)
 static const char *stat_fields(pid_t pid, char *text, size_t room)
 {
     char path[32];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t size = fd < 0 ? -1 : read(fd, text, room - 1);
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
-    if (size <= 0)
+    }
+    if (size <= 0) {
         return NULL;
+    }
     text[size] = '\0';
     const char *at = strrchr(text, ')');
     return at != NULL && at[1] == ' ' ? at + 2 : NULL;
@@ -88,9 +98,10 @@ bool is_entering(pid_t pid)
 {
     char text[512];
     /* state ppid pgrp session tty tpgid flags */
-    const char *at = stat_fields(pid, text, sizeof text);
-    for (int field = 0; at != NULL && field < 6; field++)
+    const char *at = stat_fields(pid, text, sizeof(text));
+    for (int field = 0; at != NULL && field < 6; field++) {
         at = strchr(at + 1, ' ');
+    }
     return at != NULL && (strtoul(at, NULL, 10) & PF_FORKNOEXEC) != 0;
 }
 
@@ -98,11 +109,13 @@ bool stop_entering(pid_t pid)
 {
     char text[512];
     const char *state;
-    if (kill(pid, SIGSTOP) < 0)
+    if (kill(pid, SIGSTOP) < 0) {
         return false;
-    while ((state = stat_fields(pid, text, sizeof text)) != NULL && *state != 'T' && *state != 'Z' &&
-           *state != 'X')
+    }
+    while ((state = stat_fields(pid, text, sizeof(text))) != NULL && *state != 'T' && *state != 'Z' &&
+           *state != 'X') {
         ;
+    }
     return is_entering(pid);
 }
 
@@ -111,13 +124,16 @@ uint64_t status_mask(pid_t pid, const char *name)
     char path[32], line[256];
     const size_t length = strlen(name);
     uint64_t mask = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
     FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, name, length) == 0 && line[length] == ':')
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, name, length) == 0 && line[length] == ':') {
             mask = strtoull(line + length + 1, NULL, 16);
-    if (file != NULL)
+        }
+    }
+    if (file != NULL) {
         fclose(file);
+    }
     return mask;
 }
 
@@ -127,11 +143,12 @@ static void run_as_image(void)
     static char tail[4096 + 1];
     int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     off_t size = lseek(fd, 0, SEEK_END);
-    if (fd < 0 || pread(fd, tail, sizeof tail - 1, size - (off_t)sizeof tail + 1) <= 0)
+    if (fd < 0 || pread(fd, tail, sizeof(tail) - 1, size - (off_t)sizeof(tail) + 1) <= 0) {
         _exit(1);
+    }
     int owned = open(tail, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     char line[64];
-    int length = snprintf(line, sizeof line, "uid %u\n", (unsigned)geteuid());
+    int length = snprintf(line, sizeof(line), "uid %u\n", (unsigned)geteuid());
     _exit(owned >= 0 && write(owned, line, (size_t)length) == length ? 0 : 1);
 }
 
@@ -166,11 +183,14 @@ int main(int argc, char **argv)
         {"console", console},
         {"file-capability", file_capability},
     };
-    if (argc > 0 && strcmp(argv[0], "ctrexec:[enter]") == 0)
+    if (argc > 0 && strcmp(argv[0], "ctrexec:[enter]") == 0) {
         run_as_image();
-    for (size_t i = 0; argc > 1 && i < sizeof modes / sizeof modes[0]; i++)
-        if (strcmp(argv[1], modes[i].name) == 0)
+    }
+    for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (strcmp(argv[1], modes[i].name) == 0) {
             return modes[i].run(argc - 2, argv + 2);
+        }
+    }
     fprintf(stderr, "attack: unknown mode\n");
     return 2;
 }

@@ -23,11 +23,12 @@
 static int listener(const char *path, struct sockaddr_un *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    memset(address, 0, sizeof *address);
+    memset(address, 0, sizeof(*address));
     address->sun_family = AF_UNIX;
-    snprintf(address->sun_path, sizeof address->sun_path, "%s", path);
-    if (fd < 0 || bind(fd, (struct sockaddr *)address, sizeof *address) < 0 || listen(fd, 0) < 0)
+    snprintf(address->sun_path, sizeof(address->sun_path), "%s", path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)address, sizeof(*address)) < 0 || listen(fd, 0) < 0) {
         exit(1);
+    }
     return fd;
 }
 
@@ -35,21 +36,24 @@ static _Noreturn void stay(void)
 {
     puts("ready");
     fflush(stdout);
-    for (;;)
+    for (;;) {
         pause();
+    }
 }
 
 /* backlog PATH: a socket that accepts nobody, and whose queue of connections is full. */
 int backlog(int argc, char **argv)
 {
     struct sockaddr_un address;
-    if (argc < 1)
+    if (argc < 1) {
         return 2;
+    }
     listener(argv[0], &address);
     for (;;) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
             stay();
+        }
     }
 }
 
@@ -57,13 +61,15 @@ int backlog(int argc, char **argv)
 int agent(int argc, char **argv)
 {
     struct sockaddr_un address;
-    if (argc < 1)
+    if (argc < 1) {
         return 2;
+    }
     int fd = listener(argv[0], &address);
     puts("ready");
     fflush(stdout);
-    while (accept(fd, NULL, NULL) >= 0)
+    while (accept(fd, NULL, NULL) >= 0) {
         ;
+    }
     return 1;
 }
 
@@ -71,13 +77,15 @@ int agent(int argc, char **argv)
 int closer(int argc, char **argv)
 {
     struct sockaddr_un address;
-    if (argc < 1)
+    if (argc < 1) {
         return 2;
+    }
     int fd = listener(argv[0], &address);
     puts("ready");
     fflush(stdout);
-    for (int peer; (peer = accept(fd, NULL, NULL)) >= 0;)
+    for (int peer; (peer = accept(fd, NULL, NULL)) >= 0;) {
         close(peer);
+    }
     return 1;
 }
 
@@ -90,10 +98,12 @@ static _Noreturn void send_back(int listening, int bomb, int done)
     prctl(PR_SET_PDEATHSIG, 0);
     bool sent = send_fd(peer, bomb) > 0;
     close(bomb); /* our parent has it still */
-    if (write(done, sent ? "y" : "n", 1) != 1)
+    if (write(done, sent ? "y" : "n", 1) != 1) {
         _exit(1);
-    while (read(peer, data, sizeof data) > 0)
+    }
+    while (read(peer, data, sizeof(data)) > 0) {
         ;
+    }
     _exit(0);
 }
 
@@ -102,8 +112,9 @@ static _Noreturn void send_back(int listening, int bomb, int done)
 int returner(int argc, char **argv)
 {
     struct sockaddr_un address;
-    if (argc < 1)
+    if (argc < 1) {
         return 2;
+    }
     int fd = listener(argv[0], &address), deaf = deaf_listener();
     const pid_t own = getpid();
     puts("ready");
@@ -114,15 +125,18 @@ int returner(int argc, char **argv)
             int done[2];
             char byte;
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            if (getppid() != own || pipe(done) < 0)
+            if (getppid() != own || pipe(done) < 0) {
                 _exit(1);
+            }
             int bomb = lingering_socket(deaf);
-            if (fork() == 0)
+            if (fork() == 0) {
                 send_back(fd, bomb, done[1]);
+            }
             _exit(read(done[0], &byte, 1) == 1 ? 0 : 1);
         }
-        if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+        if (pid < 0 || waitpid(pid, NULL, 0) != pid) {
             return 1;
+        }
     }
 }
 
@@ -131,8 +145,9 @@ static _Noreturn void sit_at(int terminal, char **argv)
 {
     setsid();
     ioctl(terminal, TIOCSCTTY, 0);
-    for (int fd = 0; fd <= 2; fd++)
+    for (int fd = 0; fd <= 2; fd++) {
         dup2(terminal, fd);
+    }
     execvp(argv[0], argv);
     _exit(127);
 }
@@ -145,8 +160,9 @@ int console(int argc, char **argv)
     char path[32];
     int number = -1, mode = KD_GRAPHICS, status = 0;
     int any = open("/dev/tty0", O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (argc < 1)
+    if (argc < 1) {
         return 2;
+    }
     flock(any, LOCK_EX); /* one after the other: only one is in front */
     if (any < 0 || ioctl(any, VT_GETSTATE, &before) < 0 || ioctl(any, VT_OPENQRY, &number) < 0 ||
         number < 1) {
@@ -157,15 +173,16 @@ int console(int argc, char **argv)
         puts("the virtual consoles are in use by something graphical");
         return 77;
     }
-    snprintf(path, sizeof path, "/dev/tty%d", number);
+    snprintf(path, sizeof(path), "/dev/tty%d", number);
     int own = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (own < 0 || ioctl(any, VT_ACTIVATE, number) < 0 || ioctl(any, VT_WAITACTIVE, number) < 0) {
         puts("no virtual console can be brought to the front");
         return 77;
     }
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
         sit_at(own, argv);
+    }
     bool ended = pid > 0 && waitpid(pid, &status, 0) == pid;
     ioctl(any, VT_ACTIVATE, before.v_active);
     ioctl(any, VT_WAITACTIVE, before.v_active);
@@ -177,11 +194,12 @@ int console(int argc, char **argv)
 /* file-capability PATH NUMBER: gives a file an inheritable capability that is effective at once. */
 int file_capability(int argc, char **argv)
 {
-    if (argc < 2)
+    if (argc < 2) {
         return 2;
+    }
     const struct vfs_cap_data data = {
         .magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE,
         .data = {{.inheritable = 1U << strtoul(argv[1], NULL, 10)}},
     };
-    return setxattr(argv[0], "security.capability", &data, sizeof data, 0) < 0;
+    return setxattr(argv[0], "security.capability", &data, sizeof(data), 0) < 0;
 }

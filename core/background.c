@@ -8,27 +8,22 @@ in it. What is left of the starter's memory cannot be read by others: the proces
 @module ctrexec.core.background
 */
 #include "core.h"
-#include "sandbox.h"
+#include "fork.h"
+#include "value.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <lualib.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { BACKGROUND_UMASK = 077 };
 
 struct work {
     const char *chunk;
     size_t chunk_length;
     const char *argument;
     size_t argument_length;
-    int fds[CTX_KEPT_MAX];
-    size_t fd_count; /* the last is the pipe to the starter */
+    int pipe; /* to the starter */
 };
 
 /* Tells the starter an errno, 0 when the chunk can do what it was started for. Nothing at all, the end of the
@@ -50,7 +45,7 @@ static int ready(lua_State *L)
 /* Runs protected: chunk(argument, ready), with the standard libraries and the core module at hand. */
 static int run_chunk(lua_State *L)
 {
-    struct work *work = lua_touserdata(L, 1);
+    const struct work *work = lua_touserdata(L, 1);
 
     luaL_openlibs(L);
     luaL_requiref(L, "ctrexec.core", luaopen_ctrexec_core, 0);
@@ -58,45 +53,37 @@ static int run_chunk(lua_State *L)
         ctx_unpack(L, work->argument, work->argument_length) != 1) {
         return lua_error(L);
     }
-    lua_pushinteger(L, CTX_KEPT_FD + (lua_Integer)work->fd_count - 1);
+    lua_pushinteger(L, work->pipe);
     lua_pushcclosure(L, ready, 1);
     lua_call(L, 2, 0);
     return 0;
 }
 
-_Noreturn static void run_background(struct work *work)
+static void run_background(const struct work *work)
 {
-    lua_State *state;
+    lua_State *state = luaL_newstate();
 
-    ctx_reset_signals();
-    (void)prctl(PR_SET_DUMPABLE, 0);
-    (void)prctl(PR_SET_NAME, "ctrexec-watch");
-    (void)umask(BACKGROUND_UMASK);
-    if (!ctx_keep_only(work->fds, work->fd_count) || chdir("/") != 0) {
-        _exit(EXIT_FAILURE);
-    }
-    state = luaL_newstate();
     if (!state) {
         _exit(EXIT_FAILURE);
     }
     lua_pushcfunction(state, run_chunk);
-    lua_pushlightuserdata(state, work);
+    lua_pushlightuserdata(state, (void *)work);
     _exit(lua_pcall(state, 1, 0, 0) == LUA_OK ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-_Noreturn static void fork_again(struct work *work)
+/* Its child is nobody's but the nearest reaper's. */
+static void fork_again(void *argument)
 {
-    pid_t pid;
+    const struct work *work = argument;
 
     (void)setsid();
-    pid = fork();
+    const pid_t pid = fork();
     if (pid == 0) {
         run_background(work);
     }
     if (pid < 0) {
-        report(work->fds[work->fd_count - 1], errno);
+        report(work->pipe, errno);
     }
-    _exit(EXIT_SUCCESS);
 }
 
 /* The errno that the process reports; one that ends without a word was cancelled. */
@@ -111,42 +98,24 @@ static int read_report(int pipe)
     return got == 0 ? ECANCELED : byte;
 }
 
-/* All signals are blocked until the child has put the parent's handlers aside. Returns 0 or an errno. */
-static int fork_twice(struct work *work)
-{
-    sigset_t all;
-    sigset_t before;
-    int error;
-    pid_t pid;
-
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid = fork();
-    error = errno;
-    if (pid == 0) {
-        fork_again(work);
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (pid < 0) {
-        return error;
-    }
-    /* A program that ignores SIGCHLD has no child to wait for. */
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-    }
-    return 0;
-}
-
 /* Returns 0 or an errno. */
-static int start_background(struct work *work)
+static int start_background(struct work *work, struct ctx_clean_process *process)
 {
     int ends[2];
-    int error;
+    int error = 0;
 
     if (pipe2(ends, O_CLOEXEC) < 0) {
         return errno;
     }
-    work->fds[work->fd_count++] = ends[1];
-    error = fork_twice(work);
+    work->pipe = CTX_KEPT_FD + (int)process->fd_count;
+    process->fds[process->fd_count++] = ends[1];
+    const pid_t pid = ctx_fork_clean(process);
+    if (pid < 0) {
+        error = errno;
+    }
+    /* A program that ignores SIGCHLD has no child to wait for. */
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
     (void)close(ends[1]);
     if (error == 0) {
         error = read_report(ends[0]);
@@ -160,7 +129,7 @@ Starts a process in the background and returns when it is ready.
 @function start
 @tparam string chunk Lua source or binary chunk, called with the argument and a function that it calls once
 it is ready; `require "ctrexec.core"` is at hand
-@param argument a plain value (`ctrexec.core.sandbox.pack`)
+@param argument a plain value (`ctrexec.core.value.pack`)
 @tparam int|fd ... what the process keeps, as descriptors 3, 4 and 5: three at most
 @treturn[1] bool true
 @return[2] nil
@@ -170,20 +139,21 @@ it is ready; `require "ctrexec.core"` is at hand
 */
 static int background_start(lua_State *L)
 {
-    struct work work = {.fd_count = 0};
+    struct work work;
+    struct ctx_clean_process process = {.name = "ctrexec-watch", .run = fork_again, .argument = &work};
     int top = lua_gettop(L);
     int error;
 
     luaL_argcheck(L, top < 2 + CTX_KEPT_MAX, top, "too many descriptors");
     for (int arg = 3; arg <= top; arg++) {
-        work.fds[work.fd_count++] = ctx_check_fd(L, arg);
+        process.fds[process.fd_count++] = ctx_check_fd(L, arg);
     }
     work.chunk = luaL_checklstring(L, 1, &work.chunk_length);
     if (ctx_pack(L, 2) != 1) {
         return 2;
     }
     work.argument = lua_tolstring(L, -1, &work.argument_length);
-    error = start_background(&work);
+    error = start_background(&work, &process);
     return error == 0 ? ctx_ok(L) : ctx_error(L, error, "start a process in the background");
 }
 

@@ -35,6 +35,7 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
         {"signal", ctx_open_signal},
         {"spawn", ctx_open_spawn},
         {"terminal", ctx_open_terminal},
+        {"value", ctx_open_value},
     };
     const size_t count = sizeof(primitives) / sizeof(*primitives);
 

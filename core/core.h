@@ -110,5 +110,6 @@ int ctx_open_sandbox(lua_State *L);
 int ctx_open_signal(lua_State *L);
 int ctx_open_spawn(lua_State *L);
 int ctx_open_terminal(lua_State *L);
+int ctx_open_value(lua_State *L);
 
 #endif

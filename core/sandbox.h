@@ -1,44 +1,29 @@
-/* Plain Lua values as bytes: what goes between a program and the sandbox process that runs its policies. */
+/* What the two sides of a sandbox share: the program that starts it and its process. */
 #ifndef CTREXEC_SANDBOX_H
 #define CTREXEC_SANDBOX_H
 
-#include <lua.h>
-#include <stdbool.h>
 #include <stddef.h>
+#include <sys/time.h>
 
-/* Where a forked process of ours keeps the first of the descriptors that it is given; the others follow. */
-enum { CTX_KEPT_FD = 3, CTX_KEPT_MAX = 4 };
+/* The one page both processes see: which unit the child is in when it is killed. */
+struct ctx_sandbox_progress {
+    int unit;
+};
 
-/* In a process just forked: stdio becomes /dev/null, the descriptors, CTX_KEPT_MAX at most, become
- * CTX_KEPT_FD and the next numbers, and nothing else of the parent's stays open. */
-bool ctx_keep_only(const int *fds, size_t count);
+struct ctx_sandbox_job {
+    const char *chunk;
+    size_t chunk_length;
+    const char *argument; /* packed */
+    size_t argument_length;
+    double time_limit;   /* of each unit, in seconds */
+    size_t memory_limit; /* of each unit, in bytes */
+    struct ctx_sandbox_progress *progress;
+};
 
-/* In a process just forked with all signals blocked: puts the parent's handlers aside and unblocks. */
-void ctx_reset_signals(void);
+/* In the process of the sandbox: runs the job's chunk and ends. The channel is descriptor CTX_KEPT_FD. */
+_Noreturn void ctx_run_sandbox(void *job);
 
-/* The largest packed value, and how deep its tables may be nested. */
-enum { CTX_PACKED_MAX = 16 * 1024 * 1024, CTX_PACKED_DEPTH = 64 };
-
-/* Pushes the packed form of the value at `index` as a string and returns 1; or, when it holds what cannot be
- * packed (a function, a cycle, too much), pushes nil and a message that names the place by path and
- * returns 2. */
-int ctx_pack(lua_State *L, int index);
-
-/* What most values fit into: a buffer of this size on the stack costs nothing, while two large blocks a
- * message make malloc(3) tidy up each time. */
-enum { CTX_PACKED_ROOM = 8192 };
-
-/* As `ctx_pack`, but gives the bytes: in `room`, CTX_PACKED_ROOM bytes, or in a userdata that it pushes. NULL
- * when it has pushed nil and a message. */
-const char *ctx_pack_into(lua_State *L, int index, char *room, size_t *length);
-
-/* Whether a value is as it was when `ctx_pack` made these bytes of it, with nothing hidden in it: no
- * metatable and no table that occurs twice. It may say no without reason: of a very large value, or of one
- * that was changed and changed back. */
-bool ctx_untouched(lua_State *L, int value, const char *bytes, size_t length);
-
-/* Pushes the value that `bytes` hold and returns 1; or pushes nil and a message and returns 2. The bytes may
- * be hostile. */
-int ctx_unpack(lua_State *L, const char *bytes, size_t length);
+/* Seconds as setitimer(2) and setsockopt(2) take them. */
+struct timeval ctx_timeval(double seconds);
 
 #endif

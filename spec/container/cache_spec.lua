@@ -130,7 +130,7 @@ describe("ctrexec.container.cache", function ()
     local file = assert(io.open(path, "rb"))
     local whole = file:read "a"
     file:close()
-    for _, data in ipairs { "", whole:sub(1, #whole // 2), "\0" .. whole, core.sandbox.pack { key = 1 } } do
+    for _, data in ipairs { "", whole:sub(1, #whole // 2), "\0" .. whole, core.value.pack { key = 1 } } do
       write(path, data)
       local record <close> = open()
       assert.is_false(is_from_digest(record))

@@ -1,6 +1,6 @@
-/* What a policy's process sends: bytes that core/sandbox_value.c turns into Lua values. They are refused, or
+/* What a policy's process sends: bytes that core/value.c turns into Lua values. They are refused, or
  * they are a value that comes back the same when it is packed and unpacked again. */
-#include "../../core/sandbox.h"
+#include "../../core/value.h"
 #include "fuzz.h"
 #include "lua.h"
 

@@ -61,7 +61,7 @@ end
 -- @treturn ?table the fields that the state's reader would give; nil when there is no digest of this state
 function Digest:load(found)
   local text = check.guarded(read, found, self.path)
-  local known = text and core.sandbox.unpack(text)
+  local known = text and core.value.unpack(text)
   if type(known) ~= "table" or known.key ~= self.key then return nil end
   self.known = known
   local fields = shallow_copy(known.fields)
@@ -115,7 +115,7 @@ function Digest:save(settings)
   local known = self.known
   local fields, plain = shallow_copy(known.fields), shallow_copy(known.fields.settings)
   fields.settings, plain.seccomp, plain.seccomp_compiled = plain, nil, nil
-  local text = core.sandbox.pack {
+  local text = core.value.pack {
     key = known.key, fields = fields, process = known.process, process_key = known.process_key,
     program = compiled and compiled.program,
   }

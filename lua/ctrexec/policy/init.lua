@@ -341,7 +341,7 @@ local function view_of(container)
 end
 
 local function unpacked(state)
-  local value = type(state) == "string" and core.sandbox.unpack(state)
+  local value = type(state) == "string" and core.value.unpack(state)
   return type(value) == "table" and value or {}
 end
 

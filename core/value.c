@@ -1,8 +1,15 @@
-/* Packing of plain Lua values. Two passes: the first finds the size and whatever cannot be packed, the second
- * fills one buffer of that size, so that there is nothing to free when Lua raises an error in between. */
-#include "sandbox.h"
+/***
+Plain Lua values as bytes: for another process, or for a file.
 
-#include <lauxlib.h>
+A plain value is nil, a boolean, a number, a string or a table of such. Packing takes two passes: the first
+finds the size and whatever cannot be packed, the second fills one buffer of that size, so that there is
+nothing to free when Lua raises an error in between.
+
+@module ctrexec.core.value
+*/
+#include "value.h"
+#include "core.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -428,4 +435,43 @@ int ctx_unpack(lua_State *L, const char *bytes, size_t length)
     lua_pushnil(L);
     lua_pushliteral(L, "malformed packed value");
     return 2;
+}
+
+/***
+Packs a plain value.
+@function pack
+@param value nil, a boolean, a number, a string or a table of such
+@treturn[1] string the bytes; the same for a table that has not been changed in between
+@treturn[2] nil
+@treturn[2] string what cannot be packed, as `.args[1]: a function is not a plain value`
+*/
+int ctx_value_pack(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    return ctx_pack(L, 1);
+}
+
+/***
+Unpacks what `pack` made. The bytes may be hostile.
+@function unpack
+@string bytes
+@return[1] the value
+@treturn[2] nil
+@treturn[2] string message
+*/
+int ctx_value_unpack(lua_State *L)
+{
+    size_t length;
+    const char *bytes = luaL_checklstring(L, 1, &length);
+
+    return ctx_unpack(L, bytes, length);
+}
+
+int ctx_open_value(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"pack", ctx_value_pack}, {"unpack", ctx_value_unpack}, {NULL, NULL}};
+
+    luaL_newlib(L, functions);
+    return 1;
 }

@@ -1,0 +1,253 @@
+/***
+The process of a sandbox: the functions that the chunk is given there.
+
+@module ctrexec.core.sandbox.child
+@see ctrexec.core.sandbox
+*/
+#include "channel.h"
+#include "core.h"
+#include "fork.h"
+#include "sandbox.h"
+#include "value.h"
+
+#include <lualib.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The part of a unit's time that may be missing from it. */
+static const double TIMER_SLACK = 0.01;
+
+struct budget {
+    const struct ctx_sandbox_job *job;
+    size_t used;
+    size_t ceiling;
+    size_t refused;  /* what was asked for in vain; Lua collects garbage and may ask again */
+    double armed_at; /* when the timer was last set, 0 for not at all */
+};
+
+static void *limited_alloc(void *data, void *block, size_t old_size, size_t new_size)
+{
+    struct budget *budget = data;
+    size_t old = block ? old_size : 0;
+    void *moved;
+
+    if (new_size == 0) {
+        free(block);
+        budget->used -= old;
+        return NULL;
+    }
+    if (new_size > old && budget->used - old + new_size > budget->ceiling) {
+        budget->refused = new_size;
+        return NULL;
+    }
+    moved = realloc(block, new_size);
+    if (moved) {
+        budget->used += new_size - old;
+        budget->refused = new_size >= budget->refused ? 0 : budget->refused;
+    }
+    return moved;
+}
+
+static struct budget *budget_of(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+static double monotonic_seconds(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Units mostly take microseconds: a timer that runs since one just before is let run. */
+static void start_timer(struct budget *budget)
+{
+    const struct itimerval limit = {.it_value = ctx_timeval(budget->job->time_limit)};
+    double now = monotonic_seconds();
+
+    if (budget->armed_at > 0 && now - budget->armed_at < budget->job->time_limit * TIMER_SLACK) {
+        return;
+    }
+    (void)setitimer(ITIMER_REAL, &limit, NULL);
+    budget->armed_at = now;
+}
+
+/***
+The time and memory of a unit count from here; the time may be one percent shorter.
+
+@function begin
+@int unit the number by which the parent names what it was doing when it is killed
+*/
+static int child_begin(lua_State *L)
+{
+    struct budget *budget = budget_of(L);
+
+    budget->job->progress->unit = (int)luaL_checkinteger(L, 1);
+    budget->refused = 0;
+    budget->ceiling = budget->used + budget->job->memory_limit;
+    start_timer(budget);
+    return 0;
+}
+
+/***
+The unit is over, and another may follow at once: the timer runs on until `rest`.
+
+@function finish
+@treturn bool whether it ran out of memory, also if it caught the error
+*/
+static int child_finish(lua_State *L)
+{
+    struct budget *budget = budget_of(L);
+
+    budget->ceiling = SIZE_MAX;
+    budget->job->progress->unit = 0;
+    lua_pushboolean(L, budget->refused != 0);
+    return 1;
+}
+
+/***
+Stops the timer, after the last unit of a job.
+
+@function rest
+*/
+static int child_rest(lua_State *L)
+{
+    struct budget *budget = budget_of(L);
+    struct itimerval off = {0};
+
+    (void)setitimer(ITIMER_REAL, &off, NULL);
+    budget->armed_at = 0;
+    return 0;
+}
+
+/***
+After `rest`, the unit goes on: its time counts from here, its memory as before.
+
+@function resume
+*/
+static int child_resume(lua_State *L)
+{
+    start_timer(budget_of(L));
+    return 0;
+}
+
+/***
+Sends a value to the parent. Ends the process when the parent is gone.
+
+@function send
+@param value nil, a boolean, number, string, or a table of such
+@raise for a value that cannot be sent
+*/
+static int child_send(lua_State *L)
+{
+    char room[CTX_PACKED_ROOM];
+    size_t length;
+    const char *bytes;
+
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    bytes = ctx_pack_into(L, 1, room, &length);
+    if (!bytes) {
+        return lua_error(L);
+    }
+    if (!ctx_send_packed(CTX_KEPT_FD, bytes, length)) {
+        _exit(EXIT_SUCCESS);
+    }
+    return 0;
+}
+
+/***
+Waits for a value of the parent's. Ends the process when the parent is gone.
+
+@function receive
+@return the value
+*/
+static int child_receive(lua_State *L)
+{
+    if (!ctx_receive_packed(L, CTX_KEPT_FD)) {
+        _exit(EXIT_SUCCESS);
+    }
+    return 1;
+}
+
+/***
+Whether a value is as it was when it was packed, and nothing is hidden in it.
+
+@function untouched
+@param value
+@string bytes what `pack` made of it then
+@treturn bool false also when some table in it has a metatable or occurs twice, and perhaps when it was
+changed and changed back
+*/
+static int child_untouched(lua_State *L)
+{
+    size_t length;
+    const char *bytes = luaL_checklstring(L, 2, &length);
+
+    lua_pushboolean(L, ctx_untouched(L, 1, bytes, length));
+    return 1;
+}
+
+static const luaL_Reg CHILD_FUNCTIONS[] = {
+    {"begin", child_begin},         {"finish", child_finish},
+    {"rest", child_rest},           {"resume", child_resume},
+    {"send", child_send},           {"receive", child_receive},
+    {"pack", ctx_value_pack},       {"unpack", ctx_value_unpack},
+    {"untouched", child_untouched}, {NULL, NULL},
+};
+
+/* What a policy is given: no package, for files are read by the parent, which checks them, and no debug. */
+static void open_libraries(lua_State *L)
+{
+    static const luaL_Reg LIBRARIES[] = {
+        {LUA_GNAME, luaopen_base},       {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
+        {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_COLIBNAME, luaopen_coroutine},
+        {LUA_IOLIBNAME, luaopen_io},     {LUA_OSLIBNAME, luaopen_os},      {NULL, NULL},
+    };
+
+    for (const luaL_Reg *library = LIBRARIES; library->func; library++) {
+        luaL_requiref(L, library->name, library->func, 1);
+        lua_pop(L, 1);
+    }
+}
+
+/* Runs protected: chunk(argument, functions). The collector does not run by itself: the chunk collects when
+ * nobody waits for it, and at the memory limit Lua does. */
+static int run_chunk(lua_State *L)
+{
+    struct budget *budget = lua_touserdata(L, 1);
+    const struct ctx_sandbox_job *job = budget->job;
+
+    (void)lua_gc(L, LUA_GCSTOP);
+    open_libraries(L);
+    if (luaL_loadbufferx(L, job->chunk, job->chunk_length, "=sandbox", "bt") != LUA_OK) {
+        return lua_error(L);
+    }
+    if (ctx_unpack(L, job->argument, job->argument_length) != 1) {
+        return lua_error(L);
+    }
+    lua_newtable(L);
+    lua_pushlightuserdata(L, budget);
+    luaL_setfuncs(L, CHILD_FUNCTIONS, 1);
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+_Noreturn void ctx_run_sandbox(void *job)
+{
+    struct budget budget = {.job = job, .ceiling = SIZE_MAX};
+
+    (void)setpgid(0, 0);
+    lua_State *state = lua_newstate(limited_alloc, &budget);
+    if (!state) {
+        _exit(EXIT_FAILURE);
+    }
+    lua_pushcfunction(state, run_chunk);
+    lua_pushlightuserdata(state, &budget);
+    /* No lua_close: a finalizer must not run once there is no timer. */
+    _exit(lua_pcall(state, 1, 0, 0) == LUA_OK ? EXIT_SUCCESS : EXIT_FAILURE);
+}

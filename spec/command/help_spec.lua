@@ -96,18 +96,3 @@ describe("help", function()
     assert.equal("usage", code)
   end)
 end)
-
-describe("the nearest name", function()
-  local names = { "user", "env", "env-file", "detach", "process", "pid-file", "t" }
-
-  for word, name in pairs {
-    usr = "user", uesr = "user", users = "user", enf = "env", ["env-"] = "env-file", detatch = "detach",
-    proc = "process", pidfile = "pid-file", ["pid_file"] = "pid-file", pro = "process", de = "detach",
-  } do
-    it("of " .. word .. " is " .. name, function() assert.equal(name, help.nearest(word, names)) end)
-  end
-
-  for _, word in ipairs { "x", "", "zzz", "attach-to" } do
-    it(("of %q is none"):format(word), function() assert.is_nil(help.nearest(word, names)) end)
-  end
-end)

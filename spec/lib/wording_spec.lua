@@ -21,3 +21,18 @@ describe("wording.reason", function()
     assert.equal("exec format error", wording.reason "execve: exec format error")
   end)
 end)
+
+describe("wording.nearest", function()
+  local names = { "user", "env", "env-file", "detach", "process", "pid-file", "t" }
+
+  for word, name in pairs {
+    usr = "user", uesr = "user", users = "user", enf = "env", ["env-"] = "env-file", detatch = "detach",
+    proc = "process", pidfile = "pid-file", ["pid_file"] = "pid-file", pro = "process", de = "detach",
+  } do
+    it("of " .. word .. " is " .. name, function() assert.equal(name, wording.nearest(word, names)) end)
+  end
+
+  for _, word in ipairs { "x", "", "zzz", "attach-to" } do
+    it(("of %q is none"):format(word), function() assert.is_nil(wording.nearest(word, names)) end)
+  end
+end)

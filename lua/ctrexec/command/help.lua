@@ -4,6 +4,7 @@
 -- the same mistake and ends with the fix in parentheses.
 -- @module ctrexec.command.help
 local options = require "ctrexec.command.options"
+local wording = require "ctrexec.lib.wording"
 
 local help = {}
 
@@ -217,38 +218,6 @@ function help.text(command)
   return table.concat(out, "\n") .. "\n"
 end
 
--- How many letters must be changed, added, dropped or swapped with a neighbour to make b of a.
-local function distance(a, b)
-  local before, previous = {}, {}
-  for j = 0, #b do previous[j] = j end
-  for i = 1, #a do
-    local current = { [0] = i }
-    for j = 1, #b do
-      local cost = a:byte(i) == b:byte(j) and 0 or 1
-      local best = math.min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + cost)
-      local swapped = i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j)
-      current[j] = swapped and math.min(best, before[j - 2] + 1) or best
-    end
-    before, previous = previous, current
-  end
-  return previous[#b]
-end
-
---- The name that was most likely meant.
--- @tparam string word as typed
--- @tparam {string,...} names
--- @treturn ?string the nearest name: one that starts with the word, or differs from it in at most two letters and a
--- third of its length; nil when none does
-function help.nearest(word, names)
-  local nearest, least = nil, math.min(2, (#word + 1) // 3) + 1
-  for _, name in ipairs(names) do
-    local changes = distance(word, name)
-    if #word > 1 and name:sub(1, #word) == word then changes = 0.5 end
-    if changes < least then nearest, least = name, changes end
-  end
-  return nearest
-end
-
 -- The entries that are valid where the mistake was made. An exec that is explained is part of the explain command.
 local function entries_of(command)
   if not command then return options.global end
@@ -265,7 +234,7 @@ local function unknown_option(name, command)
   end
   local names = {}
   for _, entry in ipairs(entries_of(command)) do names[#names + 1] = entry.name end
-  local nearest = help.nearest(name, names)
+  local nearest = wording.nearest(name, names)
   if nearest then return "did you mean --" .. nearest .. "?" end
   return ('see "ctrexec %s--help"'):format(command and command .. " " or "")
 end
@@ -325,7 +294,7 @@ local WORDS = {
     return ('ctrexec: "%s" lacks the command to show'):format(command), help.usage(command)
   end,
   command = function(problem)
-    local nearest = help.nearest(problem.name, help.order)
+    local nearest = wording.nearest(problem.name, help.order)
     return "unknown command " .. quoted(problem.name),
       nearest and ('did you mean "%s"?'):format(nearest) or 'see "ctrexec --help"'
   end,

@@ -217,10 +217,15 @@ end
 
 local UNKNOWN = {}
 
--- A misspelt field would be passed over without a word.
-function UNKNOWN.refuse(place)
-  schema.refuse(place, "unknown field")
+--- Refuses the field at a place: there is none of that name. A misspelt field would be passed over without a word.
+-- @tparam table place
+-- @tparam {string,...} names of the fields that there are, for the one that was most likely meant
+function schema.unknown(place, names)
+  local nearest = wording.nearest(tostring(place[place.depth]), names)
+  schema.refuse(place, nearest and "unknown field (did you mean %s?)" or "unknown field", nearest)
 end
+
+UNKNOWN.refuse = schema.unknown
 
 -- The runtime specification lets a reader ignore what it does not know.
 function UNKNOWN.warn(place)
@@ -250,7 +255,7 @@ function schema.object(fields, rules)
     end
     for _, name in ipairs(unknown and sorted_keys(value) or {}) do
       place[depth] = name
-      if not fields[name] then unknown(place) end
+      if not fields[name] then unknown(place, names) end
     end
     for _, name in ipairs(required) do
       place[depth] = name

@@ -8,6 +8,7 @@ local container = require "ctrexec.container"
 local core = require "ctrexec.core"
 local failure = require "ctrexec.exec.failure"
 local json = require "ctrexec.lib.json"
+local kernel = require "ctrexec.lib.kernel"
 local listener = require "ctrexec.exec.listener"
 local mutate = require "tests.fuzz.mutate"
 local pid = require "ctrexec.container.pid"
@@ -253,7 +254,7 @@ local function check_process(object)
     for _, text in ipairs(object[name]) do assert(type(text) == "string" and not text:find "\0") end
   end
   for _, limit in ipairs(object.rlimits or {}) do
-    assert(math.type(limit.soft) == "integer" or limit.soft == process.RLIM_INFINITY)
+    assert(math.type(limit.soft) == "integer" or limit.soft == kernel.RLIM_INFINITY)
   end
 end
 

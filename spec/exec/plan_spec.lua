@@ -1,4 +1,5 @@
 local core = require "ctrexec.core"
+local kernel = require "ctrexec.lib.kernel"
 local plan = require "ctrexec.exec.plan"
 local process = require "ctrexec.oci.process"
 local support = require "spec.core.support"
@@ -80,7 +81,7 @@ describe("plan.build", function()
   end)
 
   it("makes limits numbers", function()
-    local infinity = process.RLIM_INFINITY
+    local infinity = kernel.RLIM_INFINITY
     assert.same({ { resource = 4, soft = 0, hard = 1 }, { resource = 7, soft = -1, hard = -1 } }, built({ rlimits = {
       { type = "RLIMIT_CORE", soft = 0, hard = 1 }, { type = "RLIMIT_NOFILE", soft = infinity, hard = infinity },
     } }).rlimits)

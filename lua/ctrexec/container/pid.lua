@@ -5,6 +5,7 @@ local pid = {}
 
 local core = require "ctrexec.core"
 local cgroups = require "ctrexec.container.cgroups"
+local kernel = require "ctrexec.lib.kernel"
 
 local PROC_LIMIT = 1 << 20
 -- What an id that is not mapped looks like from inside: user_namespaces(7).
@@ -12,6 +13,7 @@ local OVERFLOW_ID = 65534
 local DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local NAMESPACES = { mnt = "mount", net = "network" }
+-- The titles of /proc/PID/limits.
 local LIMITS = {
   ["Max cpu time"] = "RLIMIT_CPU", ["Max file size"] = "RLIMIT_FSIZE", ["Max data size"] = "RLIMIT_DATA",
   ["Max stack size"] = "RLIMIT_STACK", ["Max core file size"] = "RLIMIT_CORE", ["Max resident set"] = "RLIMIT_RSS",
@@ -63,12 +65,14 @@ function pid.inside(id, mappings)
   end
 end
 
---- The limits of a process as OCI rlimits, from the text of limits. Unlimited is 2^64, as `ctrexec.oci.process` has it.
+--- The limits of a process as OCI rlimits, from the text of limits.
 -- @tparam string text
 -- @treturn {table,...}
 -- @see getrlimit(2)
 function pid.rlimits(text)
-  local function value(word) return word == "unlimited" and 2.0 ^ 64 or math.tointeger(tonumber(word)) end
+  local function value(word)
+    return word == "unlimited" and kernel.RLIM_INFINITY or math.tointeger(tonumber(word))
+  end
   local limits = {}
   for line in text:gmatch "[^\n]+" do
     local name, soft, hard = line:match "^(Max [%a ]-)  +(%w+) +(%w+)"
@@ -80,7 +84,7 @@ end
 local function capabilities(number)
   local masks, sets = core.capability.of(number), {}
   if not masks then return nil end
-  for _, set in ipairs { "bounding", "effective", "inheritable", "permitted", "ambient" } do
+  for _, set in ipairs(kernel.capability_sets) do
     sets[set] = core.capability.names(masks[set])
   end
   return sets

@@ -5,6 +5,7 @@
 local runc = {}
 
 local check = require "ctrexec.container.check"
+local kernel = require "ctrexec.lib.kernel"
 local null = require "ctrexec.lib.json".null
 
 local optional, required, refuse = check.optional, check.required, check.refuse
@@ -28,25 +29,13 @@ local NAMESPACES = {
   NEWNS = "mount", NEWPID = "pid", NEWNET = "network", NEWIPC = "ipc", NEWUTS = "uts", NEWUSER = "user",
   NEWCGROUP = "cgroup", NEWTIME = "time",
 }
--- By the numbers of getrlimit(2) on x86-64 and arm64, from 0.
-local RLIMITS = {
-  [0] = "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
-  "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE",
-  "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
-}
 local CAPABILITY_SETS = {
   bounding = "Bounding", effective = "Effective", inheritable = "Inheritable", permitted = "Permitted",
   ambient = "Ambient",
 }
--- By the numbers of personality(2) and set_mempolicy(2).
-local PERSONALITIES = { [0] = "LINUX", [8] = "LINUX32" }
-local MEMORY_MODES = {
-  [0] = "MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED_MANY",
-  "MPOL_WEIGHTED_INTERLEAVE",
-}
-local MEMORY_FLAGS = {
-  [1 << 13] = "MPOL_F_NUMA_BALANCING", [1 << 14] = "MPOL_F_RELATIVE_NODES", [1 << 15] = "MPOL_F_STATIC_NODES",
-}
+local RLIMITS = kernel.inverse(kernel.rlimits)
+local PERSONALITIES = kernel.inverse(kernel.personalities)
+local MEMORY_MODES, MEMORY_FLAGS = kernel.inverse(kernel.memory_modes), kernel.inverse(kernel.memory_flags)
 
 local function translated(value, kind, names, where, index, field)
   local given = required(value, kind, where, index, field)

@@ -6,6 +6,7 @@
 local cgroups = require "ctrexec.exec.cgroups"
 local core = require "ctrexec.core"
 local entrance = require "ctrexec.container.entrance"
+local kernel = require "ctrexec.lib.kernel"
 local late = require "ctrexec.lib.late"
 local unwind = require "ctrexec.lib.unwind"
 local seccomp = late "ctrexec.core.seccomp" -- only a container with a profile costs the loading of libseccomp
@@ -20,40 +21,6 @@ for word = 1, 16 do ALL_CPUS[word] = -1 end -- 1024 CPUs; the kernel takes those
 
 -- Of a CPU or a memory node: above any that a kernel is built for.
 local MAX_NUMBER = 999999
-
--- getrlimit(2); the same numbers on x86-64 and arm64
-local RLIMITS = {
-  RLIMIT_CPU = 0, RLIMIT_FSIZE = 1, RLIMIT_DATA = 2, RLIMIT_STACK = 3, RLIMIT_CORE = 4, RLIMIT_RSS = 5,
-  RLIMIT_NPROC = 6, RLIMIT_NOFILE = 7, RLIMIT_MEMLOCK = 8, RLIMIT_AS = 9, RLIMIT_LOCKS = 10,
-  RLIMIT_SIGPENDING = 11, RLIMIT_MSGQUEUE = 12, RLIMIT_NICE = 13, RLIMIT_RTPRIO = 14, RLIMIT_RTTIME = 15,
-}
-
--- sched(7), sched_setattr(2)
-local SCHED_POLICIES = {
-  SCHED_OTHER = 0, SCHED_FIFO = 1, SCHED_RR = 2, SCHED_BATCH = 3, SCHED_ISO = 4, SCHED_IDLE = 5, SCHED_DEADLINE = 6,
-}
-local SCHED_FLAGS = {
-  SCHED_FLAG_RESET_ON_FORK = 0x01, SCHED_FLAG_RECLAIM = 0x02, SCHED_FLAG_DL_OVERRUN = 0x04,
-  SCHED_FLAG_KEEP_POLICY = 0x08, SCHED_FLAG_KEEP_PARAMS = 0x10, SCHED_FLAG_UTIL_CLAMP_MIN = 0x20,
-  SCHED_FLAG_UTIL_CLAMP_MAX = 0x40,
-}
-
--- ioprio_set(2)
-local IO_CLASSES = { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_IDLE = 3 }
-
--- set_mempolicy(2)
-local MEMORY_MODES = {
-  MPOL_DEFAULT = 0, MPOL_PREFERRED = 1, MPOL_BIND = 2, MPOL_INTERLEAVE = 3, MPOL_LOCAL = 4, MPOL_PREFERRED_MANY = 5,
-  MPOL_WEIGHTED_INTERLEAVE = 6,
-}
-local MEMORY_FLAGS = {
-  MPOL_F_NUMA_BALANCING = 1 << 13, MPOL_F_RELATIVE_NODES = 1 << 14, MPOL_F_STATIC_NODES = 1 << 15,
-}
-
--- personality(2)
-local PERSONALITIES = { LINUX = 0x0000, LINUX32 = 0x0008 }
-
-local CAPABILITY_SETS = { "bounding", "effective", "permitted", "inheritable", "ambient" }
 
 -- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list. What `process.validate` has not
 -- seen, the container's own settings, may be anything.
@@ -77,23 +44,23 @@ local function words_of_list(list, what)
 end
 
 local function add_capabilities(target, sets)
-  for _, name in ipairs(CAPABILITY_SETS) do
+  for _, name in ipairs(kernel.capability_sets) do
     target[name] = sets and sets[name] and #sets[name] > 0 and (core.capability.mask(sets[name])) or 0
   end
   -- The kernel keeps an ambient capability only while it is permitted and inheritable: runc warns and goes on.
   target.ambient = target.ambient & target.permitted & target.inheritable
 end
 
--- OCI limits above 2^63 are floats (ctrexec.oci.process); -1 is RLIM_INFINITY in 64 bits.
+-- -1 is the kernel's RLIM_INFINITY in 64 bits.
 local function limit(value)
-  return math.type(value) == "float" and -1 or value
+  return value == kernel.RLIM_INFINITY and -1 or value
 end
 
 local function add_rlimits(target, rlimits)
   if not rlimits then return end
   local list = {}
   for index, entry in ipairs(rlimits) do
-    list[index] = { resource = RLIMITS[entry.type], soft = limit(entry.soft), hard = limit(entry.hard) }
+    list[index] = { resource = kernel.rlimits[entry.type], soft = limit(entry.soft), hard = limit(entry.hard) }
   end
   target.rlimits = list
 end
@@ -107,26 +74,26 @@ end
 local function add_scheduler(target, scheduler)
   if not scheduler then return end
   target.scheduler = {
-    policy = SCHED_POLICIES[scheduler.policy], nice = scheduler.nice, priority = scheduler.priority,
-    flags = flags_of(scheduler.flags, SCHED_FLAGS), runtime = scheduler.runtime, deadline = scheduler.deadline,
-    period = scheduler.period,
+    policy = kernel.scheduler_policies[scheduler.policy], nice = scheduler.nice, priority = scheduler.priority,
+    flags = flags_of(scheduler.flags, kernel.scheduler_flags),
+    runtime = scheduler.runtime, deadline = scheduler.deadline, period = scheduler.period,
   }
 end
 
 local function add_memory_policy(target, policy)
   if not policy then return end
-  local mode = MEMORY_MODES[policy.mode]
+  local mode = kernel.memory_modes[policy.mode]
   if not mode then fail("memory policy: unknown mode " .. tostring(policy.mode), "invalid") end
   for _, name in ipairs(policy.flags or {}) do
-    if not MEMORY_FLAGS[name] then fail("memory policy: unknown flag " .. tostring(name), "invalid") end
+    if not kernel.memory_flags[name] then fail("memory policy: unknown flag " .. tostring(name), "invalid") end
   end
-  target.memory_policy = mode | flags_of(policy.flags, MEMORY_FLAGS)
+  target.memory_policy = mode | flags_of(policy.flags, kernel.memory_flags)
   target.memory_nodes = policy.nodes and words_of_list(policy.nodes, "memory policy")
 end
 
 local function add_personality(target, personality)
   if not personality then return end
-  local domain = PERSONALITIES[personality.domain]
+  local domain = kernel.personalities[personality.domain]
   if not domain then fail("personality: unknown domain " .. tostring(personality.domain), "invalid") end
   target.personality = domain
 end
@@ -261,7 +228,7 @@ local function build(target, record, process, options)
   target.initial_affinity = affinity.initial and words_of_list(affinity.initial, "process.execCPUAffinity.initial")
   target.final_affinity = affinity.final and words_of_list(affinity.final, "process.execCPUAffinity.final") or ALL_CPUS
   if process.ioPriority then
-    target.io_priority = IO_CLASSES[process.ioPriority.class] << 13 | (process.ioPriority.priority or 0)
+    target.io_priority = kernel.io_classes[process.ioPriority.class] << 13 | (process.ioPriority.priority or 0)
   end
   add_environment(target, process.env)
   add_user(target, process.user, settings)

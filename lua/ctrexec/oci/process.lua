@@ -3,14 +3,12 @@
 -- Rests on the process section of the OCI runtime specification 1.3 (config.md, config-linux.md); where that is
 -- silent, on what `runc exec` and `crun exec` do. Messages are runc's where runc has one, else `PATH: what is wrong`.
 -- @module ctrexec.oci.process
+local kernel = require "ctrexec.lib.kernel"
+
 local process = {}
 
 -- Of user and group ids: what runc allows, and what the kernel does (user_namespaces(7); the last one means "none").
 local RUNC_MAX_ID, MAX_ID = 2147483647, 4294967294
-
---- RLIM_INFINITY as it stands in a process object. JSON writes it 18446744073709551615, which a Lua integer cannot
--- hold, so every limit of 2^63 and more is this float; all other limits are integers.
-process.RLIM_INFINITY = 2.0 ^ 64
 
 -- What an exec takes from the container, by the runtime that made it. `command`: the fields of the container's own
 -- process that a command line starts from (true: all). `file`: those that fill the gaps of a whole process object
@@ -35,27 +33,6 @@ local FROM_CONTAINER = {
   -- There is no state: what /proc says of the process stands in for it.
   pid = { command = true, file = {}, settings = PID_SETTINGS, umask = true, max_id = MAX_ID },
 }
-
-local CAPABILITY_SETS = { "bounding", "effective", "inheritable", "permitted", "ambient" }
-
--- The numbers are those of getrlimit(2) on x86-64 and arm64; runc's messages show them.
-local RLIMITS = {
-  RLIMIT_CPU = 0, RLIMIT_FSIZE = 1, RLIMIT_DATA = 2, RLIMIT_STACK = 3, RLIMIT_CORE = 4, RLIMIT_RSS = 5,
-  RLIMIT_NPROC = 6, RLIMIT_NOFILE = 7, RLIMIT_MEMLOCK = 8, RLIMIT_AS = 9, RLIMIT_LOCKS = 10,
-  RLIMIT_SIGPENDING = 11, RLIMIT_MSGQUEUE = 12, RLIMIT_NICE = 13, RLIMIT_RTPRIO = 14, RLIMIT_RTTIME = 15,
-}
-
-local function set_of(...)
-  local set = {}
-  for _, name in ipairs { ... } do set[name] = true end
-  return set
-end
-
-local SCHEDULER_POLICIES = set_of("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE",
-  "SCHED_DEADLINE")
-local SCHEDULER_FLAGS = set_of("SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN",
-  "SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX")
-local IO_CLASSES = set_of("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
 
 local SETUP_USER = "unable to start container process: unable to setup user: "
 local NO_SELINUX = "selinux label is specified in config, but selinux is disabled or not supported"
@@ -138,8 +115,8 @@ local function integer_in(low, high)
 end
 
 local function limit(value, path)
-  if type(value) == "number" and value >= 2.0 ^ 63 and value <= process.RLIM_INFINITY then
-    return process.RLIM_INFINITY
+  if type(value) == "number" and value >= 2.0 ^ 63 and value <= kernel.RLIM_INFINITY then
+    return kernel.RLIM_INFINITY
   end
   local integer = whole(value, path)
   if integer < 0 then refuse("%s: must not be negative, got %d", path, integer) end
@@ -205,11 +182,11 @@ local unsigned = integer_in(0, math.maxinteger)
 local id = integer_in(0, 4294967295) -- uint32: what a runtime allows of it is checked last
 
 local function check_rlimit(rlimit)
-  if not RLIMITS[rlimit.type] then refuse("wrong rlimit value: %s", rlimit.type or "") end
+  if not kernel.rlimits[rlimit.type] then refuse("wrong rlimit value: %s", rlimit.type or "") end
   rlimit.soft, rlimit.hard = rlimit.soft or 0, rlimit.hard or 0
   if rlimit.soft > rlimit.hard then
     refuse("unable to start container process: error setting rlimits for process: "
-      .. "error setting rlimit type %d: invalid argument", RLIMITS[rlimit.type])
+      .. "error setting rlimit type %d: invalid argument", kernel.rlimits[rlimit.type])
   end
 end
 
@@ -262,7 +239,7 @@ end
 
 local function warn_of_unknown_capabilities(sets, _, warnings)
   local all, seen = {}, {}
-  for _, set in ipairs(CAPABILITY_SETS) do
+  for _, set in ipairs(kernel.capability_sets) do
     for _, name in ipairs(sets[set] or {}) do
       if not seen[name] then
         seen[name] = true
@@ -293,11 +270,12 @@ local PROCESS = {
   noNewPrivileges = boolean,
   oomScoreAdj = integer_in(-1000, 1000),
   scheduler = object({
-    policy = one_of(SCHEDULER_POLICIES, "policy"), nice = integer_in(-20, 19), priority = integer_in(0, 99),
-    flags = array_of(one_of(SCHEDULER_FLAGS, "flag")), runtime = unsigned, deadline = unsigned, period = unsigned,
+    policy = one_of(kernel.scheduler_policies, "policy"), nice = integer_in(-20, 19), priority = integer_in(0, 99),
+    flags = array_of(one_of(kernel.scheduler_flags, "flag")),
+    runtime = unsigned, deadline = unsigned, period = unsigned,
   }, { "policy" }, check_scheduler),
   selinuxLabel = text,
-  ioPriority = object({ class = one_of(IO_CLASSES, "class"), priority = integer_in(0, 7) }, { "class" }),
+  ioPriority = object({ class = one_of(kernel.io_classes, "class"), priority = integer_in(0, 7) }, { "class" }),
   execCPUAffinity = object { initial = cpu_list, final = cpu_list },
   user = object { uid = id, gid = id, umask = integer_in(0, 511), additionalGids = array_of(id) },
 }
@@ -454,7 +432,7 @@ local function add_capabilities(defaults, given, replace)
   if absent(defaults) or replace then defaults = {} end
   if type(defaults) ~= "table" then mismatch("process.capabilities", "an object", defaults) end
   local sets = {}
-  for _, set in ipairs(CAPABILITY_SETS) do
+  for _, set in ipairs(kernel.capability_sets) do
     sets[set] = copy_array(defaults[set], "process.capabilities." .. set)
   end
   local add_to = { "bounding", "effective", "permitted" }

@@ -16,6 +16,7 @@ local plan = require "ctrexec.exec.plan"
 local process = require "ctrexec.oci.process"
 local support = require "spec.container.support"
 local users = require "ctrexec.oci.users"
+local validate = require "ctrexec.oci.validate"
 
 local function setting(name)
   return math.tointeger(tonumber(os.getenv(name) or ""))
@@ -190,14 +191,14 @@ local function use(record)
   return planned or false
 end
 
-local selinux_enabled = process.selinux_enabled
+local selinux_enabled = validate.selinux_enabled
 
 -- The labels of the fixtures are of machines that have it.
 setup(function()
-  process.selinux_enabled = function() return true end
+  validate.selinux_enabled = function() return true end
 end)
 
-teardown(function() process.selinux_enabled = selinux_enabled end)
+teardown(function() validate.selinux_enabled = selinux_enabled end)
 
 describe("a mutated container", function()
   it("is a record with a plan, or a clear refusal", function()

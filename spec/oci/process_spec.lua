@@ -1,9 +1,10 @@
 local cjson = require "cjson"
 local kernel = require "ctrexec.lib.kernel"
 local process = require "ctrexec.oci.process"
+local validate = require "ctrexec.oci.validate"
 
 local core_there, core = pcall(require, "ctrexec.core")
-local real_selinux = process.selinux_enabled
+local real_selinux = validate.selinux_enabled
 
 local function record(defaults, options)
   options = options or {}
@@ -299,8 +300,8 @@ describe("process.build with a whole process", function()
 end)
 
 describe("process.validate", function()
-  before_each(function() process.selinux_enabled = real_selinux end)
-  after_each(function() process.selinux_enabled = real_selinux end)
+  before_each(function() validate.selinux_enabled = real_selinux end)
+  after_each(function() validate.selinux_enabled = real_selinux end)
 
   local function with(name, value)
     local object = { args = { "id" }, cwd = "/" }
@@ -334,11 +335,11 @@ describe("process.validate", function()
   end)
 
   it("refuses an SELinux label where there is no SELinux", function()
-    process.selinux_enabled = function() return false end
+    validate.selinux_enabled = function() return false end
     local ok, message = process.validate(with("selinuxLabel", "u:r:t:s0"))
     assert.is_nil(ok)
     assert.equal("selinux label is specified in config, but selinux is disabled or not supported", message)
-    process.selinux_enabled = function() return true end
+    validate.selinux_enabled = function() return true end
     assert.is_true((process.validate(with("selinuxLabel", "u:r:t:s0"))))
   end)
 
@@ -391,7 +392,7 @@ describe("process.validate", function()
       with("capabilities", { bounding = "CAP_KILL" }) },
     { "process.noNewPrivileges: expected a boolean, got a number", with("noNewPrivileges", 1) },
     { "process.oomScoreAdj: must be in range -1000 to 1000, got 1001", with("oomScoreAdj", 1001) },
-    { "process.scheduler.policy: required", with("scheduler", {}) },
+    { "process.scheduler.policy: missing", with("scheduler", {}) },
     { 'process.scheduler.policy: unknown policy "FIFO"', with("scheduler", { policy = "FIFO" }) },
     { 'process.scheduler.flags[1]: unknown flag "X"',
       with("scheduler", { policy = "SCHED_OTHER", flags = { "X" } }) },
@@ -402,7 +403,7 @@ describe("process.validate", function()
     { "process.scheduler.runtime: only SCHED_DEADLINE has it",
       with("scheduler", { policy = "SCHED_OTHER", runtime = 1 }) },
     { "process.selinuxLabel: expected a string, got a boolean", with("selinuxLabel", false) },
-    { "process.ioPriority.class: required", with("ioPriority", { priority = 1 }) },
+    { "process.ioPriority.class: missing", with("ioPriority", { priority = 1 }) },
     { 'process.ioPriority.class: unknown class "X"', with("ioPriority", { class = "X" }) },
     { "process.ioPriority.priority: must be in range 0 to 7, got 8",
       with("ioPriority", { class = "IOPRIO_CLASS_BE", priority = 8 }) },
@@ -420,7 +421,7 @@ describe("process.validate", function()
   end
 
   it("lets an error of its own through, as it is", function()
-    process.selinux_enabled = function() error "broken" end
+    validate.selinux_enabled = function() error "broken" end
     assert.error_matches(function() process.validate(with("selinuxLabel", "x")) end, "broken")
   end)
 end)

@@ -7,29 +7,38 @@
 -- @module ctrexec.lib.schema
 local late = require "ctrexec.lib.late"
 local unwind = require "ctrexec.lib.unwind"
+local cjson = late "cjson" -- only a JSON text has null in it, and then it is loaded already
 local wording = late "ctrexec.lib.wording" -- only a refusal needs it
-local json = late "ctrexec.lib.json" -- only a JSON text has null in it, and then it is loaded already
 
 local schema = {}
 
--- JSON's null counts as absent, as it does to Go. It is a light userdata of cjson.
-local function absent(value)
-  return value == nil or type(value) == "userdata" and value == json.null
+--- The metatable of the arrays that a type gives: by it `ctrexec.lib.json` writes an empty one as an array.
+schema.ARRAY = {}
+
+--- Whether a value is not there. JSON's null counts as absent, as it does to Go.
+-- @param value
+-- @treturn boolean
+function schema.absent(value)
+  return value == nil or type(value) == "userdata" and value == cjson.null
 end
 
-schema.absent = absent
+local absent = schema.absent
 
 local function is_array(value)
   return math.type(next(value)) ~= nil
+end
+
+local function step_of(key, dot)
+  if math.type(key) then return ("[%d]"):format(key) end
+  key = tostring(key)
+  return key:find "^[%w_-]+$" and dot .. key or ("[%s]"):format(wording.quote(key))
 end
 
 -- "state.json: config.seccomp.syscalls[3].name"
 local function path_of(place)
   local parts = { place.where }
   for index = 1, place.depth do
-    local key = place[index]
-    local dot = type(key) == "string" and (index > 1 or place.where:find "[^ ]$") and "." or ""
-    parts[#parts + 1] = math.type(key) and ("[%d]"):format(key) or dot .. tostring(key)
+    parts[index + 1] = step_of(place[index], (index > 1 or place.where:find "[^ ]$") and "." or "")
   end
   return table.concat(parts)
 end
@@ -44,12 +53,12 @@ end
 
 --- Refuses the value at a place.
 -- @tparam table place
--- @tparam string message without the path, which is put before it; control characters are escaped
+-- @tparam string message without the path, which is put before it; of a value's own text only what is quoted
+-- (`ctrexec.lib.wording.quote`), so that it stays one line
 -- @param ... for string.format
 function schema.refuse(place, message, ...)
   if select("#", ...) > 0 then message = message:format(...) end
-  message = (path_of(place) .. ": " .. message):gsub("%c", function(char) return ("\\%d"):format(char:byte()) end)
-  unwind.fail(message, place.code)
+  unwind.fail(path_of(place) .. ": " .. message, place.code)
 end
 
 --- What a value is, in JSON's words.
@@ -147,15 +156,41 @@ function schema.number(unit, positive)
   end
 end
 
+local unsigned = schema.integer(0)
+
+--- An integer of 64 bits without a sign. One of 2^63 and more is a float, as a Lua integer cannot hold it.
+-- @param value
+-- @tparam table place
+-- @treturn number
+function schema.uint64(value, place)
+  if math.type(value) == "float" and value >= 2.0 ^ 63 and value <= 2.0 ^ 64 then return value end
+  return unsigned(value, place)
+end
+
+--- Makes the type of the values for which a table has others: numbers for names, or names for numbers.
+-- @tparam function key type of the value that is given
+-- @tparam table known
+-- @tparam string what the value is, as "policy", for messages
+-- @treturn function type; gives the table's value
+function schema.translated(key, known, what)
+  return function(value, place)
+    local good = key(value, place)
+    local translation = known[good]
+    if translation == nil then
+      schema.refuse(place, "unknown %s %s", what, type(good) == "string" and wording.quote(good) or good)
+    end
+    return translation
+  end
+end
+
 --- Makes the type of the strings that are keys of a table.
 -- @tparam table known
 -- @tparam string what as "policy", for messages
 -- @treturn function type
 function schema.one_of(known, what)
+  local translate = schema.translated(schema.string, known, what)
   return function(value, place)
-    if not known[schema.string(value, place)] then
-      schema.refuse(place, "unknown %s %s", what, wording.quote(value))
-    end
+    translate(value, place)
     return value
   end
 end
@@ -178,7 +213,7 @@ end
 -- @treturn function type
 function schema.array(item, expected)
   return function(value, place)
-    local copy, count = {}, count_of(value, place, expected or "an array")
+    local copy, count = setmetatable({}, schema.ARRAY), count_of(value, place, expected or "an array")
     local depth = place.depth + 1
     place.depth = depth
     for index = 1, count do
@@ -201,17 +236,21 @@ function schema.map(item)
     for key, field in next, value do
       place[depth] = key
       if type(key) ~= "string" then schema.refuse(place, "the name is not a string") end
-      copy[key] = item(field, place)
+      if not absent(field) then copy[key] = item(field, place) end
     end
     place.depth = depth - 1
     return copy
   end
 end
 
+local function by_name(one, other)
+  return tostring(one) < tostring(other)
+end
+
 local function sorted_keys(map)
   local keys = {}
   for key in next, map do keys[#keys + 1] = key end
-  table.sort(keys, function(one, other) return tostring(one) < tostring(other) end)
+  table.sort(keys, by_name)
   return keys
 end
 
@@ -233,37 +272,58 @@ function UNKNOWN.warn(place)
   table.insert(place.warnings, { level = "debug", message = path .. ": unknown field ignored", unknown = path })
 end
 
+-- Calls `handle` for each key of an object that is none of its fields, in the order of their names.
+local function each_unknown(value, fields, handle, place, names)
+  local unknown, depth = {}, place.depth
+  for key in next, value do
+    if not fields[key] then unknown[key] = true end
+  end
+  if next(unknown) == nil then return end
+  for _, name in ipairs(sorted_keys(unknown)) do
+    place[depth] = name
+    handle(place, names)
+  end
+end
+
+-- A null is told by the field's type, as any value of a wrong type is.
+local function demand_fields(names, fields, value, copy, place, depth)
+  for _, name in ipairs(names) do
+    if copy[name] == nil then
+      place[depth] = name
+      if value[name] ~= nil then fields[name](value[name], place) end
+      schema.refuse(place, "missing")
+    end
+  end
+end
+
 --- Makes the type of objects with known fields. A field whose value is nil or JSON's null is absent. The fields are
 -- looked at in the order of their names, so that of two mistakes the same one is always reported.
 -- @tparam table fields type by name
 -- @tparam[opt] table rules `required`, array of names; `unknown`, what becomes of other fields: "refuse", "warn" (into
--- the place's `warnings`), by default they are passed over; `finish(copy, place)` looks at the copy as a whole
+-- the place's `warnings`), by default they are passed over; `finish(copy, place)` looks at the copy as a whole, and may
+-- return what takes its place
 -- @treturn function type
 function schema.object(fields, rules)
   rules = rules or {}
-  local names, required, unknown = sorted_keys(fields), rules.required or {}, UNKNOWN[rules.unknown]
+  local required, unknown, finish = rules.required, UNKNOWN[rules.unknown], rules.finish
+  local names -- of most objects that are described an exec meets none
   return function(value, place)
     if type(value) ~= "table" or is_array(value) then schema.mismatch(place, "an object", value) end
+    names = names or sorted_keys(fields)
     local copy, depth = {}, place.depth + 1
     place.depth = depth
-    for _, name in ipairs(names) do
+    for index = 1, #names do
+      local name = names[index]
       local field = value[name]
       if not absent(field) then
         place[depth] = name
         copy[name] = fields[name](field, place)
       end
     end
-    for _, name in ipairs(unknown and sorted_keys(value) or {}) do
-      place[depth] = name
-      if not fields[name] then unknown(place, names) end
-    end
-    for _, name in ipairs(required) do
-      place[depth] = name
-      if copy[name] == nil then schema.refuse(place, value[name] == nil and "missing" or "must not be null") end
-    end
+    if unknown then each_unknown(value, fields, unknown, place, names) end
+    if required then demand_fields(required, fields, value, copy, place, depth) end
     place.depth = depth - 1
-    if rules.finish then rules.finish(copy, place) end
-    return copy
+    return finish and finish(copy, place) or copy
   end
 end
 

@@ -1,9 +1,14 @@
---- The OCI process object of an exec: the container's defaults, the caller's overrides, validation.
+--- The OCI process object of an exec: the container's defaults and the caller's overrides.
 --
--- Rests on the process section of the OCI runtime specification 1.3 (config.md, config-linux.md); where that is
--- silent, on what `runc exec` and `crun exec` do. Messages are runc's where runc has one, else `PATH: what is wrong`.
+-- Where the OCI runtime specification 1.3 is silent (config.md, config-linux.md), it follows `runc exec` and
+-- `crun exec`. Messages are runc's where runc has one, else `PATH: what is wrong`.
 -- @module ctrexec.oci.process
 local kernel = require "ctrexec.lib.kernel"
+local late = require "ctrexec.lib.late"
+local schema = require "ctrexec.lib.schema"
+local unwind = require "ctrexec.lib.unwind"
+local validate = require "ctrexec.oci.validate"
+local wording = late "ctrexec.lib.wording" -- only a refusal needs it
 
 local process = {}
 
@@ -35,281 +40,15 @@ local FROM_CONTAINER = {
 }
 
 local SETUP_USER = "unable to start container process: unable to setup user: "
-local NO_SELINUX = "selinux label is specified in config, but selinux is disabled or not supported"
 
---- Whether the host's kernel enforces or audits SELinux labels. A test may replace it.
--- @treturn boolean
-function process.selinux_enabled()
-  local file = io.open "/sys/fs/selinux/enforce"
-  if file then file:close() end
-  return file ~= nil
-end
-
--- A failed check unwinds to `guarded` with this table, so that the checks below read as plain descents.
-local Refusal = {}
+local absent = schema.absent
 
 local function refuse(message, ...)
-  error(setmetatable({ message = select("#", ...) > 0 and message:format(...) or message }, Refusal), 0)
+  unwind.fail(message:format(...), "invalid")
 end
 
-local function guarded(check, ...)
-  local results = table.pack(pcall(check, ...))
-  if results[1] then return table.unpack(results, 2, results.n) end
-  local failure = results[2]
-  if getmetatable(failure) == Refusal then return nil, failure.message, "invalid" end
-  error(failure, 0)
-end
-
--- JSON's null is an absent value, as it is to Go. It is a light userdata of cjson, which is loaded if one is met.
-local function absent(value)
-  return value == nil or type(value) == "userdata" and value == require "cjson".null
-end
-
-local function quote(text)
-  return require "ctrexec.lib.wording".quote(text)
-end
-
-local function is_array(value)
-  return math.type(next(value)) ~= nil
-end
-
-local function describe(value)
-  if absent(value) then return value == nil and "nothing" or "null" end
-  if type(value) == "table" then return is_array(value) and "an array" or "an object" end
-  return "a " .. type(value)
-end
-
-local function mismatch(path, expected, value)
-  refuse("%s: expected %s, got %s", path, expected, describe(value))
-end
-
--- The checkers: each takes the value, its path and the list of warnings, and returns the value in the form the rest
--- of ctrexec works with (integers are Lua integers though cjson gives floats; tables are copies).
-
-local function text(value, path)
-  if type(value) ~= "string" then mismatch(path, "a string", value) end
-  if value:find("\0", 1, true) then refuse("%s: contains a NUL byte", path) end
-  return value
-end
-
-local function boolean(value, path)
-  if type(value) ~= "boolean" then mismatch(path, "a boolean", value) end
-  return value
-end
-
-local function whole(value, path)
-  if type(value) ~= "number" then mismatch(path, "an integer", value) end
-  local integer = math.tointeger(value)
-  if not integer then refuse("%s: expected an integer, got %s", path, value) end
-  return integer
-end
-
-local function integer_in(low, high)
-  return function(value, path)
-    local integer = whole(value, path)
-    if integer < low or integer > high then
-      refuse("%s: must be in range %d to %d, got %d", path, low, high, integer)
-    end
-    return integer
-  end
-end
-
-local function limit(value, path)
-  if type(value) == "number" and value >= 2.0 ^ 63 and value <= kernel.RLIM_INFINITY then
-    return kernel.RLIM_INFINITY
-  end
-  local integer = whole(value, path)
-  if integer < 0 then refuse("%s: must not be negative, got %d", path, integer) end
-  return integer
-end
-
-local function one_of(set, what)
-  return function(value, path)
-    if not set[text(value, path)] then refuse("%s: unknown %s %s", path, what, quote(value)) end
-    return value
-  end
-end
-
-local function check_array(value, path)
-  if type(value) ~= "table" then mismatch(path, "an array", value) end
-  local count = #value
-  for key in pairs(value) do
-    if math.type(key) ~= "integer" or key < 1 or key > count then
-      refuse("%s: expected an array, got an object with the key %s", path, quote(tostring(key)))
-    end
-  end
-  return count
-end
-
-local function array_of(item)
-  return function(value, path, warnings)
-    local copy, count = {}, check_array(value, path)
-    for index = 1, count do copy[index] = item(value[index], ("%s[%d]"):format(path, index), warnings) end
-    return copy
-  end
-end
-
--- `fields` maps a name to its checker; `required` are refused when absent; `finish` looks at the copy as a whole.
--- The fields are looked at in the order of their names, so that of two mistakes the same one is always reported.
-local function object(fields, required, finish)
-  local names = {}
-  for name in pairs(fields) do names[#names + 1] = name end
-  table.sort(names)
-  return function(value, path, warnings)
-    if type(value) ~= "table" or is_array(value) then mismatch(path, "an object", value) end
-    local copy, unknown = {}, {}
-    for _, name in ipairs(names) do
-      local field = value[name]
-      if not absent(field) then copy[name] = fields[name](field, ("%s.%s"):format(path, name), warnings) end
-    end
-    for name in pairs(value) do
-      if fields[name] == nil then unknown[#unknown + 1] = ("%s.%s"):format(path, tostring(name)) end
-    end
-    table.sort(unknown)
-    for _, name in ipairs(unknown) do
-      warnings[#warnings + 1] = { level = "debug", message = name .. ": unknown field ignored", unknown = name }
-    end
-    for _, name in ipairs(required or {}) do
-      if copy[name] == nil then refuse("%s.%s: required", path, name) end
-    end
-    if finish then finish(copy, path, warnings) end
-    return copy
-  end
-end
-
-local strings = array_of(text)
-local unsigned = integer_in(0, math.maxinteger)
-local id = integer_in(0, 4294967295) -- uint32: what a runtime allows of it is checked last
-
-local function check_rlimit(rlimit)
-  if not kernel.rlimits[rlimit.type] then refuse("wrong rlimit value: %s", rlimit.type or "") end
-  rlimit.soft, rlimit.hard = rlimit.soft or 0, rlimit.hard or 0
-  if rlimit.soft > rlimit.hard then
-    refuse("unable to start container process: error setting rlimits for process: "
-      .. "error setting rlimit type %d: invalid argument", kernel.rlimits[rlimit.type])
-  end
-end
-
--- sched(7): a priority belongs to the real-time policies, runtime, deadline and period to SCHED_DEADLINE.
-local function check_scheduler(scheduler, path)
-  local policy = scheduler.policy
-  if (scheduler.priority or 0) ~= 0 and policy ~= "SCHED_FIFO" and policy ~= "SCHED_RR" then
-    refuse("%s.priority: only SCHED_FIFO and SCHED_RR have a priority", path)
-  end
-  for _, name in ipairs { "runtime", "deadline", "period" } do
-    if (scheduler[name] or 0) ~= 0 and policy ~= "SCHED_DEADLINE" then
-      refuse("%s.%s: only SCHED_DEADLINE has it", path, name)
-    end
-  end
-end
-
--- cpuset(7) "List format", without strides: the runtime specification allows numbers and ranges.
-local function cpu_list(value, path)
-  for part in (text(value, path) .. ","):gmatch "([^,]*)," do
-    local low, high = part:match "^%s*(%d+)%s*-%s*(%d+)%s*$"
-    local single = low or part:match "^%s*(%d+)%s*$"
-    if value ~= "" and (not single or #single > 6 or low and (#high > 6 or tonumber(low) > tonumber(high))) then
-      refuse("%s: %s is not a list of CPUs", path, quote(value))
-    end
-  end
-  return value
-end
-
-local function environment_entry(value, path)
-  if type(value) ~= "string" then mismatch(path, "a string", value) end
-  local name, content = value:match "^([^=]*)=(.*)$"
-  local problem = not name and "invalid environment variable"
-    or name == "" and "environment variable name can't be empty"
-    or name:find("\0", 1, true) and "environment variable name can't contain null(\\x00)"
-    or content:find("\0", 1, true) and "environment variable value can't contain null(\\x00)"
-  if problem then refuse("unable to start container process: %s: %s", problem, quote(value)) end
-  return value
-end
-
--- The last value of a name wins, at the place of the first: what repeated setenv(3) gives.
-local function last_of_a_name(entries)
-  local env, place = {}, {}
-  for _, entry in ipairs(entries) do
-    local name = entry:match "^[^=]*"
-    place[name] = place[name] or #env + 1
-    env[place[name]] = entry
-  end
-  return env
-end
-
-local function warn_of_unknown_capabilities(sets, _, warnings)
-  local all, seen = {}, {}
-  for _, set in ipairs(kernel.capability_sets) do
-    for _, name in ipairs(sets[set] or {}) do
-      if not seen[name] then
-        seen[name] = true
-        all[#all + 1] = name
-      end
-    end
-  end
-  if #all == 0 then return end
-  local _, unknown = require "ctrexec.core".capability.mask(all)
-  if #unknown == 0 then return end
-  table.sort(unknown)
-  warnings[#warnings + 1] = {
-    level = "warning",
-    message = ("ignoring unknown or unavailable capabilities: [%s]"):format(table.concat(unknown, " ")),
-  }
-end
-
-local PROCESS = {
-  terminal = boolean,
-  consoleSize = object({ height = integer_in(0, 65535), width = integer_in(0, 65535) }),
-  cwd = text,
-  env = array_of(environment_entry),
-  args = strings,
-  rlimits = array_of(object({ type = text, soft = limit, hard = limit }, nil, check_rlimit)),
-  apparmorProfile = text,
-  capabilities = object({ bounding = strings, effective = strings, inheritable = strings, permitted = strings,
-    ambient = strings }, nil, warn_of_unknown_capabilities),
-  noNewPrivileges = boolean,
-  oomScoreAdj = integer_in(-1000, 1000),
-  scheduler = object({
-    policy = one_of(kernel.scheduler_policies, "policy"), nice = integer_in(-20, 19), priority = integer_in(0, 99),
-    flags = array_of(one_of(kernel.scheduler_flags, "flag")),
-    runtime = unsigned, deadline = unsigned, period = unsigned,
-  }, { "policy" }, check_scheduler),
-  selinuxLabel = text,
-  ioPriority = object({ class = one_of(kernel.io_classes, "class"), priority = integer_in(0, 7) }, { "class" }),
-  execCPUAffinity = object { initial = cpu_list, final = cpu_list },
-  user = object { uid = id, gid = id, umask = integer_in(0, 511), additionalGids = array_of(id) },
-}
-local check_object = object(PROCESS)
-
-local function refuse_id(max_id)
-  refuse("%suids and gids must be in range 0-%d", SETUP_USER, max_id)
-end
-
-local function check_ids(user, max_id)
-  if user.uid > max_id or user.gid > max_id then refuse_id(max_id) end
-  for _, gid in ipairs(user.additionalGids) do
-    if gid > max_id then refuse_id(max_id) end
-  end
-end
-
-local function check_whole(copy, max_id)
-  copy.user = copy.user or {}
-  copy.user.uid, copy.user.gid = copy.user.uid or 0, copy.user.gid or 0
-  copy.user.additionalGids = copy.user.additionalGids or {}
-  copy.terminal = copy.terminal or false
-  copy.noNewPrivileges = copy.noNewPrivileges or false
-  copy.env = last_of_a_name(copy.env or {})
-  local cwd = copy.cwd or ""
-  if cwd == "" then refuse "Cwd property must not be empty" end
-  if cwd:sub(1, 1) ~= "/" then refuse "Cwd must be an absolute path" end
-  if not copy.args or #copy.args == 0 then refuse "args must not be empty" end
-  if (copy.selinuxLabel or "") ~= "" and not process.selinux_enabled() then refuse(NO_SELINUX) end
-  check_ids(copy.user, max_id)
-  return copy
-end
-
-local function checked(value, warnings, max_id)
-  return check_whole(check_object(value, "process", warnings), max_id), warnings
+local function mismatch(where, expected, value)
+  refuse("%s: expected %s, got %s", where, expected, schema.kind(value))
 end
 
 --- Checks a process object: the type and range of every field of the runtime specification 1.3.
@@ -326,7 +65,7 @@ end
 -- @treturn[2] string "invalid"
 function process.validate(value, record)
   local rules = record and FROM_CONTAINER[record.runtime]
-  local copy, warnings, code = guarded(checked, value, {}, rules and rules.max_id or MAX_ID)
+  local copy, warnings, code = unwind.guarded(validate.process, value, rules and rules.max_id or MAX_ID)
   if not copy then return nil, warnings, code end
   return true, copy, warnings
 end
@@ -341,9 +80,10 @@ local function atoi(digits)
   return sign == "-" and -value or value
 end
 
+local INTEGER, ITEMS = schema.integer(), schema.array(schema.any)
+
 local function copy_array(list, path)
-  if absent(list) then return {} end
-  return table.move(list, 1, check_array(list, path), 1, {})
+  return absent(list) and {} or schema.apply(ITEMS, list, path)
 end
 
 local function looked_up(spec, kind, key)
@@ -356,7 +96,7 @@ end
 local function id_or_name(spec, kind, field, word, max_id)
   local number, problem = atoi(word)
   if number then
-    if number < 0 or number > max_id then refuse_id(max_id) end
+    if number < 0 or number > max_id then validate.refuse_id(max_id) end
     return number
   end
   if problem == "invalid syntax" and spec.lookup and word:find "^[%a_]" then
@@ -364,7 +104,7 @@ local function id_or_name(spec, kind, field, word, max_id)
     if entry then return entry[field], entry end
     refuse("unable to find %s %s: no matching entries in %s file", kind, word, kind == "user" and "passwd" or "group")
   end
-  refuse("parsing %s as int for %s failed: strconv.Atoi: parsing %s: %s", word, field, quote(word), problem)
+  refuse("parsing %s as int for %s failed: strconv.Atoi: parsing %s: %s", word, field, wording.quote(word), problem)
 end
 
 -- "UID[:GID]", a bare uid, or an OCI user object whose fields override the defaults. runc reads the group first.
@@ -387,18 +127,14 @@ local function override_user(user, spec, max_id)
 end
 
 local function add_groups(user, spec, max_id)
-  local gids = {}
   local known = user.additionalGids
   if spec.groups_from_container then
     if not spec.lookup then refuse "groups_from_container: the container's group file cannot be read" end
     known = looked_up(spec, "groups", user)
   end
-  if not absent(known) then
-    if type(known) ~= "table" then mismatch("process.user.additionalGids", "an array", known) end
-    table.move(known, 1, #known, 1, gids)
-  end
+  local gids = copy_array(known, "process.user.additionalGids")
   for _, given in ipairs(copy_array(spec.additional_gids, "additional_gids")) do
-    local word = type(given) == "string" and given or tostring(whole(given, "additional_gids"))
+    local word = type(given) == "string" and given or tostring(schema.apply(INTEGER, given, "additional_gids"))
     if word:find "^-%d+$" then refuse("additional-gids must be a positive number %s", word) end
     gids[#gids + 1] = id_or_name(spec, "group", "gid", word, max_id)
   end
@@ -421,7 +157,7 @@ local function add_environment(env, given)
   for _, name in ipairs(names) do
     local value = given[name]
     if type(value) ~= "string" then mismatch("env." .. name, "a string", value) end
-    if name:find("=", 1, true) then refuse("env: the name %s contains =", quote(name)) end
+    if name:find("=", 1, true) then refuse("env: the name %s contains =", wording.quote(name)) end
     env[#env + 1] = name .. "=" .. value
   end
 end
@@ -555,7 +291,7 @@ local function build(record, spec)
   local settings = record.settings or {}
   fill(base, settings, rules.settings)
   fill_umask(base, settings, rules)
-  return checked(base, {}, rules.max_id)
+  return validate.process(base, rules.max_id)
 end
 
 --- Builds the process object of an exec.
@@ -580,7 +316,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code: "invalid", or that of `record:process()`
 function process.build(record, spec)
-  return guarded(build, record, spec)
+  return unwind.guarded(build, record, spec)
 end
 
 return process

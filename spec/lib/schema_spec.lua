@@ -178,6 +178,7 @@ describe("schema.object", function ()
     refuses(strict, { a = "x", z = 1, y = 2 }, ".y: unknown field")
     refuses(strict, { ["a b"] = 1 }, '["a b"]: unknown field')
     refuses(strict, { [false] = 1 }, ".false: unknown field")
+    refuses(strict, { a = "x", [1.5] = 1 }, "[1.5]: unknown field")
     refuses(strict, { a = 1, z = 1 }, ".a: expected a string, got a number")
   end)
 

@@ -29,7 +29,7 @@ local function is_array(value)
 end
 
 local function step_of(key, dot)
-  if math.type(key) then return ("[%d]"):format(key) end
+  if math.type(key) then return ("[%s]"):format(key) end
   key = tostring(key)
   return key:find "^[%w_-]+$" and dot .. key or ("[%s]"):format(wording.quote(key))
 end

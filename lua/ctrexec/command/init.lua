@@ -1,5 +1,13 @@
 --- The command line: reads it, opens the log, runs the command; under a runtime's name hands on what is no exec.
 -- @module ctrexec.command
+local late = require "ctrexec.lib.late"
+-- A site's modules may take the place of these, once its configuration has been read:
+local logs = late "ctrexec.command.log"
+local options = late "ctrexec.command.options"
+local original_options = late "original.ctrexec.command.options"
+local runtime = late "ctrexec.command.runtime"
+local sites = late "ctrexec.command.open"
+
 local command = {}
 
 local USAGE, FAILED = 1, 255 -- runc's exit statuses for a mistake on the command line, and for what goes wrong later
@@ -8,7 +16,7 @@ local USAGE, FAILED = 1, 255 -- runc's exit statuses for a mistake on the comman
 local RUNTIMES = { runc = true, crun = true }
 
 local function open_log(global)
-  return require "ctrexec.command.log".open {
+  return logs.open {
     file = global.log, format = global.log_format, level = global.debug and "debug" or global.log_level,
   }
 end
@@ -37,27 +45,27 @@ end
 local function hand_on(argv, site)
   local name = (argv[0] or ""):match "[^/]*$"
   if not RUNTIMES[name] then return true end
-  return require "ctrexec.command.runtime".hand_on(argv, name, site)
+  return runtime.hand_on(argv, name, site)
 end
 
 local function run(argv, site, state)
   local ours, fault = hand_on(argv, site)
-  local parsed, message, _, partial = require "ctrexec.command.options".parse(argv)
+  local parsed, message, _, partial = options.parse(argv)
   state.log = log_for((parsed or partial).global)
   if not state.log then return USAGE end
   if not ours or not parsed then
     state.log:error(fault or message)
     return USAGE
   end
-  return require("ctrexec.command." .. parsed.command).run(parsed, state.log, site)
+  return late("ctrexec.command." .. parsed.command).run(parsed, state.log, site) -- one word of many
 end
 
 local function log_by_original(argv)
-  local found, options = pcall(require, "original.ctrexec.command.options")
-  if not found then found, options = pcall(require, "ctrexec.command.options") end
-  if not found then return lazy_log {} end
-  local parsed, _, _, partial = options.parse(argv)
-  return log_for((parsed or partial).global) or lazy_log {}
+  for _, parser in ipairs { original_options, options } do
+    local found, parsed, _, _, partial = pcall(function() return parser.parse(argv) end)
+    if found then return log_for((parsed or partial).global) or lazy_log {} end
+  end
+  return lazy_log {}
 end
 
 local function described(problem)
@@ -71,7 +79,7 @@ end
 function command.main(argv, directory)
   local state = {}
   local ok, result = xpcall(function()
-    return run(argv, require "ctrexec.command.open".load(directory), state)
+    return run(argv, sites.load(directory), state)
   end, described)
   if ok then return result end
   if type(result) ~= "table" then result = described(result) end -- no memory is left: Lua asks no handler then

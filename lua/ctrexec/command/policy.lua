@@ -1,5 +1,7 @@
 --- The `policy` command: `check FILE...` and `test [DIR]`.
 -- @module ctrexec.command.policy
+local policy = require "ctrexec.policy"
+
 local command = {}
 
 local FAILED = 1
@@ -14,7 +16,6 @@ end
 
 -- Each file in a chain of its own: one that is broken does not hide the next.
 local function check_file(settings, path)
-  local policy = require "ctrexec.policy"
   local alone = { policy_directories = {}, limits = settings.limits }
   local chain <close> = policy.load(alone, { path })
   local entry = chain:describe()[1]

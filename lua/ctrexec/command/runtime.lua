@@ -1,7 +1,9 @@
 --- In front of a runtime: what is not an exec is the real runtime's, which takes the place of this process.
 -- @module ctrexec.command.runtime
 local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
 local options = require "ctrexec.command.options"
+local trust = late "ctrexec.lib.trust" -- only what is handed on needs it
 
 local runtime = {}
 
@@ -100,7 +102,7 @@ local function real_runtime(argv, name, site)
   local path, message = site.settings.runtime
   if not path then path, message = find(name, argv[0]) end
   if not path then return nil, message end
-  local reader <close> = require "ctrexec.lib.trust".reader()
+  local reader <close> = trust.reader()
   local real
   real, message = reader:program(path)
   if not real then return nil, message end

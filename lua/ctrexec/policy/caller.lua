@@ -4,6 +4,8 @@
 -- inherited and survives su and sudo, but is not set where no login was.
 -- @module ctrexec.policy.caller
 local core = require "ctrexec.core"
+local late = require "ctrexec.lib.late"
+local users = late "ctrexec.oci.users" -- only the names of a caller need it
 
 local caller = {}
 
@@ -60,7 +62,7 @@ local function ancestry_of(pid)
 end
 
 local function user_name(uid, passwd)
-  local entry = passwd and require "ctrexec.oci.users".user_by_id(passwd, uid)
+  local entry = passwd and users.user_by_id(passwd, uid)
   return entry and entry.name
 end
 

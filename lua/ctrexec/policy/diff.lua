@@ -1,6 +1,6 @@
 --- What a policy changed, as a list of places: for `ctrexec explain` and for the audit.
 -- @module ctrexec.policy.diff
-local same = require "ctrexec.policy".same
+local same = require "ctrexec.lib.schema".same
 
 local diff = {}
 

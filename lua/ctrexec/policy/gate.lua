@@ -6,6 +6,7 @@ local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
 local limits = require "ctrexec.policy.limit"
 local policy = require "ctrexec.policy"
+local schema = require "ctrexec.lib.schema"
 local trails = require "ctrexec.policy.trail"
 local recordings = late "ctrexec.policy.recording" -- only an exec that is to be recorded needs it
 
@@ -67,7 +68,7 @@ end
 local function author_of(result, name)
   for index = #result.changes, 1, -1 do
     local change = result.changes[index]
-    if not policy.same(change.before.options[name], change.after.options[name]) then return change.policy end
+    if not schema.same(change.before.options[name], change.after.options[name]) then return change.policy end
   end
 end
 

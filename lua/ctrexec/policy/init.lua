@@ -5,8 +5,12 @@
 -- process of their own (see core/sandbox.c for why); what they make of the request is checked here as user input is.
 -- @module ctrexec.policy
 local core = require "ctrexec.core"
+local defaults = require "ctrexec.policy.defaults"
+local late = require "ctrexec.lib.late"
 local process = require "ctrexec.oci.process"
+local schema = require "ctrexec.lib.schema"
 local trust = require "ctrexec.lib.trust"
+local audit = late "ctrexec.policy.audit" -- only a site with a trail writes events
 
 local policy = {}
 
@@ -79,22 +83,7 @@ local EDITABLE = {
   end },
 }
 
---- Whether two plain values are equal, tables by what is in them in whatever order.
--- @param one
--- @param other
--- @treturn boolean
-function policy.same(one, other)
-  if type(one) ~= "table" or type(other) ~= "table" then return one == other end
-  for key, value in pairs(one) do
-    if not policy.same(value, other[key]) then return false end
-  end
-  for key in pairs(other) do
-    if one[key] == nil then return false end
-  end
-  return true
-end
-
-local same = policy.same
+local same = schema.same
 
 --- The names of what a policy may set in `request.options`.
 policy.options = {}
@@ -235,9 +224,7 @@ end
 -- @tparam {string,...} files
 -- @treturn table chain
 function policy.of_files(files)
-  local settings = require "ctrexec.site.config".defaults()
-  settings.policy_directories = {}
-  return policy.load(settings, files)
+  return policy.load({ policy_directories = {}, limits = defaults }, files)
 end
 
 --- Makes a chain of policies whose text is at hand, for tests and `ctrexec policy test`: nothing is checked about where
@@ -463,7 +450,7 @@ function Chain:audit(event)
   local settings = self.config.audit or {}
   local problem
   if settings.file or settings.syslog or settings.journald then
-    local written, message = require "ctrexec.policy.audit".write(settings, event)
+    local written, message = audit.write(settings, event)
     if not written then problem = message end
   end
   problem = run_hooks(self, event) or problem

@@ -3,6 +3,8 @@
 -- The folder is fixed. Only the program that calls this module can name another, as an argument; no environment
 -- variable can, or whoever starts ctrexec could lift the site's policy.
 -- @module ctrexec.site.config
+local defaults = require "ctrexec.policy.defaults"
+
 local config = {}
 
 --- Where the configuration lies.
@@ -93,8 +95,7 @@ local function complete(settings, directory)
   settings.roots = settings.roots or {}
   local limits = settings.limits or {}
   settings.limits = limits
-  limits.policy_time = limits.policy_time or 2
-  limits.policy_memory = limits.policy_memory or 32 * 1024 * 1024
+  for name, value in pairs(defaults) do limits[name] = limits[name] or value end
   settings.directory = directory
   return settings
 end

@@ -267,11 +267,8 @@ static struct sandbox *new_sandbox(lua_State *L)
 /***
 Starts a process that runs a chunk of Lua in a fresh state with the standard libraries.
 
-The chunk is called with the argument and a table of functions: `receive()` and `send(value)`; `begin(unit)`
-and `finish()`, between which the time and memory limits hold (setitimer(2); `finish` returns true if memory
-ran out), `rest()` after the last of several such units, and `resume()` when one goes on; `pack(value)` and
-`unpack(bytes)`; `untouched(value, bytes)`: whether a value is still as it was packed, and has no metatable
-and no table twice in it. The process ends when the chunk returns or the channel is closed.
+The chunk is called with the argument and the functions of `ctrexec.core.sandbox.child`. Between `begin` and
+`finish` the limits hold. The process ends when the chunk returns or the channel is closed.
 @function start
 @tparam table options `chunk` (string: source or binary chunk), `argument` (a plain value), `time_limit`
 (seconds, each unit), `memory_limit` (bytes, each unit), `patience` (seconds that `receive` waits at most)

@@ -13,18 +13,13 @@ The process of a sandbox: the functions that the chunk is given there.
 #include <lualib.h>
 #include <stdlib.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
-
-/* The part of a unit's time that may be missing from it. */
-static const double TIMER_SLACK = 0.01;
 
 struct budget {
     const struct ctx_sandbox_job *job;
     size_t used;
     size_t ceiling;
-    size_t refused;  /* what was asked for in vain; Lua collects garbage and may ask again */
-    double armed_at; /* when the timer was last set, 0 for not at all */
+    size_t refused; /* what was asked for in vain; Lua collects garbage and may ask again */
 };
 
 static void *limited_alloc(void *data, void *block, size_t old_size, size_t new_size)
@@ -55,29 +50,16 @@ static struct budget *budget_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-static double monotonic_seconds(void)
+/* The timer ends the process; no seconds stop it. */
+static void set_timer(double seconds)
 {
-    struct timespec now;
+    const struct itimerval timer = {.it_value = ctx_timeval(seconds)};
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-/* Units mostly take microseconds: a timer that runs since one just before is let run. */
-static void start_timer(struct budget *budget)
-{
-    const struct itimerval limit = {.it_value = ctx_timeval(budget->job->time_limit)};
-    double now = monotonic_seconds();
-
-    if (budget->armed_at > 0 && now - budget->armed_at < budget->job->time_limit * TIMER_SLACK) {
-        return;
-    }
-    (void)setitimer(ITIMER_REAL, &limit, NULL);
-    budget->armed_at = now;
+    (void)setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 /***
-The time and memory of a unit count from here; the time may be one percent shorter.
+The time and memory of a unit count from here.
 
 @function begin
 @int unit the number by which the parent names what it was doing when it is killed
@@ -89,12 +71,12 @@ static int child_begin(lua_State *L)
     budget->job->progress->unit = (int)luaL_checkinteger(L, 1);
     budget->refused = 0;
     budget->ceiling = budget->used + budget->job->memory_limit;
-    start_timer(budget);
+    set_timer(budget->job->time_limit);
     return 0;
 }
 
 /***
-The unit is over, and another may follow at once: the timer runs on until `rest`.
+The unit is over: its limits hold no longer.
 
 @function finish
 @treturn bool whether it ran out of memory, also if it caught the error
@@ -103,36 +85,11 @@ static int child_finish(lua_State *L)
 {
     struct budget *budget = budget_of(L);
 
+    set_timer(0);
     budget->ceiling = SIZE_MAX;
     budget->job->progress->unit = 0;
     lua_pushboolean(L, budget->refused != 0);
     return 1;
-}
-
-/***
-Stops the timer, after the last unit of a job.
-
-@function rest
-*/
-static int child_rest(lua_State *L)
-{
-    struct budget *budget = budget_of(L);
-    struct itimerval off = {0};
-
-    (void)setitimer(ITIMER_REAL, &off, NULL);
-    budget->armed_at = 0;
-    return 0;
-}
-
-/***
-After `rest`, the unit goes on: its time counts from here, its memory as before.
-
-@function resume
-*/
-static int child_resume(lua_State *L)
-{
-    start_timer(budget_of(L));
-    return 0;
 }
 
 /***
@@ -194,7 +151,6 @@ static int child_untouched(lua_State *L)
 
 static const luaL_Reg CHILD_FUNCTIONS[] = {
     {"begin", child_begin},         {"finish", child_finish},
-    {"rest", child_rest},           {"resume", child_resume},
     {"send", child_send},           {"receive", child_receive},
     {"pack", ctx_value_pack},       {"unpack", ctx_value_unpack},
     {"untouched", child_untouched}, {NULL, NULL},

@@ -63,9 +63,9 @@ local function ask(what)
   asking = true
   -- Nobody answers before there is a job, and the wait for that is not the policy's time.
   if loading and not first_job then
-    host.rest()
+    current.exceeded = host.finish()
     first_job = host.receive()
-    host.resume()
+    host.begin(current.index)
   end
   host.send { need = what }
   local answer = host.receive()
@@ -194,7 +194,7 @@ end
 
 -- Also what a policy may have set for the whole state goes back to what it was.
 local function leave()
-  local exceeded = host.finish()
+  local exceeded = host.finish() or current.exceeded
   string_metatable.__index = pristine.string
   if current.may_set_state then
     pristine.io.input(stdin)
@@ -590,7 +590,6 @@ for index, policy in ipairs(argument.policies) do
   hooks = hooks or policy.audit ~= nil
 end
 loading = false
-host.rest()
 
 local JOBS = { check = check, audit = audit, describe = describe }
 local GARBAGE = 1024 -- KiB that may gather
@@ -602,7 +601,6 @@ while true do
   local kind, what = next(job)
   local reply = JOBS[kind](what)
   reply.to = kind
-  host.rest()
   host.send(reply)
   -- Only now, when nobody waits, and not after every job: the exec goes on meanwhile and wants the processor.
   if collectgarbage "count" > collect_at then

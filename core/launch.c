@@ -1,6 +1,7 @@
 /* Starting the helper: its image, and the step from the host program into it. */
 #include "launch.h"
 #include "common/protect.h"
+#include "pidfd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,12 +13,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000
 #endif

@@ -17,14 +17,11 @@ Processes by pidfd, which names one process for ever.
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     PROC_PATH_MAX = 64,
     FDINFO_MAX = 1024,
-    /* P_PIDFD, which glibc before 2.36 does not name. */
-    ID_TYPE_PIDFD = 3,
 };
 
 #define MICROSECOND 1e-6
@@ -186,7 +183,7 @@ static int pidfd_wait(lua_State *L)
 
     do {
         /* The C library's waitid has no place for the usage. */
-        result = syscall(SYS_waitid, ID_TYPE_PIDFD, fd, &info, options, &usage);
+        result = syscall(SYS_waitid, P_PIDFD, fd, &info, options, &usage);
     } while (result < 0 && errno == EINTR);
     if (result < 0) {
         int error = errno;

@@ -17,6 +17,7 @@ none of the parent's descriptors and default signal actions.
 #include "channel.h"
 #include "core.h"
 #include "fork.h"
+#include "pidfd.h"
 #include "value.h"
 
 #include <errno.h>
@@ -25,7 +26,6 @@ none of the parent's descriptors and default signal actions.
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define SANDBOX "ctrexec.sandbox"
@@ -57,7 +57,7 @@ static int end_child(struct sandbox *sandbox)
     int got;
 
     do {
-        got = waitid((idtype_t)P_PIDFD, (id_t)sandbox->pidfd, &info, WEXITED | WNOWAIT);
+        got = waitid(P_PIDFD, (id_t)sandbox->pidfd, &info, WEXITED | WNOWAIT);
     } while (got < 0 && errno == EINTR);
     if (got == 0) {
         (void)kill(-sandbox->pid, SIGKILL);

@@ -140,7 +140,7 @@ struct plan {
     uint64_t seccomp_flags;   /* SECCOMP_FILTER_FLAG_* besides NEW_LISTENER */
 };
 
-/* What failed. The names that Lua sees are in spawn.c, in this order. */
+/* What failed. The names that Lua sees are in core/entry_events.c, in this order. */
 enum plan_step {
     STEP_PLAN = 1,
     STEP_DEATH_SIGNAL,

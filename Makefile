@@ -58,7 +58,7 @@ HELPER_ONLY = $(wildcard core/enter/*.c)
 HELPER_SHARED = $(wildcard core/common/plan.c)
 HELPER_SRC = $(HELPER_ONLY) $(HELPER_SHARED)
 # The seccomp compiler is a module of its own, so that only a container with a profile costs the loading of libseccomp.
-SECCOMP_SRC = $(wildcard core/seccomp.c core/bpf.c)
+SECCOMP_SRC = $(wildcard core/seccomp*.c core/bpf.c)
 CORE_SRC = $(filter-out $(SECCOMP_SRC),$(wildcard core/*.c core/common/*.c))
 
 CORE_SO = $(BUILD)/lua/ctrexec/core.so

@@ -10,7 +10,6 @@
  * meanwhile. */
 struct ctx_launch {
     int image;
-    int plan_fd;
     int stdio[3];
     struct ctx_passed passed; /* without stdio */
     char plan_argument[16];

@@ -449,14 +449,30 @@ int thief(int argc, char **argv)
 
 /* ---- the helper's image ---- */
 
+static bool is_image(const char *link)
+{
+    char target[64] = "";
+    return readlink(link, target, sizeof(target) - 1) > 0 && strncmp(target, "/memfd:ctrexec", 14) == 0;
+}
+
 static int image_of(pid_t pid)
 {
-    char path[64], target[64] = "";
+    char path[64];
     snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-    if (readlink(path, target, sizeof(target) - 1) <= 0 || strncmp(target, "/memfd:ctrexec", 14) != 0) {
+    if (!is_image(path)) {
         return -1;
     }
-    return open(path, O_RDONLY | O_CLOEXEC);
+    int image = open(path, O_RDONLY | O_CLOEXEC);
+    if (image < 0) {
+        return -1;
+    }
+    /* Meanwhile the process may have become the command, whose file is the container's own. */
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
+    if (is_image(path)) {
+        return image;
+    }
+    close(image);
+    return -1;
 }
 
 /* The image of the next process that enters. It can be looked at before its execve with CAP_SYS_PTRACE; else

@@ -2,6 +2,7 @@
 -- personality, memory policy, scores, resource control, login uid, namespaces, seccomp flags; and containers of youki.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local lfs = require "lfs"
 local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
@@ -9,33 +10,27 @@ local variants = require "tests.lib.variants"
 local write_youki = require "tests.lib.youki"
 
 local view = tool.view()
-local reference = view == "v2" and "crun" or "runc"
-local available, reason = variants.available(reference)
+local reference = tool.runtime()
+local reason = variants.missing(reference)
 
 local test = suite(_ENV, reason)
 
 -- Runs a report with a whole process object in which some fields are set.
 local function exec(ct, fields, options)
-  local files = variants.directory "attributes"
+  local directory = variants.directory "attributes"
   local process = { args = { "/report" }, cwd = "/", env = { "PATH=/bin" } }
   for name, value in pairs(fields or {}) do
     process[name] = value
   end
-  tool.write(files .. "/process.json", cjson.encode(process))
+  tool.write(directory .. "/process.json", cjson.encode(process))
   options = options or {}
-  local status = tool.shell(("exec %s \"$@\" --root %s exec %s --process process.json %s"):format(options.before or "",
-    tool.quote(options.root or ct.root), options.words or "", ct.id),
-    { directory = files, files = files, words = tool.ctrexec() })
-  return status, tool.read(files .. "/stdout"), tool.read(files .. "/stderr")
-end
-
-local function message_of(errors)
-  return errors:match 'level=error msg="exec failed: (.*)"\n$' or errors
+  return variants.exec(ct, ("%s --process process.json %s"):format(options.words or "", ct.id),
+    { directory = directory, before = options.before, root = options.root })
 end
 
 -- That line of the report; the error message where there is none.
 local function fact(name, status, output, errors)
-  return status == 0 and ("\n" .. output):match("\n" .. name:gsub("%p", "%%%0") .. ":%s*([^\n]*)") or message_of(errors)
+  return status == 0 and ("\n" .. output):match("\n" .. name:gsub("%p", "%%%0") .. ":%s*([^\n]*)") or errors
 end
 
 describe("exec gives", function ()
@@ -47,7 +42,7 @@ describe("exec gives", function ()
 
   -- A group of version 1 has no real time until it is given some.
   local function grant_real_time(ct)
-    local group = "/sys/fs/cgroup/cpu/" .. ct.dir:match "[^/]+$"
+    local group = "/sys/fs/cgroup/cpu/" .. containers.cgroup_name(ct)
     os.execute(("[ ! -e %s/cpu.rt_runtime_us ] || echo 10000 >%s/cpu.rt_runtime_us"):format(group, group))
   end
 
@@ -115,12 +110,12 @@ describe("exec gives", function ()
   -- the kernel allows exactly those that are left.
   describe("CPUs", function ()
     local ct
-    local count = tonumber(tool.output "nproc")
+    local count = tonumber(tool.line "nproc")
     local missing = view == "v2" and "the cpuset controller is in another hierarchy"
       or count < 2 and "there is one processor" or nil
 
     lazy_setup(function ()
-      if available and not missing then
+      if not reason and not missing then
         variants.define("cpuset", { config = function (config)
           config.linux.resources = { cpu = { cpus = tostring(count - 1), mems = "0" } }
         end })
@@ -247,7 +242,7 @@ describe("exec obeys a container's", function ()
     local options = doctored(plain(), function (_, config)
       config.no_new_keyring = true
     end)
-    local session = tool.output("sh -c " .. tool.quote(tool.build .. "/tests/report | sed -n 's/^keyring: //p'"))
+    local session = tool.line("sh -c " .. tool.quote(tool.build .. "/tests/report | sed -n 's/^keyring: //p'"))
     assert.equal(session, fact("keyring", exec(plain(), {}, options)))
   end, reference == "crun" and "crun records no wish for it")
 
@@ -276,7 +271,7 @@ describe("exec joins", function ()
   local function links(pid)
     local list = {}
     for kind in pairs(KINDS) do
-      list[kind] = tool.output(("readlink /proc/%s/ns/%s"):format(pid, kind))
+      list[kind] = tool.line(("readlink /proc/%s/ns/%s"):format(pid, kind))
     end
     return list
   end
@@ -348,10 +343,7 @@ describe("exec into a container of youki", function ()
   end })
 
   local function run(ct, root, words)
-    local files = variants.directory "attributes"
-    local status = tool.shell(('exec "$@" --root %s exec %s %s'):format(root, ct.id, words),
-      { directory = files, files = files, words = tool.ctrexec() })
-    return status, tool.read(files .. "/stdout"), tool.read(files .. "/stderr")
+    return variants.exec(ct, ct.id .. " " .. words, { root = root })
   end
 
   test("takes the container's process from its configuration", function ()
@@ -368,7 +360,7 @@ describe("exec into a container of youki", function ()
   test("is in its cgroups and namespaces", function ()
     local ct, root = youki()
     local _, output = run(ct, root, "sh -c 'cmp /proc/self/cgroup /proc/1/cgroup && readlink /proc/self/ns/pid'")
-    assert.equal(tool.output(("readlink /proc/%d/ns/pid"):format(ct.pid)) .. "\n", output)
+    assert.equal(tool.line(("readlink /proc/%d/ns/pid"):format(ct.pid)) .. "\n", output)
   end)
 
   -- youki records no start time: its cgroup is what tells a process from another with the same pid.
@@ -377,12 +369,12 @@ describe("exec into a container of youki", function ()
       files.youki_config.cgroup_path = "/nowhere"
     end)
     local status, _, errors = run(ct, root, "true")
-    assert.same({ 255, "cannot exec in a stopped container" }, { status, message_of(errors) })
+    assert.same({ 255, "cannot exec in a stopped container" }, { status, errors })
     ct, root = youki(function (files)
-      files.state.pid = math.tointeger(tool.output "echo $PPID")
+      files.state.pid = math.tointeger(tool.line "echo $PPID")
     end)
     status, _, errors = run(ct, root, "true")
-    assert.same({ 255, "cannot exec in a stopped container" }, { status, message_of(errors) })
+    assert.same({ 255, "cannot exec in a stopped container" }, { status, errors })
   end)
 end)
 
@@ -419,6 +411,6 @@ describe("exec loads a seccomp profile", function ()
       (config.linux or config).seccomp.flags = { "SECCOMP_FILTER_FLAG_NONE" }
     end)
     local _, _, errors = exec(variants.get("filtered", reference), {}, options)
-    assert.matches("unable to init seccomp: seccomp.flags[0]: unknown flag", message_of(errors), 1, true)
+    assert.matches("unable to init seccomp: seccomp.flags[0]: unknown flag", errors, 1, true)
   end)
 end)

@@ -1,9 +1,9 @@
 -- The fixture and the assertions that users get from ctrexec.busted, on containers of each runtime that runs here.
 
+local containers = require "tests.lib.containers"
 local fixture = require "ctrexec.busted"
 local lfs = require "lfs"
 local tool = require "tests.lib.tool"
-local variants = require "tests.lib.variants"
 
 -- What a failing assertion says.
 local function failure(name, ...)
@@ -75,7 +75,7 @@ local function define(runtime)
     it("leaves nothing", function ()
       local ct = fixture.container { runtime = runtime }
       local dir = ct.dir
-      local group = dir:match "[^/]+$"
+      local group = containers.cgroup_name(ct)
       assert(ct:remove())
       assert(ct:remove())
       assert.is_nil(lfs.attributes(dir))
@@ -111,13 +111,14 @@ local function define(runtime)
     end)
 
     it("is reaped when its owner was killed", function ()
-      local output = os.tmpname()
+      local folder = tool.folder()
+      local output = folder .. "/output"
       os.execute(([[lua5.4 -e 'package.path = %q
         local ct = require "ctrexec.busted".container { runtime = %q }
         io.open(%q, "w"):write(ct.dir):close()
         os.execute("kill -9 $PPID")' >/dev/null 2>&1]]):format(package.path, runtime, output):gsub("\\\n", "\n"))
       local dir = tool.read(output)
-      os.remove(output)
+      tool.remove(folder)
       assert.equal("directory", lfs.attributes(dir, "mode"))
       fixture.reap()
       assert.is_nil(lfs.attributes(dir))
@@ -134,12 +135,12 @@ local function define(runtime)
 end
 
 for _, runtime in ipairs { "runc", "crun" } do
-  local ok, reason = variants.available(runtime)
-  if ok then
-    define(runtime)
-  else
+  local reason = containers.missing(runtime)
+  if reason then
     it("ctrexec.busted with " .. runtime, function ()
       pending(reason)
     end)
+  else
+    define(runtime)
   end
 end

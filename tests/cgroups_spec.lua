@@ -2,14 +2,15 @@
 -- all, and a container without memory. What needs controllers of version 2 is in tests/vm/specs/cgroups.lua.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local matrix = require "tests.lib.matrix"
 local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
 local view = tool.view()
-local reference = view == "v2" and "crun" or "runc"
-local _, reason = variants.available(reference)
+local reference = tool.runtime()
+local reason = variants.missing(reference)
 
 matrix.define("runc", { {
   { name = "--cgroup with two colons", args = { "--cgroup", "pids:a:b" }, fails = true },
@@ -26,32 +27,18 @@ describe("exec and cgroups", function ()
 
   local test = suite(_ENV, reason)
 
-  local function exec(ct, words, root)
-    local files = variants.directory "streams"
-    local status = tool.shell(('exec "$@" --root %s exec %s'):format(tool.quote(root or ct.root), words),
-      { directory = files, files = files, words = tool.ctrexec() })
-    local errors = tool.read(files .. "/stderr")
-    return status, tool.read(files .. "/stdout"), errors:match 'msg="exec failed: (.*)"\n$' or errors
-  end
-
-  local function name_of(ct)
-    return ct.dir:match "[^/]+$"
-  end
+  local exec, name_of = variants.exec, containers.cgroup_name
 
   -- Below a cgroup of its own, so that a test may do what it likes there.
   local function nested(config)
     config.linux.cgroupsPath = config.linux.cgroupsPath .. "/own"
   end
 
-  local function run(command, ...)
-    assert(os.execute(command:format(...)))
-  end
-
   local HYBRID = view == "v2" and "version 1 is not in this view" or nil
 
   test("fall back to where the init now is when a group of version 1 is gone", function ()
     variants.define("moved in version 1", { config = nested, after = function (ct)
-      run("cd /sys/fs/cgroup/freezer/%s && mkdir other && echo %s >other/cgroup.procs && rmdir own", name_of(ct),
+      tool.sh("cd /sys/fs/cgroup/freezer/%s && mkdir other && echo %s >other/cgroup.procs && rmdir own", name_of(ct),
         ct.init)
     end })
     local ct = variants.get("moved in version 1", reference)
@@ -73,9 +60,9 @@ describe("exec and cgroups", function ()
     local folder = view == "v2" and "/sys/fs/cgroup/" .. name_of(ct) or "/sys/fs/cgroup/freezer/" .. name_of(ct)
     local function freeze(on)
       if view == "v2" then
-        run("echo %d >%s/cgroup.freeze", on and 1 or 0, folder)
+        tool.sh("echo %s >%s/cgroup.freeze", on and 1 or 0, folder)
       else
-        run("echo %s >%s/freezer.state", on and "FROZEN" or "THAWED", folder)
+        tool.sh("echo %s >%s/freezer.state", on and "FROZEN" or "THAWED", folder)
       end
     end
     local function is_frozen()
@@ -83,35 +70,25 @@ describe("exec and cgroups", function ()
         or (tool.read(folder .. "/own/freezer.state") or ""):find "FROZEN"
     end
     freeze(true)
-    for _ = 1, 100 do
-      if is_frozen() then
-        break
-      end
-      os.execute "sleep 0.02"
-    end
+    tool.eventually(is_frozen, "frozen")
     local refused = { exec(ct, ct.id .. " true") }
     freeze(false)
     assert.same({ 255, "", "cannot exec in a paused container (use --ignore-paused to override)" }, refused)
-    for _ = 1, 100 do
-      if not is_frozen() then
-        break
-      end
-      os.execute "sleep 0.02"
-    end
+    tool.eventually(function () return not is_frozen() end, "thawed")
     assert.same({ 0, "", "" }, { exec(ct, ct.id .. " true") })
   end)
 
   test("take nothing for a cgroup that is none", function ()
     local ct = variants.get("plain", reference)
     local root, fake = variants.directory "root", variants.directory "fake"
-    run("cp -r %s/%s %s/ && mkdir %s/own && ln -s /sys/fs/cgroup/freezer %s/own/link && echo >%s/own/cgroup.procs",
+    tool.sh("cp -r %s/%s %s/ && mkdir %s/own && ln -s /sys/fs/cgroup/freezer %s/own/link && echo >%s/own/cgroup.procs",
       ct.root, ct.id, root, fake, fake, fake)
     local path = ("%s/%s/state.json"):format(root, ct.id)
     local state = cjson.decode(tool.read(path))
     state.cgroup_paths = { [""] = fake .. "/own" }
     tool.write(path, cjson.encode(state))
     for _, below in ipairs { "/", "link", "link/" .. name_of(ct) } do
-      local status, output, errors = exec(ct, ("--cgroup %s %s true"):format(below, ct.id), root)
+      local status, output, errors = exec(ct, ("--cgroup %s %s true"):format(below, ct.id), { root = root })
       assert.same({ below, 255, "" }, { below, status, output })
       assert.matches("adding pid %d+ to cgroups: failed to write ", errors)
     end
@@ -122,7 +99,7 @@ describe("exec and cgroups", function ()
   test("say that the container is out of memory", function ()
     variants.define("full", { after = function (ct)
       assert(ct:run_runtime("exec", "sh", "-c", "head -c 20000000 /dev/zero >/dev/shm/fill"))
-      run("cd /sys/fs/cgroup/memory/%s && echo 1 >memory.force_empty && "
+      tool.sh("cd /sys/fs/cgroup/memory/%s && echo 1 >memory.force_empty && "
         .. "cat memory.usage_in_bytes >memory.limit_in_bytes", name_of(ct))
     end })
     local ct = variants.get("full", reference)

@@ -1,13 +1,16 @@
 -- The command with the interpreter inside (build/ctrexec) does what scripts/ctrexec.lua does.
 
+local containers = require "tests.lib.containers"
 local fixture = require "ctrexec.busted"
 local site = require "tests.lib.site"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
 local LAUNCHER = tool.build .. "/ctrexec"
-local built = tool.read(LAUNCHER) ~= nil
+local missing = not tool.exists(LAUNCHER) and "not built: sanitized, or a static archive is missing"
+  or containers.missing "runc"
 
-if built then
+if not missing then
   require "tests.lib.matrix".define("runc", {
     require "tests.lib.rows.options",
     require "tests.lib.rows.streams",
@@ -16,43 +19,33 @@ if built then
 end
 
 describe("the launcher", function ()
-  local reason = not built and "not built: sanitized, or a static archive is missing" or site.missing()
-  if reason then
-    it("runs", function () pending(reason) end)
-    return
-  end
-
   local ct, place
 
-  setup(function ()
-    ct, place = fixture.container { runtime = "runc" }, site.new()
+  local check = suite(_ENV, missing, function ()
+    place = site.new()
+    ct = fixture.container { runtime = "runc" }
+    return ct
   end)
 
   teardown(function ()
-    if ct then ct:remove() end
     if place then place:remove() end
   end)
 
   -- Runs it in a mount namespace where /etc is the site's; `before` is done there first.
   local function run(words, environment, program, before)
-    local inner = ("mount --bind %s/etc /etc && %s exec env %s %s --root %s %s"):format(place.dir,
-      before and before .. " &&" or "", environment or "", tool.quote(program or LAUNCHER), ct.root,
-      tool.quote_all(words))
-    local pipe = io.popen(("timeout -k 1 20 unshare --mount --propagation private sh -c %s 2>&1")
-      :format(tool.quote(inner)))
-    local output = pipe:read "a"
-    local _, how, status = pipe:close()
-    return output, how == "exit" and status or 128 + status
+    local result = place:shell(("%s exec 2>&1 env %s %s --root %s %s"):format(before and before .. " &&" or "",
+      environment or "", tool.quote(program or LAUNCHER), ct.root, tool.quote_all(words)))
+    return result.stdout, result.code
   end
 
-  it("runs without a site", function ()
-    assert(os.execute("rm -r " .. place.folder))
+  check("runs without a site", function ()
+    tool.remove(place.folder)
     local output, code = run { "exec", "ct", "sh", "-c", "echo $0; exit 7" }
     assert.equal("sh\n", output)
     assert.equal(7, code)
   end)
 
-  it("takes nothing from the environment", function ()
+  check("takes nothing from the environment", function ()
     tool.write(place.dir .. "/evil.lua", "os.exit(66)")
     local output, code = run({ "exec", "ct", "echo", "fine" },
       ("LUA_INIT=@%s/evil.lua LUA_PATH=%s/?.lua"):format(place.dir, place.dir))
@@ -74,7 +67,7 @@ describe("the launcher", function ()
     place:write("policy.d/modules/of_site.lua", "return 'a module in Lua'")
   end
 
-  it("runs the policies of a site and their modules itself", function()
+  check("runs the policies of a site and their modules itself", function()
     write_policies()
     local output, code = run { "exec", "ct", "true" }
     assert.matches("policy who: a module in Lua", output)
@@ -86,7 +79,7 @@ describe("the launcher", function ()
     assert.equal(255, code)
   end)
 
-  it("loads no module in C for a policy, nor does the script", function()
+  check("loads no module in C for a policy, nor does the script", function()
     place:write("policy.d/x.lua", 'require "lfs" return { name = "x", check = function () end }')
     for _, program in ipairs { LAUNCHER, tool.repository .. "/scripts/ctrexec.lua" } do
       local output, code = run({ "exec", "ct", "true" }, nil, program)
@@ -96,7 +89,7 @@ describe("the launcher", function ()
     os.remove(place.folder .. "/policy.d/x.lua")
   end)
 
-  it("hands over to the script where the site replaces modules, which may need modules in C", function()
+  check("hands over to the script where the site replaces modules, which may need modules in C", function()
     place:write("config.lua", 'return { module_directory = "/etc/ctrexec/modules" }')
     place:write("modules/ctrexec/exec/streams.lua", [[
       assert(require "lfs".currentdir())
@@ -108,23 +101,24 @@ describe("the launcher", function ()
     assert.matches("policy who: a module in Lua", output)
   end)
 
-  it("does nothing but fail where it cannot hand over, and says so in the log", function()
+  check("does nothing but fail where it cannot hand over, and says so in the log", function()
     write_policies()
     local before = "mount --bind /dev/null " .. tool.repository .. "/scripts/ctrexec.lua"
-    local words = { "--log", "/dev/stdout", "--log-format", "json", "exec", "ct", "echo", "ran" }
+    local log = place.dir .. "/log"
+    local words = { "--log", log, "--log-format", "json", "exec", "ct", "echo", "ran" }
     local output, code = run(words, nil, LAUNCHER, before)
-    assert.matches('"level":"error"', output)
-    assert.matches("which the site's modules need, cannot be run", output)
+    assert.matches('"level":"error"', tool.read(log))
+    assert.matches("which the site's modules need, cannot be run", tool.read(log))
     assert.is_nil(output:find "ran\n")
     assert.equal(255, code)
   end)
 
-  it("stands in front of a runtime, with and without a site", function ()
+  check("stands in front of a runtime, with and without a site", function ()
     local name = place.dir .. "/runc"
     assert(os.execute(("ln -sf %s %s"):format(tool.quote(LAUNCHER), name)))
-    local version = tool.output "runc --version"
+    local version = tool.line "runc --version"
     for _, with_site in ipairs { false, true } do
-      assert(os.execute("rm -rf " .. place.folder))
+      tool.remove(place.folder)
       if with_site then
         place:write("policy.d/p.lua", 'return { name = "p", check = function () return deny "no" end }')
       end
@@ -134,15 +128,15 @@ describe("the launcher", function ()
     end
   end)
 
-  it("finds no module in the caller's directory", function ()
-    assert(os.execute("rm -rf " .. place.folder))
+  check("finds no module in the caller's directory", function ()
+    tool.remove(place.folder)
     local folder = place.dir .. "/ctrexec/command"
     assert(os.execute(("mkdir -p %s && echo 'os.exit(66)' >%s/open.lua"):format(folder, folder)))
     assert.equal("fine\n", (run({ "exec", "ct", "echo", "fine" }, "--chdir=" .. place.dir)))
   end)
 
-  it("takes policies from the command line", function ()
-    assert(os.execute("rm -rf " .. place.folder))
+  check("takes policies from the command line", function ()
+    tool.remove(place.folder)
     place:write("mine.lua", 'return { name = "m", check = function () return deny "never" end }')
     assert.matches("denied by policy m: never", (run { "exec", "--policy", "/etc/ctrexec/mine.lua", "ct", "true" }))
   end)

@@ -1,32 +1,25 @@
 -- Seccomp profiles with SCMP_ACT_NOTIFY: the agent at listenerPath, beside runc. The agent is this program.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
 local peers = require "peers"
 local processes = require "processes"
 local session = require "tests.lib.session"
+local sockets = require "tests.lib.sockets"
 local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
-local skip = session.missing()
+local skip = containers.missing "runc"
 
 local check = suite(_ENV, skip)
 
 local ECHRNG = 44 -- "Channel number out of range": no file system gives it
-local DEADLINE = session.DEADLINE * 1000
-
-local function accept(listening, exec)
-  if not core.poll.wait({ { fd = listening, read = true } }, DEADLINE) then
-    error("nobody connects" .. (exec and ": " .. exec.text() or ""))
-  end
-  return core.fd.wrap(peers.accept(listening:fd()))
-end
 
 -- The container process state and the listener that a runtime sends.
-local function receive(listening, exec)
-  local connection <close> = accept(listening, exec)
-  local text, fds = core.fdpass.receive(connection, 65536, 4)
+local function receive(server, exec)
+  local text, fds = server:receive(exec)
   local state = cjson.decode(text)
   assert.equal(1, #fds)
   state.pid = math.tointeger(state.pid)
@@ -38,7 +31,8 @@ end
 local function answer(listener, process)
   local count = 0
   while true do
-    local ready = core.poll.wait({ { fd = process, read = true }, { fd = listener, read = true } }, DEADLINE)
+    local ready = core.poll.wait({ { fd = process, read = true }, { fd = listener, read = true } },
+      tool.DEADLINE * 1000)
     assert(ready, "nothing happens")
     if ready[1].read then return count end
     local id, _, call = peers.notification(listener:fd())
@@ -46,29 +40,27 @@ local function answer(listener, process)
       count = count + 1
       peers.answer(listener:fd(), id, call == peers.MKDIR_CALL and ECHRNG or 0)
     elseif ready[2].hangup then -- nobody is left under the filter
-      core.poll.wait({ { fd = process, read = true } }, DEADLINE)
+      tool.await_readable(process, "the end")
     end
   end
 end
 
--- A container whose init was started with an agent at work: `listening`, `path`.
+-- A container whose init was started with an agent at work: `server`, the agent's socket.
 local function container(no_new_privs, metadata)
-  local ct, init_agent, listening
-  ct = fixture.container { config = function (config, made)
-    made.path = made.dir .. "/agent"
-    listening = core.fd.wrap(peers.listen(made.path))
+  local init_agent
+  local ct = fixture.container { config = function (config, made)
+    made.server = sockets.listen(made.dir .. "/agent")
     config.process.noNewPrivileges = no_new_privs
     config.annotations = metadata and { ["org.example.key"] = "value" } or nil
-    config.linux.seccomp = { defaultAction = "SCMP_ACT_ALLOW", listenerPath = made.path, listenerMetadata = metadata,
-      architectures = { "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64" },
+    config.linux.seccomp = { defaultAction = "SCMP_ACT_ALLOW", listenerPath = made.server.path,
+      listenerMetadata = metadata, architectures = { "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64" },
       syscalls = { { names = { "mkdir", "mkdirat", "getpriority" }, action = "SCMP_ACT_NOTIFY" } } }
     init_agent = processes.run(function ()
-      local _, listener = receive(listening)
+      local _, listener = receive(made.server)
       return listener
     end)
   end }
   processes.wait(init_agent)
-  ct.listening = listening
   return ct
 end
 
@@ -87,16 +79,8 @@ local function ask_about(ct, names)
   return function () tool.write(path, text) end
 end
 
--- Starts an exec with its output in a file: the session, with `text()`.
 local function start(program, ct, words)
-  local path = ct.dir .. "/output"
-  local null <close> = assert(core.file.open("/dev/null", { read = true }))
-  local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
-  local run = session.start(session.exec(program, ct, words), { stdin = null, stdout = output, stderr = output })
-  function run.text()
-    return (tool.read(path):gsub('time="[^"]*"', "time"))
-  end
-  return run
+  return session.start_to_file(session.exec(program, ct, words), ct.dir .. "/output")
 end
 
 local SCRIPT = "exec 2>&1; mkdir /tmp/d; echo $?; grep -E 'Seccomp:|NoNew' /proc/self/status; exit 5"
@@ -111,12 +95,12 @@ for _, no_new_privs in ipairs { false, true } do
 
     teardown(function ()
       if not ct then return end
-      ct.listening:close()
+      ct.server:close()
       assert(ct:remove())
     end)
 
     before_each(function ()
-      if ct then session.clear(ct) end
+      if ct then containers.clear(ct) end
     end)
 
     -- With the listener in the agent's hands; what the caller gets and what the agent was told.
@@ -124,7 +108,7 @@ for _, no_new_privs in ipairs { false, true } do
       local pid_file = ct.dir .. "/pid"
       words = table.move(words, 1, #words, 3, { "--pid-file", pid_file })
       local exec <close> = start(program, ct, words)
-      local state, listener = receive(ct.listening, exec)
+      local state, listener = receive(ct.server, exec)
       local command = assert(core.pidfd.open(state.pid))
       local count = answer(listener, command)
       local _, status = exec:wait()
@@ -152,7 +136,7 @@ for _, no_new_privs in ipairs { false, true } do
 
     check("is served in a detached exec, too", function ()
       local exec <close> = start("ctrexec", ct, { "-d", "--", "sh", "-c", SCRIPT })
-      local state, listener <close> = receive(ct.listening, exec)
+      local state, listener <close> = receive(ct.server, exec)
       local command <close> = assert(core.pidfd.open(state.pid))
       answer(listener, command)
       assert.same({ "exited", 0 }, { exec:wait() })
@@ -182,7 +166,7 @@ for _, no_new_privs in ipairs { false, true } do
       local results = {}
       for _, program in ipairs { "runc", "ctrexec" } do
         local exec <close> = start(program, ct, { "--", "sh", "-c", SCRIPT })
-        local _, listener = receive(ct.listening, exec)
+        local _, listener = receive(ct.server, exec)
         listener:close()
         results[program] = { status = select(2, exec:wait()), output = exec.text() }
       end
@@ -205,24 +189,24 @@ for _, no_new_privs in ipairs { false, true } do
       assert.is_nil(started)
       assert.equal("timeout", code)
       assert.equal("the command did not start within 1 seconds", message)
-      session.await_empty(ct)
+      containers.await_empty(ct)
       asked:close()
     end)
 
     check("that is not there is an error in runc's words, and nothing runs", function ()
-      local moved = ct.path .. ".moved"
+      local moved = ct.server.path .. ".moved"
       for _, prepare in ipairs {
-        function () end, function () core.fd.wrap(peers.listen(ct.path)):close() end,
+        function () end, function () core.fd.wrap(peers.listen(ct.server.path)):close() end,
       } do
-        assert(os.rename(ct.path, moved))
+        assert(os.rename(ct.server.path, moved))
         prepare()
         local results = {}
         for _, program in ipairs { "runc", "ctrexec" } do
           local exec <close> = start(program, ct, { "--", "touch", "/tmp/ran" })
           results[program] = { status = select(2, exec:wait()), output = exec.text() }
-          session.await_empty(ct)
+          containers.await_empty(ct)
         end
-        assert(os.rename(moved, ct.path))
+        assert(os.rename(moved, ct.server.path))
         assert.same(results.runc, results.ctrexec)
         assert.equal(255, results.ctrexec.status)
         assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
@@ -232,19 +216,15 @@ for _, no_new_privs in ipairs { false, true } do
     -- The queue of the socket is full. Once will do: it takes its time.
     if no_new_privs then return end
     check("that never accepts is an error after a while, and nothing runs", function ()
-      local waiting = {}
-      repeat
-        local client = core.fdpass.connect(ct.path, 100)
-        waiting[#waiting + 1] = client
-      until not client
+      local waiting = ct.server:fill()
       local exec <close> = start("ctrexec", ct, { "--", "touch", "/tmp/ran" })
       assert.same({ "exited", 255 }, { exec:wait() })
-      assert.matches(("dial unix %s: connect: connection timed out"):format(ct.path), exec.text(), 1, true)
-      assert.equal("", session.names_inside(ct))
+      assert.matches(("dial unix %s: connect: connection timed out"):format(ct.server.path), exec.text(), 1, true)
+      assert.equal("", containers.names_inside(ct))
       assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
       for _, client in ipairs(waiting) do
         client:close()
-        accept(ct.listening):close()
+        ct.server:accept():close()
       end
     end)
   end)

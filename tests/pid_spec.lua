@@ -1,7 +1,6 @@
 --- `ctrexec exec --pid N`: any process as a container. What a command sees there is compared with what the process
 -- itself saw, as both are reported by the same program.
 
-local lfs = require "lfs"
 local outcome = require "tests.lib.outcome"
 local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
@@ -9,17 +8,7 @@ local variants = require "tests.lib.variants"
 
 local REPORT = tool.build .. "/tests/report"
 
-local reason
-for _, program in ipairs { "busybox", "setpriv", "unshare", "mount" } do
-  if not tool.has(program) then
-    reason = program .. " is not installed"
-  end
-end
-if tool.output "id -u" ~= "0" then
-  reason = "entering other processes needs root"
-elseif not lfs.attributes(REPORT) then
-  reason = REPORT .. " is not built: make test-helpers"
-end
+local reason = variants.missing()
 
 local test = suite(_ENV, reason)
 
@@ -54,25 +43,22 @@ describe("exec --pid", function ()
     assert(os.execute(("setsid sh -c %s </dev/null >%s 2>%s/errors &"):format(tool.quote(
       ("echo $$ >%s; exec %s %s"):format(pid_file, words, program or "/bin/sh -c '/report; exec sleep 1000'")),
       report, dir)))
-    local pid
-    for _ = 1, 250 do
-      pid = tool.output("cat " .. pid_file)
+    local pid = tool.within(function ()
+      local first = (tool.read(pid_file) or ""):match "%d+"
       -- What forks (unshare --pid) waits for its child.
-      local child = pid ~= "" and tool.output(("cat /proc/%s/task/%s/children"):format(pid, pid)):match "%d+"
-      pid = child or pid
-      if tool.read(("/proc/%s/comm"):format(pid)) == "sleep\n" then
-        targets[#targets + 1] = pid
-        return pid, tool.read(report)
-      end
-      os.execute "sleep 0.02"
+      local children = first and tool.read(("/proc/%s/task/%s/children"):format(first, first)) or ""
+      local last = children:match "%d+" or first
+      return last and tool.read(("/proc/%s/comm"):format(last)) == "sleep\n" and last
+    end)
+    if not pid then
+      error("the process did not start: " .. (tool.read(dir .. "/errors") or ""))
     end
-    error("the process did not start: " .. (tool.read(dir .. "/errors") or ""))
+    targets[#targets + 1] = pid
+    return pid, tool.read(report)
   end
 
   local function ctrexec(words)
-    local files = variants.directory "streams"
-    local status = tool.shell('exec "$@" exec ' .. words, { directory = dir, files = files, words = tool.ctrexec() })
-    return status, tool.read(files .. "/stdout"), tool.read(files .. "/stderr")
+    return variants.run("exec " .. words, { directory = dir })
   end
 
   -- A mount namespace whose root is the small file system, with a /proc.
@@ -195,7 +181,7 @@ describe("exec --pid", function ()
     local pid = start("", "sleep 1000")
     local status, output = ctrexec(("--pid %s readlink /proc/self/ns/mnt /proc/self/root"):format(pid))
     assert.equal(0, status)
-    assert.equal(tool.output "readlink /proc/self/ns/mnt" .. "\n/\n", output)
+    assert.equal(tool.line "readlink /proc/self/ns/mnt" .. "\n/\n", output)
   end)
 
   test("takes the caller's options instead of what the process has", function ()
@@ -210,21 +196,13 @@ describe("exec --pid", function ()
 
   describe("refuses", function ()
     local function refuses(pid, message)
-      assert.same({ 255, "", ("exec failed: " .. message):format(pid) },
-        { (function (status, output, errors)
-          return status, output, errors:match 'msg="(.*)"\n$' or errors
-        end)(ctrexec(("--pid %s true"):format(pid))) })
+      assert.same({ 255, "", message:format(pid) }, { ctrexec(("--pid %s true"):format(pid)) })
     end
 
     test("a process that is not there", function ()
       local pid = start("", "sleep 1000")
-      assert(os.execute("kill -9 " .. pid))
-      for _ = 1, 100 do
-        if not lfs.attributes("/proc/" .. pid) then
-          break
-        end
-        os.execute "sleep 0.02"
-      end
+      tool.sh("kill -9 %s", pid)
+      tool.eventually(function () return not tool.exists("/proc/" .. pid) end, "the end of the process")
       refuses(pid, "process %s does not exist")
       refuses("4194304", "process %s does not exist")
     end)
@@ -233,16 +211,11 @@ describe("exec --pid", function ()
       -- sleep is the parent of a process that has ended, and does not wait for it.
       os.execute(("setsid sh -c 'true & echo $$ $! >%s/zombie; exec sleep 1000' </dev/null >/dev/null 2>&1 &")
         :format(dir))
-      local zombie
-      for _ = 1, 100 do
-        local parent, child = tool.output(("cat %s/zombie"):format(dir)):match "(%d+) (%d+)"
-        zombie = child
+      local zombie = tool.eventually(function ()
+        local parent, child = (tool.read(dir .. "/zombie") or ""):match "(%d+) (%d+)"
         targets[1] = parent
-        if zombie and (tool.read(("/proc/%s/status"):format(zombie)) or ""):find "State:\tZ" then
-          break
-        end
-        os.execute "sleep 0.02"
-      end
+        return child and (tool.read(("/proc/%s/status"):format(child)) or ""):find "State:\tZ" and child
+      end, "a zombie")
       refuses(zombie, "process %s does not exist")
     end)
 
@@ -286,18 +259,16 @@ describe("exec --pid", function ()
         print(select(2, late:exec { "true" }))
         print(select(2, ctrexec.open(nil, { pid = core.process.ids().pid })))
       ]])
-      local files = variants.directory "streams"
-      local status = tool.shell(
+      local result = tool.run(
         "exec unshare --pid --fork --kill-child --mount-proc sh -c 'lua5.4 recycle.lua; exit $?'",
-        { directory = dir, files = files })
-      local output = tool.read(files .. "/stdout")
-      assert.same({ 0, "" }, { status, tool.read(files .. "/stderr") })
-      if not output:find "container" then
-        pending(output)
+        { clean = true, directory = dir })
+      assert.same({ 0, "" }, { result.code, result.stderr })
+      if not result.stdout:find "container" then
+        pending(result.stdout)
       end
       assert.equal("cannot exec in a stopped container\tstopped\nstopped\n"
         .. "cannot exec in a stopped container\tstopped\nprocess PID is the caller itself\tinvalid\n",
-        (output:gsub("\ttable: %w+", ""):gsub("process %d+", "process PID")))
+        (result.stdout:gsub("\ttable: %w+", ""):gsub("process %d+", "process PID")))
     end)
   end)
 end)

@@ -8,15 +8,11 @@ local tool = require "tests.lib.tool"
 local site, ct
 local ANNOTATIONS = { ["ctrexec.commands"] = "id cat env sleep sh grep", ["ctrexec.timeout"] = "1" }
 
-local at = policies.suite(_ENV, function (made)
-  site = made
-  ct = site_of.container { config = function(config)
-    config.annotations = ANNOTATIONS
-    table.insert(config.process.env, "DB_PASSWORD=secret")
-    table.insert(config.process.env, "DB_HOST=db")
-  end }
-  return ct
-end, function () site:record_events() end)
+local at = policies.suite(_ENV, function (made, container) site, ct = made, container end, { config = function(config)
+  config.annotations = ANNOTATIONS
+  table.insert(config.process.env, "DB_PASSWORD=secret")
+  table.insert(config.process.env, "DB_HOST=db")
+end }, function () site:record_events() end)
 local check, run, assert_denied = at.check, at.run, at.assert_denied
 
 local function explained(words, name)
@@ -198,25 +194,15 @@ check("audit-json", function()
   assert_denied(run { "exec", "ct", "id" }, "audit: audit of policy audit-json")
 end)
 
--- An image with nothing but one static program.
-local function shell_less()
-  return site_of.container {
-    args = { "/sleep", "1000000" },
-    rootfs = function(rootfs)
-      assert(os.execute(("mv %s/bin/busybox %s/sleep && rm -rf %s/bin %s/etc"):format(rootfs, rootfs, rootfs, rootfs)))
-    end,
-  }
-end
-
 check("lend-shell", function()
-  local bare <close> = shell_less()
-  local busybox = tool.output "command -v busybox"
+  local bare <close> = site_of.container(policies.bare())
+  local busybox = tool.line "command -v busybox"
   assert.equal(255, site:run(bare, { "exec", "ct", "sh", "-c", "echo hello" }).code)
   site:gallery("lend-shell", { ["/usr/bin/busybox"] = busybox })
   local result = site:run(bare, { "exec", "ct", "sh", "-c", "echo hello; ls /proc/1/exe" })
   assert.equal("hello\n/proc/1/exe\n", result.stdout, result.stderr)
   -- the container's own processes see nothing of it, and an exec of something else does not, either
-  assert.is_nil(io.open(("/proc/%d/root%s"):format(bare.pid, busybox)))
+  assert.is_false(tool.exists(("/proc/%d/root%s"):format(bare.pid, busybox)))
   assert.equal(255, site:run(bare, { "exec", "ct", busybox, "true" }).code)
   local report = site:explain(bare, { "ct", "sh" })
   assert.equal("changed", report.policies[1].result)
@@ -276,8 +262,8 @@ describe("what people wrap runtimes for:", function()
   end)
 
   check("a shell for an image that has none", function()
-    local bare <close> = shell_less()
-    site:gallery("lend-shell", { ["/usr/bin/busybox"] = tool.output "command -v busybox" })
+    local bare <close> = site_of.container(policies.bare())
+    site:gallery("lend-shell", { ["/usr/bin/busybox"] = tool.line "command -v busybox" })
     for _, on in ipairs { bare, site_of.youki(bare) } do
       local result = site:run(on, { "exec", "ct", "sh" }, { input = "echo $((6 * 7)); id -u\n" })
       assert.equal("42\n0\n", result.stdout, result.stderr)
@@ -285,7 +271,7 @@ describe("what people wrap runtimes for:", function()
   end)
 
   check("each on the container of the runtime that its events name", function()
-    local runtime = tool.view() == "v2" and "crun" or "runc"
+    local runtime = tool.runtime()
     for _, case in ipairs { { ct, runtime }, { site_of.youki(ct), "youki" } } do
       assert.equal(0, site:run(case[1], { "exec", "ct", "true" }).code)
       local events = site:events "accept"

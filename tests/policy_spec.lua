@@ -1,13 +1,13 @@
 -- Policies in front of real execs: nothing that is denied runs, whoever calls; events; limits; what the site may set.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
 local policy = require "ctrexec.policy"
 local peers = require "peers"
 local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"
-local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 local BROKEN = require "spec.fixtures.broken_policies"
 
@@ -15,10 +15,7 @@ local MIB = 1024 * 1024
 
 local site, ct
 
-local at = policies.suite(_ENV, function (made)
-  site, ct = made, site_of.container()
-  return ct
-end)
+local at = policies.suite(_ENV, function (made, container) site, ct = made, container end)
 local check, run, assert_denied, TOUCH = at.check, at.run, at.assert_denied, at.TOUCH
 
 local function body(code)
@@ -27,8 +24,8 @@ end
 
 describe("on a real container, nothing runs when a policy", function()
   local folder
-  setup(function() folder = tool.output "mktemp -d" end)
-  teardown(function() os.execute("rm -r " .. folder) end)
+  setup(function() folder = tool.folder() end)
+  teardown(function() tool.remove(folder) end)
 
   for _, case in ipairs(BROKEN) do
     check(case[1], function()
@@ -122,10 +119,9 @@ describe("the command", function()
     os.execute(("mkdir -p %s/ctrexec && cp %s/evil.lua %s/ctrexec/policy.lua"):format(site.dir, site.dir, site.dir))
     local before = ("env HOME=DIR XDG_CONFIG_HOME=DIR LUA_PATH='DIR/?.lua' LUA_PATH_5_4='DIR/?.lua' "
       .. "LUA_INIT=@DIR/evil.lua LUA_INIT_5_4='os.exit(0)'"):gsub("DIR", site.dir)
-    local inner = ("mount --bind %s/etc /etc && exec %s %s --root %s exec ct touch /ran"):format(site.dir, before,
-      os.getenv "CTREXEC" or tool.repository .. "/scripts/ctrexec.lua", ct.root)
-    local pipe <close> = io.popen(("unshare --mount --propagation private sh -c %s 2>&1"):format(tool.quote(inner)))
-    assert.matches("denied by policy no: no", pipe:read "a")
+    local program = os.getenv "CTREXEC" or tool.repository .. "/scripts/ctrexec.lua"
+    local result = site:shell(("exec %s %s --root %s exec ct touch /ran"):format(before, program, ct.root))
+    assert.matches("denied by policy no: no", result.stdout .. result.stderr)
     assert.is_false(at.ran())
   end)
 
@@ -162,8 +158,8 @@ end)
 
 describe("the module", function()
   local folder
-  setup(function() folder = tool.output "mktemp -d" end)
-  teardown(function() os.execute("rm -r " .. folder) end)
+  setup(function() folder = tool.folder() end)
+  teardown(function() tool.remove(folder) end)
 
   local function open(source)
     tool.write(folder .. "/p.lua", source)
@@ -232,8 +228,8 @@ describe("limits and powers:", function()
 
   -- Not only by whoever looks: nothing runs in the container but its init, and its cgroups are as before.
   local function wait_until_empty(container)
-    support.eventually(function ()
-      return #support.others(container) == 0 and #support.leaves(container) == 0
+    tool.eventually(function ()
+      return #containers.inside(ct) == 0 and #containers.leaves(ct) == 0
     end, "an empty container")
     assert.equal("running", container:status())
   end
@@ -323,8 +319,8 @@ describe("limits and powers:", function()
     site:record_events()
     assert.equal(0, run(words).code)
     assert.is_nil(watcher())
-    assert.is_true(#support.others(container) > 0)
-    support.kill_others(container)
+    assert.is_true(#containers.inside(ct) > 0)
+    containers.clear(ct)
     site:write("policy.d/t.lua", body "request.options.timeout = math.min(request.options.timeout or 500, 500)")
     assert.equal(0, run(words).code)
     wait_until_empty(container)
@@ -336,14 +332,14 @@ describe("limits and powers:", function()
     site:record_events()
     for count, words in ipairs { { "exec", "ct" }, { "exec", "-d", "ct" } } do
       assert.equal(0, run(table.move(LEAVING, 1, #LEAVING, #words + 1, words)).code)
-      support.eventually(function () return #site:events "exit" == count end, "the command's end")
-      assert.is_true(#support.others(container) > 0)
+      tool.eventually(function () return #site:events "exit" == count end, "the command's end")
+      assert.is_true(#containers.inside(ct) > 0)
       for number = 0, 2 do
         assert.equal("/dev/null", core.file.realpath(("/proc/%s/fd/%d"):format(watcher(), number)))
       end
-      support.kill_others(container)
+      containers.clear(ct)
       wait_until_empty(container)
-      support.eventually(function () return not watcher() end, "the end of the watcher")
+      tool.eventually(function () return not watcher() end, "the end of the watcher")
     end
   end)
 
@@ -355,7 +351,7 @@ describe("limits and powers:", function()
     assert.equal(0, handle:wait(10).code)
     assert.is_string(watcher())
     assert(other:remove())
-    support.eventually(function () return not watcher() end, "the end of the watcher")
+    tool.eventually(function () return not watcher() end, "the end of the watcher")
   end)
 
   check("nobody watches what left nothing behind", function()
@@ -363,7 +359,7 @@ describe("limits and powers:", function()
     assert.equal(0, run({ "exec", "ct", "sh", "-c", "sleep 0.1 & wait" }).code)
     assert.is_nil(watcher())
     assert.equal(0, run({ "exec", "-d", "ct", "true" }).code)
-    support.eventually(function () return not watcher() end, "the end of the watcher")
+    tool.eventually(function () return not watcher() end, "the end of the watcher")
   end)
 
   check("what was left behind and cannot be watched does not stay", function()
@@ -557,7 +553,7 @@ describe("events", function()
       "while ! test -e /go; do sleep 0.02; done; exit 7" }).code)
     assert.same({ "accept" }, site:kinds())
     local pid = tool.read(pid_file)
-    local watcher = support.eventually(function () return watcher_of(pid) end, "a watcher")
+    local watcher = tool.eventually(function () return watcher_of(pid) end, "a watcher")
     for _, number in ipairs { 0, 1, 2 } do
       assert.equal("/dev/null", core.file.realpath(("/proc/%s/fd/%d"):format(watcher, number)))
     end
@@ -591,9 +587,9 @@ describe("events", function()
   local function outcome_of(before, reaped_first)
     tool.write(site.dir .. "/starter.lua", STARTER)
     local pipe = assert(io.popen(("exec timeout -k 1 30 env %s %s lua5.4 %s/starter.lua %s %s %s"):format(
-      support.environment(), before, site.dir, ct.id, ct.root, site.dir)))
+      tool.lua_paths(), before, site.dir, ct.id, ct.root, site.dir)))
     local pid = pipe:read "l"
-    local watcher = support.eventually(function () return watcher_of(pid) end, "a watcher")
+    local watcher = tool.eventually(function () return watcher_of(pid) end, "a watcher")
     local function reap()
       tool.write(site.dir .. "/reap", "")
       assert(pipe:close())
@@ -653,7 +649,7 @@ describe("events", function()
         handle:wait(10)
       end
     end
-    support.eventually(function () return #site:events "exit" == 6 end, "six ends")
+    tool.eventually(function () return #site:events "exit" == 6 end, "six ends")
   end)
 
   check("go to the policies' audit functions as well, also after a detached command", function()
@@ -727,7 +723,7 @@ describe("events", function()
     os.remove(path .. ".1")
     assert.equal("accept", accept.kind)
     assert.equal(accept.id, ended.id)
-    assert.equal("600", tool.output("stat -c %a " .. path))
+    assert.equal("600", tool.line("stat -c %a " .. path))
   end)
 
   -- A machine with both daemons, as ctrexec sees it: their sockets are ours.
@@ -745,7 +741,7 @@ describe("events", function()
     exec "$@"]]
 
   local function next_datagram(socket)
-    assert(core.poll.wait({ { fd = socket, read = true } }, 10000))
+    tool.await_readable(socket)
     return core.fd.read(socket, 1 << 18)
   end
 
@@ -795,10 +791,9 @@ describe("events", function()
 
   check("of 32 execs at once are whole lines, one accept for each", function()
     site:write("policy.d/p.lua", body "request.options.audit = { note = ('x'):rep(3000) }")
-    local inner = ("mount --bind %s/etc /etc; for i in $(seq 32); do %s --root %s exec ct echo number-$i & done; wait")
-      :format(site.dir, tool.ctrexec(), ct.root)
-    assert(os.execute(("timeout -k 1 60 unshare --mount --propagation private sh -c %s >/dev/null")
-      :format(tool.quote(inner))))
+    local command = site:command(("for i in $(seq 32); do %s --root %s exec ct echo number-$i & done; wait")
+      :format(tool.ctrexec(), ct.root))
+    assert.equal(0, tool.run("exec " .. command, { deadline = 60 }).code)
     local text = tool.read(site.dir .. "/events")
     assert.equal("\n", text:sub(-1))
     local accepts, exits, numbers = {}, {}, 0

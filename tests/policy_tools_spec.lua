@@ -3,23 +3,12 @@
 local core = require "ctrexec.core"
 local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"
-local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
-local BUSYBOX = tool.output "command -v busybox"
+local BUSYBOX = tool.line "command -v busybox"
 local site, bare
 
--- The image of most tests has nothing but one static program.
-local at = policies.suite(_ENV, function (made)
-  site = made
-  bare = site_of.container {
-    args = { "/sleep", "1000000" },
-    rootfs = function(rootfs)
-      assert(os.execute(("mv %s/bin/busybox %s/sleep && rm -rf %s/bin %s/etc"):format(rootfs, rootfs, rootfs, rootfs)))
-    end,
-  }
-  return bare
-end)
+local at = policies.suite(_ENV, function (made, container) site, bare = made, container end, policies.bare())
 local check, run = at.check, at.run
 
 local function mounts_of(pid)
@@ -42,7 +31,7 @@ describe("a lent program", function()
 
   check("is there for its command alone, and nothing of it stays", function()
     local init, host = mounts_of(bare.pid), mounts_of "self"
-    local before = tool.output(("cd %s && find . | sort | md5sum"):format(bare.rootfs))
+    local before = tool.line(("cd %s && find . | sort | md5sum"):format(bare.rootfs))
     local pid_file = site.dir .. "/pid"
     assert.equal(0, run({ "exec", "-d", "--pid-file", pid_file, "--tool", BUSYBOX, "ct", "sh", "-c",
       "while :; do sleep 1; done" }).code)
@@ -59,23 +48,23 @@ describe("a lent program", function()
     end
     nobody_else()
     assert(core.pidfd.send_signal(pidfd, core.signal.numbers.KILL))
-    support.eventually(function () return not core.pidfd.alive(pidfd) end, "its end")
+    tool.eventually(function () return not core.pidfd.alive(pidfd) end, "its end")
     nobody_else()
-    assert.equal(before, tool.output(("cd %s && find . | sort | md5sum"):format(bare.rootfs)))
+    assert.equal(before, tool.line(("cd %s && find . | sort | md5sum"):format(bare.rootfs)))
   end)
 
   check("cannot be written, not even by root with all capabilities that a container may have", function()
     local lent = site.dir .. "/lent"
     assert(os.execute(("install -m 755 %s %s"):format(BUSYBOX, lent)))
-    local before = tool.output("md5sum " .. lent)
+    local before = tool.line("md5sum " .. lent)
     local attack = "chmod 777 /lent; echo x >>/lent; mount -o remount,bind,rw /lent; echo x >>/lent; "
       .. "cat /lent >/dev/null && echo tried"
     for _, cap in ipairs { "CAP_NET_RAW", "CAP_SYS_ADMIN" } do
       local result = run { "exec", "--cap", cap, "--cap", "CAP_DAC_OVERRIDE", "--tool", BUSYBOX, "--tool",
         lent .. ":/lent", "ct", "sh", "-c", attack }
       assert.equal("tried\n", result.stdout, result.stderr)
-      assert.equal(before, tool.output("md5sum " .. lent))
-      assert.equal("755", tool.output("stat -c %a " .. lent))
+      assert.equal(before, tool.line("md5sum " .. lent))
+      assert.equal("755", tool.line("stat -c %a " .. lent))
     end
   end)
 
@@ -83,7 +72,7 @@ describe("a lent program", function()
   check("cannot be written by another process of a container that may mount", function()
     local lent = site.dir .. "/lent"
     assert(os.execute(("install -m 755 %s %s"):format(BUSYBOX, lent)))
-    local before = tool.output("md5sum " .. lent)
+    local before = tool.line("md5sum " .. lent)
     local ct <close> = site_of.container {
       id = "mounter",
       config = function(config)
@@ -108,7 +97,7 @@ describe("a lent program", function()
         2>/dev/null && echo tried]]
     result = assert(ct:exec { "sh", "-c", attack, timeout = 30 })
     assert.equal("tried\n", result.stdout, result.stderr)
-    assert.equal(before, tool.output("md5sum " .. lent))
+    assert.equal(before, tool.line("md5sum " .. lent))
   end)
 
   check("goes by no link of the container's, which might lead out of it", function()

@@ -1,40 +1,29 @@
 -- Recorded sessions: what is in the file, what becomes of a session whose file cannot be written, who may ask for one.
 
-local session = require "tests.lib.session"
-local site_of = require "tests.lib.site"
-
-local missing = session.missing() or site_of.missing()
-if missing then
-  describe("recording", function()
-    it("works on real containers", function() pending(missing) end)
-  end)
-  return
-end
-
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
-local fixture = require "ctrexec.busted"
 local processes = require "processes"
+local session = require "tests.lib.session"
+local site_of = require "tests.lib.site"
 local tool = require "tests.lib.tool"
 
-local site, ct, dir, count
+local site, ct, dir
+local count = 0
 
-setup(function()
-  site = site_of.new()
-  ct = fixture.container()
-  dir, count = tool.output "mktemp -d", 0
-  assert(dir ~= "")
+local check = session.suite(_ENV, function(made)
+  ct, site, dir = made, site_of.new(), tool.folder()
 end)
 
 teardown(function()
-  assert(ct:remove())
+  if not site then return end
   site:remove()
-  os.execute("rm -rf --one-file-system " .. tool.quote(dir))
+  tool.remove(dir)
 end)
 
 before_each(function()
-  session.clear(ct)
+  if not site then return end
   site:clear()
   os.remove(ct.rootfs .. "/ran")
 end)
@@ -42,10 +31,6 @@ end)
 local function new_path()
   count = count + 1
   return ("%s/%d.cast"):format(dir, count)
-end
-
-local function exists(path)
-  return core.file.stat(path, true) ~= nil
 end
 
 -- What is in the text of a recording, every line of which must be whole and an event.
@@ -91,11 +76,10 @@ local function start(words)
   return start_at_terminal(session.exec("ctrexec", ct, words))
 end
 
--- At a terminal and under the site.
-local function start_in_site(words)
-  local inner = ("mount --bind %s/etc /etc && exec %s --root %s \"$@\""):format(site.dir, tool.ctrexec(), ct.root)
-  return start_at_terminal { "unshare", "--mount", "--propagation", "private", "sh", "-c", inner, "sh",
-    table.unpack(words) }
+-- At a terminal and under the site; `text` runs ctrexec with "$@", the words.
+local function start_in_site(words, text)
+  text = text or ("exec %s --root %s \"$@\""):format(tool.ctrexec(), ct.root)
+  return start_at_terminal { "sh", "-c", ("exec %s sh \"$@\""):format(site:command(text)), "sh", table.unpack(words) }
 end
 
 local function shell(path, text)
@@ -135,14 +119,13 @@ local function run_on_small_disk(words, required)
   local folder, copy = make_folder(), new_path()
   site:write("config.lua", config(folder, "required = " .. tostring(required)))
   site:write("policy.d/r.lua", body "request.options.record = true")
-  local inner = ("mount --bind %s/etc /etc && mount -t tmpfs -o size=256k,mode=755 none %s && %s --root %s \"$@\"; "
-    .. "status=$?; cp %s/*.cast %s; exit $status"):format(site.dir, folder, tool.ctrexec(), ct.root, folder, copy)
-  return start_at_terminal { "unshare", "--mount", "--propagation", "private", "sh", "-c", inner, "sh",
-    table.unpack(words) }, copy
+  local text = ("mount -t tmpfs -o size=256k,mode=755 none %s && %s --root %s \"$@\"; "
+    .. "status=$?; cp %s/*.cast %s; exit $status"):format(folder, tool.ctrexec(), ct.root, folder, copy)
+  return start_in_site(words, text), copy
 end
 
 describe("a recorded terminal session", function()
-  it("has what the caller saw, and a header that says who, where and what", function()
+  check("has what the caller saw, and a header that says who, where and what", function()
     local path = new_path()
     local text = "stty size; printf '\\033[1mbold\\033[0m \\303\\251\\342\\202\\254 \"\\\\ \\377\\n'\n"
       .. "seq 1 3000; exit 7"
@@ -162,7 +145,7 @@ describe("a recorded terminal session", function()
     assert.same({ tonumber("600", 8), 0, 1 }, { status.mode, status.uid, status.nlink })
   end)
 
-  it("has the sizes of the terminal", function()
+  check("has the sizes of the terminal", function()
     local path = new_path()
     local tty <close> = start(shell(path, [[trap 'stty size; n=$((n+1)); [ $n = 2 ] && exit 0' WINCH; echo ready
       while :; do sleep 0.01; done]]))
@@ -175,14 +158,14 @@ describe("a recorded terminal session", function()
     assert.same({ "99x44", "60x20" }, recording(path).sizes)
   end)
 
-  it("loses nothing of a large output", function()
+  check("loses nothing of a large output", function()
     local path = new_path()
     local tty <close> = start(shell(path, "seq 1 100000"))
     assert.same({ "exited", 0 }, { tty:wait() })
     assert.is_true(as_shown(tty.output) == recording(path).output, "the recording is not what was shown")
   end)
 
-  it("has no input unless that is asked for", function()
+  check("has no input unless that is asked for", function()
     local path = new_path()
     local tty <close> = start(shell(path, "stty -echo; echo ready; read line; echo got $line | tr a-z A-Z"))
     tty:expect "ready"
@@ -197,7 +180,7 @@ describe("a recorded terminal session", function()
     { "but for what is not echoed", "input = true", false },
     { "with what is not echoed, if that is asked for, too", "input = true, passwords = true", true },
   } do
-    it("has its input, " .. case[1], function()
+    check("has its input, " .. case[1], function()
       local folder = make_folder()
       site:write("config.lua", config(folder, case[2]))
       site:write("policy.d/r.lua", body "request.options.record = true")
@@ -217,25 +200,25 @@ describe("a recorded terminal session", function()
     end)
   end
 
-  it("is whole when the command is killed", function()
+  check("is whole when the command is killed", function()
     local path = new_path()
     local tty <close> = start(shell(path, "echo before; kill -9 $$"))
     assert.same({ "exited", 137 }, { tty:wait() })
     assert.equal("before\r\n", recording(path).output)
   end)
 
-  it("has all but the last moment when ctrexec is killed, up to the end of a line", function()
+  check("has all but the last moment when ctrexec is killed, up to the end of a line", function()
     local path = new_path()
     local tty <close> = start(shell(path, "echo before; exec sleep 1000"))
     tty:expect "before"
-    session.eventually(function() return recording(path).output == "before\r\n" end, "the output in the file")
+    tool.eventually(function() return recording(path).output == "before\r\n" end, "the output in the file")
     tty:kill "KILL"
     assert.same({ "killed", 9 }, { tty:wait() })
     assert.equal("before\r\n", recording(path).output)
-    session.await_empty(ct)
+    containers.await_empty(ct)
   end)
 
-  it("is nothing that the command can reach, or put an event into", function()
+  check("is nothing that the command can reach, or put an event into", function()
     local path = new_path()
     local tty <close> = start(shell(path, [[ls -l /proc/self/fd /proc/1/fd 2>&1 | grep -c cast
       printf '"]\n[0.0, "o", "forged"]\n\\"], [1, "r", "1x1"]\n']]))
@@ -247,7 +230,7 @@ describe("a recorded terminal session", function()
 end)
 
 describe("a recorded command without a terminal", function()
-  it("has both its outputs, which arrive as they are", function()
+  check("has both its outputs, which arrive as they are", function()
     local path = new_path()
     local result = run { "exec", "--record", path, ct.id, "sh", "-c",
       "printf 'out\\000\\377'; echo err >&2; cat; exit 4" }
@@ -257,19 +240,18 @@ describe("a recorded command without a terminal", function()
     assert.is_truthy(output:find("err\r\n", 1, true))
   end)
 
-  it("keeps the order of what goes to one file", function()
+  check("keeps the order of what goes to one file", function()
     local path = new_path()
     local text = "for i in $(seq 1 200); do echo o$i; echo e$i >&2; done"
-    local line = ("%s --root %s exec --record %s %s sh -c %s 2>&1"):format(tool.ctrexec(), ct.root, path, ct.id,
-      tool.quote(text))
-    local pipe <close> = io.popen("timeout 20 " .. line)
+    local result = tool.run(("exec 2>&1 %s --root %s exec --record %s %s sh -c %s"):format(tool.ctrexec(), ct.root,
+      path, ct.id, tool.quote(text)))
     local expected = {}
     for i = 1, 200 do expected[i] = ("o%d\ne%d\n"):format(i, i) end
-    assert.equal(table.concat(expected), pipe:read "a")
+    assert.equal(table.concat(expected), result.stdout)
     assert.equal(as_shown(table.concat(expected)), recording(path).output)
   end)
 
-  it("gets the caller's stdin", function()
+  check("gets the caller's stdin", function()
     local path, folder = new_path(), make_folder()
     local result = site:run(ct, { "exec", "--record", path, ct.id, "cat" }, { input = "text\n" })
     assert.same({ 0, "text\n" }, { result.code, result.stdout })
@@ -283,38 +265,37 @@ describe("a recorded command without a terminal", function()
 end)
 
 describe("a recorded command's stdin", function()
-  it("is no way past the recording", function()
+  check("is no way past the recording", function()
     local path, side = new_path(), new_path()
-    local line = ("%s --root %s exec --record %s %s sh -c 'echo secret >&0; echo secret >/dev/stdin' <>%s 2>/dev/null")
-      :format(tool.ctrexec(), ct.root, path, ct.id, side)
-    os.execute("timeout 20 " .. line)
+    tool.run(("exec %s --root %s exec --record %s %s sh -c 'echo secret >&0; echo secret >/dev/stdin' <>%s")
+      :format(tool.ctrexec(), ct.root, path, ct.id, side))
     assert.same({}, recording(path).i)
     assert.is_nil(tool.read(side):find("secret", 1, true))
   end)
 end)
 
 describe("when a recording cannot be written,", function()
-  it("the session ends, with its terminal as it was and nothing running", function()
+  check("the session ends, with its terminal as it was and nothing running", function()
     local tty <close>, copy = run_on_small_disk({ "exec", "-t", ct.id, "sh", "-c",
       "(trap '' HUP; exec sleep 1000) & while :; do echo 0123456789; done" }, true)
     assert.same({ "exited", 255 }, { tty:wait() })
     assert.is_truthy(tty.output:find "exec failed: the recording ends early: [^\n]*%.cast: write: [Nn]o space left",
       tty.output:sub(-300))
     assert.same(tty.before, tty:settings())
-    session.await_empty(ct)
+    containers.await_empty(ct)
     assert.is_true(#recording(copy).events > 0)
     local event = site:events "exit"[1]
     assert.same({ core.file.stat(copy).size, 9 }, { event.recording.size, event.outcome.signal })
     assert.is_truthy(event.recording.error)
   end)
 
-  it("the same without a terminal", function()
+  check("the same without a terminal", function()
     local tty <close> = run_on_small_disk({ "exec", ct.id, "sh", "-c", "while :; do echo 0123456789 >&2; done" }, true)
     assert.same({ "exited", 255 }, { tty:wait() })
-    session.await_empty(ct)
+    containers.await_empty(ct)
   end)
 
-  it("the session goes on if the site says so", function()
+  check("the session goes on if the site says so", function()
     local tty <close>, copy = run_on_small_disk({ "exec", "-t", ct.id, "sh", "-c", "seq 1 100000; exit 3" }, false)
     assert.same({ "exited", 3 }, { tty:wait() })
     assert.is_truthy(tty.output:find("100000\r\n", 1, true))
@@ -323,21 +304,21 @@ describe("when a recording cannot be written,", function()
     assert.is_truthy(site:events "exit"[1].recording.error)
   end)
 
-  it("because it may not be larger, the session ends", function()
+  check("because it may not be larger, the session ends", function()
     local folder = make_folder()
     site:write("config.lua", config(folder, "max_size = 200000"))
     site:write("policy.d/r.lua", body "request.options.record = true")
     local result = run { "exec", ct.id, "sh", "-c", "while :; do echo 0123456789; done" }
     assert.equal(255, result.code)
     assert.is_truthy(result.stderr:find "the recording ends early: [^\n]*%.cast: write: file too large", result.stderr)
-    session.await_empty(ct)
+    containers.await_empty(ct)
     local path = only_file(folder)
     local size = core.file.stat(path).size
     assert.is_true(size > 100000 and size <= 200000)
     assert.is_truthy(recording(path).output:find("0123456789\r\n", 1, true))
   end)
 
-  it("and not even begun, nothing is run", function()
+  check("and not even begun, nothing is run", function()
     local taken, link = new_path(), new_path()
     tool.write(taken, "mine")
     assert(os.execute(("ln -s %s/target %s"):format(dir, link)))
@@ -349,16 +330,16 @@ describe("when a recording cannot be written,", function()
       assert.equal(255, result.code)
       assert.matches(('^[^\n]*exec failed: the session cannot be recorded: open %s: %s"\n$'):format(
         case[1]:gsub("%p", "%%%0"), case[2]), result.stderr)
-      assert.is_false(exists(ct.rootfs .. "/ran"))
+      assert.is_false(tool.exists(ct.rootfs .. "/ran"))
     end
     assert.equal("mine", tool.read(taken))
-    assert.is_false(exists(dir .. "/target"))
+    assert.is_false(tool.exists(dir .. "/target"))
   end)
 
-  it("there is none of a command that was never started", function()
+  check("there is none of a command that was never started", function()
     local path = new_path()
     assert.equal(255, run({ "exec", "--record", path, ct.id, "nosuch" }).code)
-    assert.is_false(exists(path))
+    assert.is_false(tool.exists(path))
   end)
 end)
 
@@ -368,10 +349,10 @@ describe("a policy that wants a recording", function()
   local function assert_denied(result, message)
     assert.equal(255, result.code, result.stderr)
     assert.is_truthy(result.stderr:find("denied by policy " .. message, 1, true), result.stderr)
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(tool.exists(ct.rootfs .. "/ran"))
   end
 
-  it("gets it in the site's folder, and the audit trail says where and how large", function()
+  check("gets it in the site's folder, and the audit trail says where and how large", function()
     local folder = make_folder()
     site:write("config.lua", config(folder))
     site:write("policy.d/r.lua", body "request.options.record = true")
@@ -387,7 +368,7 @@ describe("a policy that wants a recording", function()
     assert.equal(accept.id, got.header.ctrexec.event)
   end)
 
-  it("hides in the header what the audit trail hides", function()
+  check("hides in the header what the audit trail hides", function()
     local folder = make_folder()
     for command, expected in pairs { ["true"] = "echo --password=[redacted]", ["false"] = "nothing" } do
       site:clear()
@@ -401,7 +382,7 @@ describe("a policy that wants a recording", function()
     end
   end)
 
-  it("denies what cannot be recorded", function()
+  check("denies what cannot be recorded", function()
     local folder = make_folder()
     site:write("policy.d/r.lua", body "request.options.record = true")
     assert_denied(run(TOUCH), "r: record: no folder is configured")
@@ -416,17 +397,17 @@ describe("a policy that wants a recording", function()
     assert.equal("denied", code)
     assert.is_truthy(message:find("r: options.record: the command's streams would not pass by", 1, true), message)
     assert.same({}, core.file.list(folder))
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(tool.exists(ct.rootfs .. "/ran"))
   end)
 
-  it("denies every exec while its folder cannot be trusted", function()
+  check("denies every exec while its folder cannot be trusted", function()
     local folder = make_folder()
     site:write("policy.d/r.lua", body "request.options.record = true")
     local function assert_fails(pattern)
       local result = run(TOUCH)
       assert.equal(255, result.code)
       assert.is_truthy(result.stderr:find("the session cannot be recorded: [^\n]*" .. pattern), result.stderr)
-      assert.is_false(exists(ct.rootfs .. "/ran"))
+      assert.is_false(tool.exists(ct.rootfs .. "/ran"))
       assert.equal("error", site:events()[#site:events()].kind)
     end
     site:write("config.lua", config(folder))
@@ -442,12 +423,12 @@ describe("a policy that wants a recording", function()
     assert.same({}, core.file.list(folder))
   end)
 
-  it("takes the place of the caller's own, and no later policy takes it away", function()
+  check("takes the place of the caller's own, and no later policy takes it away", function()
     local folder, path = make_folder(), new_path()
     site:write("config.lua", config(folder))
     site:write("policy.d/1.lua", body "request.options.record = true")
     assert.equal(0, run({ "exec", "--record", path, "ct", "true" }).code)
-    assert.is_false(exists(path))
+    assert.is_false(tool.exists(path))
     assert.equal(0, #recording(only_file(folder)).events)
     for code, message in pairs {
       ["request.options.record = nil"] = "2: options.record cannot be removed",
@@ -464,7 +445,7 @@ describe("a policy that wants a recording", function()
     assert_denied(run { "exec", "-d", "ct", "touch", "/ran" }, "1: options.record: nobody")
   end)
 
-  it("is in the gallery: record-root", function()
+  check("is in the gallery: record-root", function()
     local folder = make_folder()
     site:write("config.lua", config(folder))
     site:gallery "record-root"
@@ -484,7 +465,7 @@ describe("a policy that wants a recording", function()
     assert.is_truthy(result.stdout:find("policy record-root: changed\n", 1, true), result.stdout)
   end)
 
-  it("is shown by explain, which makes no file", function()
+  check("is shown by explain, which makes no file", function()
     local folder = make_folder()
     site:write("config.lua", config(folder, "input = true"))
     site:write("policy.d/r.lua", body "request.options.record = true")
@@ -502,7 +483,7 @@ describe("container:exec", function()
   setup(function() container = assert(ctrexec.open(ct.id, { root = ct.root })) end)
   teardown(function() container:close() end)
 
-  it("records what it captures, streams or drops", function()
+  check("records what it captures, streams or drops", function()
     local spec = { "sh", "-c", "cat; printf '\\303'; sleep 0.01; printf '\\251\\n'; echo err >&2", input = "in\n" }
     local streamed = {}
     for _, more in ipairs { {}, { stdout = function(data) streamed[#streamed + 1] = data end }, { stdout = "null" },
@@ -522,7 +503,7 @@ describe("container:exec", function()
     assert.equal("in\n\u{e9}\n", table.concat(streamed))
   end)
 
-  it("records a terminal", function()
+  check("records a terminal", function()
     local path = new_path()
     local result = assert(container:exec { "tty", terminal = true, consoleSize = { height = 10, width = 40 },
       record = path })
@@ -531,7 +512,7 @@ describe("container:exec", function()
     assert.same({ "/dev/pts/0\r\n", 10, 40 }, { got.output, got.header.height, got.header.width })
   end)
 
-  it("records what a policy makes of the terminal", function()
+  check("records what a policy makes of the terminal", function()
     for _, terminal in ipairs { true, false } do
       local path, file = new_path(), new_path()
       tool.write(file, body("request.process.terminal = " .. tostring(terminal)))
@@ -542,7 +523,7 @@ describe("container:exec", function()
     end
   end)
 
-  it("refuses what it could not record", function()
+  check("refuses what it could not record", function()
     local path = new_path()
     for _, spec in ipairs {
       { stdout = "inherit" }, { stderr = 2 }, { stdin = "inherit" }, { stdin = 0 },
@@ -553,23 +534,23 @@ describe("container:exec", function()
       local result, message, code = container:exec(spec)
       assert.is_nil(result)
       assert.is_true(code == "invalid" or code == "system", message)
-      assert.is_false(exists(path))
-      assert.is_false(exists(ct.rootfs .. "/ran"))
+      assert.is_false(tool.exists(path))
+      assert.is_false(tool.exists(ct.rootfs .. "/ran"))
     end
   end)
 
-  it("ends a command whose recording cannot be written", function()
+  check("ends a command whose recording cannot be written", function()
     local path = new_path()
     local result, message, code = container:exec { "sh", "-c", "sleep 1000 & while :; do echo 0123456789; done",
-      stdout = function() end, record = { file = path, max_size = 100000 }, timeout = session.DEADLINE }
+      stdout = function() end, record = { file = path, max_size = 100000 }, timeout = tool.DEADLINE }
     assert.is_nil(result)
     assert.equal(("the recording ends early: %s: write: File too large"):format(path), message)
     assert.equal("system", code)
-    session.await_empty(ct)
+    containers.await_empty(ct)
     assert.is_true(core.file.stat(path).size <= 100000)
   end)
 
-  it("keeps no descriptor and no memory of its recordings", function()
+  check("keeps no descriptor and no memory of its recordings", function()
     local function record_some()
       for _ = 1, 20 do
         local path = new_path()
@@ -586,7 +567,7 @@ describe("container:exec", function()
     assert.is_true(memory_after - memory < 100, ("%d KiB more"):format(memory_after - memory)) -- less than one recorder
   end)
 
-  it("leaves the streams of a spawned command to a program that says it records them", function()
+  check("leaves the streams of a spawned command to a program that says it records them", function()
     local path = new_path()
     local process <close> = assert(container:spawn { "sh", "-c", "echo hello", stdin = "null", stdout = "pipe",
       record = path, records = true })
@@ -596,15 +577,15 @@ describe("container:exec", function()
     assert.equal("hello\r\n", recording(path).output)
     path = new_path()
     local prepared = assert(container:prepare { "touch", "/ran", record = path, records = true })
-    assert.is_true(exists(path))
+    assert.is_true(tool.exists(path))
     prepared:close()
-    assert.is_false(exists(path))
-    assert.is_false(exists(ct.rootfs .. "/ran"))
+    assert.is_false(tool.exists(path))
+    assert.is_false(tool.exists(ct.rootfs .. "/ran"))
   end)
 end)
 
 describe("record.settings", function()
-  it("finds the folder that a policy's file is to be in", function()
+  check("finds the folder that a policy's file is to be in", function()
     for file, expected in pairs { ["/x.cast"] = { "/", "x.cast" }, ["/var/log//a.cast"] = { "/var/log", "a.cast" } } do
       local settings = assert(require "ctrexec.policy.recording".settings(file, nil, "ct", true))
       assert.same(expected, { settings.folder, settings.name })
@@ -625,7 +606,7 @@ describe("replay", function()
     return run(words)
   end
 
-  it("shows what the session showed", function()
+  check("shows what the session showed", function()
     local path = new_path()
     local tty <close> = start(shell(path, "printf '\\033[1mbold\\033[0m\\n'; seq 1 2000; printf '\\303\\251'"))
     assert.same({ "exited", 0 }, { tty:wait() })
@@ -634,7 +615,7 @@ describe("replay", function()
     assert.equal(as_shown(tty.output), result.stdout)
   end)
 
-  it("keeps the times, divided by the speed", function()
+  check("keeps the times, divided by the speed", function()
     local path = make('{"version": 2, "width": 80, "height": 24}\n[0.0, "o", "a"]\n[3000.0, "i", "x"]\n'
       .. '[3000.0, "o", "b"]\n')
     local result = replay(path, { "--speed", "100000" })
@@ -648,7 +629,7 @@ describe("replay", function()
     assert.same({ "a", tty.before }, { tty.output, tty:settings() })
   end)
 
-  it("refuses what is no recording, in one line", function()
+  check("refuses what is no recording, in one line", function()
     local header = '{"version": 2, "width": 80, "height": 24}\n'
     for text, message in pairs {
       [""] = "is no recording (asciicast version 2)",
@@ -678,13 +659,12 @@ describe("replay", function()
     end
   end)
 
-  it("is not the only player: asciinema", function()
-    if not tool.has "asciinema" then pending "needs asciinema" end
+  check("is not the only player: asciinema", function()
     local path = new_path()
     local tty <close> = start(shell(path, "printf '\\303\\251\\n'; seq 1 100; printf '\\377'"))
     assert.same({ "exited", 0 }, { tty:wait() })
     local player <close> = start_at_terminal { "asciinema", "play", path }
     assert.same({ "exited", 0 }, { player:wait() })
     assert.equal(recording(path).output, as_shown(player.output))
-  end)
+  end, tool.missing "asciinema")
 end)

@@ -3,6 +3,7 @@
 
 local matrix = require "tests.lib.matrix"
 local rows = require "tests.lib.rows.rootless"
+local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 local world = require "tests.lib.world"
@@ -46,18 +47,18 @@ local function many_ids(first)
     { containerID = 1, hostID = first, size = world.SUB_COUNT } }
 end
 
-local reference = tool.view() == "v2" and "crun" or "runc"
+local reference = tool.runtime()
 
 -- One set of rows for a kind of caller.
 local function compare(name, options, mappings, has)
-  local ok, reason = world.available(options.subids or options.inside)
-  if ok then
-    variants.define(name, { world = function () return world.new(options) end, config = rootless(mappings) })
-    matrix.define(reference, { rows(name, has) }, _ENV)
-  else
+  local reason = world.missing(options.subids or options.inside)
+  if reason then
     it("exec of a rootless caller: " .. name, function ()
       pending(reason)
     end)
+  else
+    variants.define(name, { world = function () return world.new(options) end, config = rootless(mappings) })
+    matrix.define(reference, { rows(name, has) }, _ENV)
   end
 end
 
@@ -72,36 +73,29 @@ compare("delegated", { subids = true, delegated = true }, many_ids, { ids = 6553
 -- What has no counterpart in the runtimes.
 describe("exec of a rootless caller", function ()
   for name, subids in pairs { ["one id"] = false, ["subordinate ids"] = true } do
-    local ok, reason = world.available(subids)
-    if ok then
-      ok, reason = variants.available(reference)
-    end
-    local function test(title, check)
-      it(("%s (%s)"):format(title, name), ok and check or function ()
-        pending(reason)
-      end)
+    local reason = world.missing(subids) or variants.missing(reference)
+    local check = suite(_ENV, reason)
+    local function test(title, run)
+      check(("%s (%s)"):format(title, name), run)
     end
 
     describe("with " .. name, function ()
       local ct, directory
 
       lazy_setup(function ()
-        if not ok then
+        if reason then
           return
         end
         variants.define(name, { config = rootless(subids and many_ids or one_id),
           world = function () return world.new { subids = subids } end })
         ct, directory = variants.get(name, reference), variants.directory "other"
         -- Where its runtime would have put it.
-        assert(os.execute(("cd %s/run && rm -rf %s && ln -s %s %s"):format(
-          ct.world.dir, reference, ct.root, reference)))
+        tool.sh("cd %s/run && rm -rf %s && ln -s %s %s", ct.world.dir, reference, ct.root, reference)
       end)
       lazy_teardown(variants.remove_all)
 
       local function ctrexec(arguments)
-        local status = tool.shell(ct.world:command(tool.ctrexec()) .. " " .. arguments,
-          { directory = directory, files = directory })
-        return status, tool.read(directory .. "/stdout"), tool.read(directory .. "/stderr")
+        return variants.run(arguments, { program = ct.world:command(tool.ctrexec()), directory = directory })
       end
 
       test("finds the container below XDG_RUNTIME_DIR", function ()
@@ -114,8 +108,8 @@ describe("exec of a rootless caller", function ()
 
       test("does not take another user's state for its own", function ()
         ct.world:own(directory)
-        assert(os.execute(("cd %s && cp -r %s copy && chown -R 54321 copy/ct && chown %d copy && chmod -R a+rX copy")
-          :format(directory, ct.root, world.UID)))
+        tool.sh("cd %s && cp -r %s copy && chown -R 54321 copy/ct && chown %s copy && chmod -R a+rX copy", directory,
+          ct.root, world.UID)
         local status, _, message = ctrexec(("--root %s/copy exec ct true"):format(directory))
         assert.equal(255, status)
         assert.matches("/copy/ct: is owned by user 54321, must be owned by root or user 12345", message, 1, true)

@@ -2,14 +2,13 @@
 -- else the real runtime's, which must not see a difference.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local fixture = require "ctrexec.busted"
-local session = require "tests.lib.session"
 local site_of = require "tests.lib.site"
 local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
-local variants = require "tests.lib.variants"
 
-local skip = session.missing()
+local skip = containers.missing "runc"
 local site, ct, front, real
 
 -- The script, and the launcher where there is one.
@@ -37,7 +36,7 @@ local check = suite(_ENV, skip, function ()
   real = site.dir .. "/real/runc"
   ct = fixture.container { config = function (config) config.annotations = { ["org.example.team"] = "red" } end }
   return ct
-end, session.clear)
+end, containers.clear)
 
 teardown(function ()
   if site then site:remove() end
@@ -54,8 +53,7 @@ end)
 local function script(text)
   local path = site.dir .. "/script"
   os.remove(path)
-  tool.write(path, "#!/bin/sh\n" .. text .. "\n")
-  assert(os.execute("chmod 755 " .. path))
+  tool.write(path, "#!/bin/sh\n" .. text .. "\n", "755")
   configure(path)
 end
 
@@ -126,8 +124,6 @@ local function define(program)
     end)
 
     check("nor one that only the runtime would understand", function ()
-      local available, reason = variants.available "crun"
-      if not available then return pending(reason) end
       local own <close> = fixture.container { runtime = "crun" }
       site:write("policy.d/none.lua", "return { check = function () return deny 'no' end }")
       assert(os.execute(("ln -sfn %s %s/list"):format(own.root, site.dir)))
@@ -137,7 +133,7 @@ local function define(program)
       local result = site:shell(("cd %s && exec ./%s/bin/crun %s"):format(site.dir, FRONTS[program], words))
       assert.same({ 1, "" }, { result.code, result.stdout })
       assert.matches("flag provided but not defined: -roo", result.stderr, 1, true)
-    end)
+    end, containers.missing "crun")
 
     check("not under ctrexec's own name", function ()
       configure(real)
@@ -206,7 +202,7 @@ local function define(program)
 
     check("is the one in the system's folders, when the configuration names none", function ()
       local result = site:shell(("PATH=%s; export PATH; exec runc --version"):format(front:match "^(.*)/"))
-      assert.equal(tool.output "runc --version", result.stdout:match "^[^\n]*", result.stderr)
+      assert.equal(tool.line "runc --version", result.stdout:match "^[^\n]*", result.stderr)
     end)
 
     local copies = { ["the script"] = "scripts/ctrexec.lua", ["the launcher"] = "build/ctrexec" }
@@ -233,7 +229,7 @@ local function define(program)
         assert(os.execute(("rm -rf %s && mkdir %s && cd %s && %s"):format(folder, folder, folder, make())))
         local result = site:shell(("mount --bind %s /usr/local/sbin && exec %s --version"):format(folder, front))
         assert.same({ 0, "" }, { result.code, result.stderr })
-        assert.equal(tool.output "runc --version", result.stdout:match "^[^\n]*")
+        assert.equal(tool.line "runc --version", result.stdout:match "^[^\n]*")
       end)
     end
 
@@ -246,7 +242,7 @@ local function define(program)
     end)
 
     check("is missing when all of its name are ctrexec", function ()
-      local path = tool.output "readlink -f $(command -v runc)"
+      local path = tool.line "readlink -f $(command -v runc)"
       local result = site:shell(("mount --bind %s/%s %s && exec %s state ct"):format(tool.repository, program, path,
         front))
       assert.equal(1, result.code)
@@ -268,10 +264,7 @@ local function define(program)
 
   for _, name in ipairs { "runc", "crun" } do
     describe("a container of " .. name .. " made through the front", function ()
-      local available, reason = variants.available(name)
-
       check("lives as with the runtime itself", function ()
-        if not available then return pending(reason) end
         local path = front:gsub("runc$", name)
         local own <close> = fixture.container { runtime = path, created = true }
         local function run(words) return site:shell(("exec %s --root %s %s"):format(path, own.root, words)) end
@@ -284,7 +277,7 @@ local function define(program)
         assert.equal("created", status())
         ok "start ct"
         assert.equal("running", status())
-        assert.equal(tool.output(("%s --root %s list -q"):format(name, own.root)), ok("list -q"):match "%S+")
+        assert.equal(tool.line(("%s --root %s list -q"):format(name, own.root)), ok("list -q"):match "%S+")
         assert.equal("hello\n", ok "exec ct echo hello")
         assert.equal(7, run("exec ct sh -c 'exit 7'").code)
         assert.matches(("%%f[%%d]%d%%f[%%D]"):format(own.pid), ok "ps ct")
@@ -294,10 +287,10 @@ local function define(program)
         ok "resume ct"
         assert.equal("hello\n", ok "exec ct echo hello")
         ok "kill ct KILL"
-        session.eventually(function () return status() == "stopped" end)
+        tool.eventually(function () return status() == "stopped" end)
         ok "delete ct"
         assert.not_equal(0, run("state ct").code)
-      end)
+      end, containers.missing(name))
     end)
   end
 
@@ -317,7 +310,7 @@ local function define(program)
       assert.same({ code = 0, stdout = "", stderr = "" }, result)
       assert.equal("", tool.read(site.dir .. "/log"))
       assert.matches("^%d+$", tool.read(site.dir .. "/pid"))
-      assert.equal("sleep", session.names_inside(ct))
+      assert.equal("sleep", containers.names_inside(ct))
     end)
 
     check("that a policy denies is an error line of the log, and nothing runs", function ()

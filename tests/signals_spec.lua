@@ -1,30 +1,19 @@
 -- Signals to a foreground exec, what is left when ctrexec or the container is killed at any moment, and what is said by
 -- a caller that is slow to look.
 
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
-local fixture = require "ctrexec.busted"
 local processes = require "processes"
 local session = require "tests.lib.session"
-local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
-local skip = session.missing()
+math.randomseed(1) -- a run can be repeated
+
 local ct
+local check = session.suite(_ENV, function (made) ct = made end)
 
-local check = suite(_ENV, skip, function ()
-  ct = fixture.container()
-  math.randomseed(1) -- a run can be repeated
-  return ct
-end, session.clear)
-
--- Starts an exec without a terminal, its output in a file: the session, with `text()`.
 local function start(program, words)
-  local path = ct.dir .. "/output"
-  local null <close> = assert(core.file.open("/dev/null", { read = true }))
-  local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
-  local run = session.start(session.exec(program, ct, words), { stdin = null, stdout = output, stderr = output })
-  function run.text() return tool.read(path) end
-  return run
+  return session.start_to_file(session.exec(program, ct, words), ct.dir .. "/output")
 end
 
 -- Processes anywhere that are still on their way into a container.
@@ -40,11 +29,11 @@ end
 
 local function await_no_helper()
   local left
-  local ok = pcall(session.eventually, function ()
+  local function is_none()
     left = helpers()
     return left == ""
-  end)
-  if not ok then error("still on the way in: " .. left, 2) end
+  end
+  if not tool.within(is_none) then error("still on the way in: " .. left, 2) end
 end
 
 -- Lets up to so many milliseconds go by, with a finer grain than poll(2) has.
@@ -60,12 +49,12 @@ describe("a foreground exec", function ()
     for index, name in ipairs(names) do traps[index] = ("trap 'echo %s' %s"):format(name, name) end
     local exec <close> = start(program, { "--", "sh", "-c",
       table.concat(traps, "; ") .. "; trap 'echo last; exit 9' TERM; echo ready; while :; do sleep 0.01; done" })
-    session.eventually(function () return exec.text():find "ready" end)
+    tool.eventually(function () return exec.text():find "ready" end)
     for _, name in ipairs(names) do
       assert(exec:kill(name))
       -- Without a terminal nobody is told of this one: it has been passed over when the next one arrives.
       if name ~= "WINCH" then
-        session.eventually(function () return exec.text():find(name .. "\n", 1, true) end, program .. " " .. name)
+        tool.eventually(function () return exec.text():find(name .. "\n", 1, true) end, program .. " " .. name)
       end
     end
     assert(exec:kill "TERM")
@@ -84,8 +73,8 @@ describe("a foreground exec", function ()
   check("ends with 128 and the signal that ended the command", function ()
     for _, name in ipairs { "TERM", "INT", "HUP", "USR1", "KILL" } do
       local exec <close> = start("ctrexec", { "--", "/bin/sleep", "1000" })
-      session.eventually(function () return session.names_inside(ct) == "sleep" end)
-      if name == "KILL" then session.clear(ct) else assert(exec:kill(name)) end
+      tool.eventually(function () return containers.names_inside(ct) == "sleep" end)
+      if name == "KILL" then containers.clear(ct) else assert(exec:kill(name)) end
       assert.same({ "exited", 128 + core.signal.numbers[name] }, { exec:wait() })
       assert.equal("", exec.text())
     end
@@ -99,7 +88,7 @@ describe("a foreground exec", function ()
       local how, status = exec:wait()
       -- Before that it is ended like any program.
       assert.is_true(how == "killed" and status == 15 or how == "exited" and status == 143, how .. " " .. status)
-      session.await_empty(ct)
+      containers.await_empty(ct)
       await_no_helper()
     end
   end)
@@ -111,7 +100,7 @@ describe("ctrexec, killed", function ()
     local caller = processes.run(function ()
       local process = assert(ct:open():prepare { "sleep", "1000" })
       core.fd.write(writer, process.pid .. "\n")
-      core.poll.wait({}, session.DEADLINE * 1000)
+      core.poll.wait({}, tool.DEADLINE * 1000)
     end)
     writer:close()
     local pid = math.tointeger(tonumber((core.fd.read(reader, 100))))
@@ -119,7 +108,7 @@ describe("ctrexec, killed", function ()
     local handle <close> = assert(core.pidfd.open(caller))
     assert(core.pidfd.send_signal(handle, core.signal.numbers.KILL))
     processes.wait(caller)
-    session.await_empty(ct)
+    containers.await_empty(ct)
     await_no_helper()
   end)
 
@@ -130,9 +119,9 @@ describe("ctrexec, killed", function ()
       exec:kill "KILL"
       assert.same({ "killed", 9 }, { exec:wait() })
       await_no_helper()
-      local names = session.names_inside(ct)
+      local names = containers.names_inside(ct)
       assert.is_true(names == "" or names == "sleep", names)
-      session.clear(ct)
+      containers.clear(ct)
     end
   end)
 end)
@@ -150,21 +139,12 @@ describe("the container, killed", function ()
     own.pid = math.tointeger(tonumber(state:match '"init_process_pid":(%d+)'))
   end
 
-  setup(function ()
-    if not skip then own = fixture.container() end
-  end)
+  local check_own = session.suite(_ENV, function (made) own = made end)
 
-  teardown(function ()
-    if own then assert(own:remove()) end
-  end)
-
-  check("at any moment, ends the exec with an error or the command's status", function ()
+  check_own("at any moment, ends the exec with an error or the command's status", function ()
     local path = own.dir .. "/output"
     for _ = 1, 50 do
-      local null <close> = assert(core.file.open("/dev/null", { read = true }))
-      local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
-      local exec <close> = session.start(session.exec("ctrexec", own, { "--", "/bin/sleep", "1000" }),
-        { stdin = null, stdout = output, stderr = output })
+      local exec <close> = session.start_to_file(session.exec("ctrexec", own, { "--", "/bin/sleep", "1000" }), path)
       wait_at_random(15)
       local init <close> = assert(core.pidfd.open(own.pid))
       assert(core.pidfd.send_signal(init, core.signal.numbers.KILL))
@@ -189,17 +169,14 @@ describe("a caller that is slow to look", function ()
     local argv = { "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=poll,execve",
       "-e", "inject=poll:delay_exit=200000", "-e", "inject=execve:delay_enter=100000" }
     local path = ct.dir .. "/output"
-    local null <close> = assert(core.file.open("/dev/null", { read = true }))
-    local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
     table.move(session.exec("ctrexec", ct, words), 1, 7 + #words, #argv + 1, argv)
-    local run <close> = session.start(argv, { stdin = null, stdout = output, stderr = output })
+    local run <close> = session.start_to_file(argv, path)
     return { run:wait() }, tool.read(path)
   end
 
   check("still hears why the command could not start", function ()
-    if not tool.has "strace" then return pending "needs strace" end
     local ended, text = slow_exec { "--", "/no-such-program" }
     assert.same({ "exited", 255 }, ended)
     assert.matches('exec: \\"/no-such-program\\": stat /no-such-program: no such file or directory"\n', text, 1, true)
-  end)
+  end, tool.missing "strace")
 end)

@@ -1,58 +1,23 @@
 -- Console and pidfd sockets, passed descriptors and closed streams: what engines hand to an exec besides arguments.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
-local fixture = require "ctrexec.busted"
 local peers = require "peers"
 local session = require "tests.lib.session"
-local suite = require "tests.lib.suite"
+local sockets = require "tests.lib.sockets"
 local tool = require "tests.lib.tool"
 
-local skip = session.missing()
 local ct
+local check = session.suite(_ENV, function (made) ct = made end)
 
-local check = suite(_ENV, skip, function ()
-  ct = fixture.container()
-  return ct
-end, session.clear)
-
--- A server's socket in the container's scratch directory; its file is gone at the end of the scope.
+-- A server's socket in the container's scratch directory.
 local function listen(name)
-  local path = ct.dir .. "/" .. name
-  return setmetatable({ path = path, fd = core.fd.wrap(peers.listen(path)) }, { __close = function (self)
-    self.fd:close()
-    os.remove(self.path)
-  end })
+  return sockets.listen(ct.dir .. "/" .. name)
 end
 
-local function accept(server)
-  if not core.poll.wait({ { fd = server.fd, read = true } }, session.DEADLINE * 1000) then
-    error("nobody connects: " .. tostring(tool.read(ct.dir .. "/output")))
-  end
-  return core.fd.wrap(peers.accept(server.fd:fd()))
-end
-
--- What a client sends in one piece: the bytes and the descriptors.
-local function receive(server)
-  local connection <close> = accept(server)
-  return core.fdpass.receive(connection, 4096, 8)
-end
-
-local function null()
-  return assert(core.file.open("/dev/null", { read = true, write = true }))
-end
-
--- Starts an exec with nothing to read and its output in a file: { session, and `text()` }.
 local function start(program, words, prefix)
-  local path = ct.dir .. "/output"
-  local stdin <close> = null()
-  local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
-  local run = session.start(session.exec(program, ct, words, prefix),
-    { stdin = stdin, stdout = output, stderr = output })
-  function run.text()
-    return (tool.read(path):gsub('time="[^"]*"', "time"))
-  end
-  return run
+  return session.start_to_file(session.exec(program, ct, words, prefix), ct.dir .. "/output")
 end
 
 -- Runs an exec to its end: status and output.
@@ -64,7 +29,7 @@ end
 
 local function read_until(fd, pattern)
   local text = ""
-  return session.eventually(function ()
+  return tool.eventually(function ()
     local ready = core.poll.wait({ { fd = fd, read = true } }, 100)
     text = text .. (ready and core.fd.read(fd, 4096) or "")
     return text:find(pattern) and text
@@ -84,7 +49,7 @@ describe("exec --console-socket", function ()
     table.insert(words, 1, server.path)
     table.insert(words, 1, "--console-socket")
     local exec <close> = start(program, words)
-    local name, fds = receive(server)
+    local name, fds = server:receive(exec)
     local result = { name = name, count = #fds, status = select(2, exec:wait()), output = exec.text() }
     local master <close> = fds[1]
     assert.is_true(core.terminal.is_pty_master(master))
@@ -92,7 +57,7 @@ describe("exec --console-socket", function ()
     assert(core.terminal.set_size(master, 44, 99))
     assert(core.fd.write(master, "line\r"))
     result.shown = result.shown .. read_until(master, "99\r\nend\r\n")
-    session.await_empty(ct)
+    containers.await_empty(ct)
     return result
   end
 
@@ -121,11 +86,11 @@ describe("exec --console-socket", function ()
   check("hangs the command up when the server goes away", function ()
     local server <close> = listen "console"
     local exec <close> = start("ctrexec", { "-d", "-t", "--console-socket", server.path, "--", "sleep", "1000" })
-    local _, fds = receive(server)
+    local _, fds = server:receive(exec)
     exec:wait()
-    assert.equal("sleep", session.names_inside(ct))
+    assert.equal("sleep", containers.names_inside(ct))
     fds[1]:close()
-    session.await_empty(ct)
+    containers.await_empty(ct)
   end)
 
   check("is refused in runc's words where it makes no sense", function ()
@@ -177,12 +142,12 @@ for _, kind in ipairs { "console", "pidfd" } do
         local server <close> = listen "socket"
         os.remove(ct.rootfs .. "/tmp/ran")
         local exec <close> = start("ctrexec", socket_options(kind, server, { "touch", "/tmp/ran" }))
-        accept(server):close()
+        server:accept(exec):close()
         local _, status = exec:wait()
         if status ~= 0 then
           assert.equal(255, status)
           assert.matches("exec failed: unable to start container process: broken pipe", exec.text(), 1, true)
-          session.await_empty(ct)
+          containers.await_empty(ct)
           assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
           refused = refused + 1
           if refused == 3 then return end
@@ -194,7 +159,7 @@ for _, kind in ipairs { "console", "pidfd" } do
     check("may never read", function ()
       local server <close> = listen "socket"
       assert.same({ 0, "" }, { run("ctrexec", socket_options(kind, server, { "true" })) })
-      session.await_empty(ct)
+      containers.await_empty(ct)
     end)
 
   end)
@@ -202,11 +167,7 @@ end
 
 check("the server of a socket may never accept: there is an end to the waiting", function ()
   local server <close> = listen "socket"
-  local waiting = {}
-  repeat
-    local client = core.fdpass.connect(server.path, 100)
-    waiting[#waiting + 1] = client
-  until not client
+  local waiting = server:fill()
   local command = { "touch", "/tmp/ran" }
   local both = { start("ctrexec", socket_options("console", server, command)),
     start("ctrexec", socket_options("pidfd", server, command)) }
@@ -216,7 +177,7 @@ check("the server of a socket may never accept: there is an end to the waiting",
     assert.matches(message, exec.text(), 1, true)
     exec:close()
   end
-  assert.equal("", session.names_inside(ct))
+  assert.equal("", containers.names_inside(ct))
   assert.is_nil(tool.read(ct.rootfs .. "/tmp/ran"))
   for _, client in ipairs(waiting) do client:close() end
 end)
@@ -232,7 +193,7 @@ describe("exec --pidfd-socket", function ()
     local pid_file = ct.dir .. "/pid"
     local exec <close> = start("ctrexec",
       { "-d", "--pid-file", pid_file, "--pidfd-socket", server.path, "--", "sleep", "1000" })
-    local name, fds = receive(server)
+    local name, fds = server:receive(exec)
     assert.equal("setns", name)
     assert.equal(1, #fds)
     assert.same({ "exited", 0 }, { exec:wait() })
@@ -240,19 +201,19 @@ describe("exec --pidfd-socket", function ()
     assert.equal("sleep", core.process.stat(pid_of(fds[1])).comm)
     assert.is_false(core.poll.wait({ { fd = fds[1], read = true } }, 0))
     assert(core.pidfd.send_signal(fds[1], core.signal.numbers.KILL))
-    assert(core.poll.wait({ { fd = fds[1], read = true } }, session.DEADLINE * 1000), "the end does not show")
-    session.await_empty(ct)
+    tool.await_readable(fds[1], "the end")
+    containers.await_empty(ct)
     fds[1]:close()
   end)
 
   check("sends it in the foreground, too", function ()
     local server <close> = listen "pidfd"
     local exec <close> = start("ctrexec", { "--pidfd-socket", server.path, "--", "sleep", "1000" })
-    local name, fds = receive(server)
+    local name, fds = server:receive(exec)
     assert.equal("setns", name)
-    session.eventually(function () return session.names_inside(ct) == "sleep" end)
+    tool.eventually(function () return containers.names_inside(ct) == "sleep" end)
     assert(core.pidfd.send_signal(fds[1], core.signal.numbers.USR1))
-    assert(core.poll.wait({ { fd = fds[1], read = true } }, session.DEADLINE * 1000), "the end does not show")
+    tool.await_readable(fds[1], "the end")
     assert.same({ "exited", 128 + 10 }, { exec:wait() })
     fds[1]:close()
   end)
@@ -262,24 +223,24 @@ describe("exec --pidfd-socket", function ()
     local console <close> = listen "console"
     local exec <close> = start("ctrexec", { "-d", "-t", "--pidfd-socket", pidfd_server.path, "--console-socket",
       console.path, "--", "sleep", "1000" })
-    local _, masters = receive(console)
-    local name, fds = receive(pidfd_server)
+    local _, masters = console:receive(exec)
+    local name, fds = pidfd_server:receive(exec)
     assert.equal("setns", name)
     assert.same({ "exited", 0 }, { exec:wait() })
     masters[1]:close()
-    assert(core.poll.wait({ { fd = fds[1], read = true } }, session.DEADLINE * 1000), "the end does not show")
+    tool.await_readable(fds[1], "the end")
     fds[1]:close()
   end)
 
   check("sends it before the command runs", function ()
     local server <close> = listen "pidfd"
     local process <close> = assert(ct:open():prepare { "touch", "/tmp/effect", pidfd_socket = server.path })
-    local _, fds = receive(server)
+    local _, fds = server:receive()
     assert.equal(process.pid, pid_of(fds[1]))
     assert.equal("ctrexec:[enter]", core.process.stat(process.pid).comm)
     assert.is_nil(tool.read(ct.rootfs .. "/tmp/effect"))
     assert(process:start())
-    assert(core.poll.wait({ { fd = fds[1], read = true } }, session.DEADLINE * 1000), "the end does not show")
+    tool.await_readable(fds[1], "the end")
     assert.is_string(tool.read(ct.rootfs .. "/tmp/effect"))
     assert.equal(0, process:wait().code)
     fds[1]:close()
@@ -292,14 +253,14 @@ describe("exec --pidfd-socket", function ()
     for _ = 1, 100 do
       local exec <close> = start("ctrexec",
         { "-d", "--pid-file", pid_file, "--pidfd-socket", server.path, "--", "cat", "/dev/zero" })
-      local _, fds = receive(server)
+      local _, fds = server:receive(exec)
       assert.same({ "exited", 0 }, { exec:wait() })
       local pid = pid_of(fds[1])
       assert.equal(tool.read(pid_file), tostring(pid))
       assert.equal("cat", core.process.stat(pid).comm)
       assert.equal(core.namespace.ids(ct.pid).mnt, core.namespace.ids(pid).mnt)
       assert(core.pidfd.send_signal(fds[1], core.signal.numbers.KILL))
-      assert(core.poll.wait({ { fd = fds[1], read = true } }, session.DEADLINE * 1000))
+      tool.await_readable(fds[1], "the end")
       fds[1]:close()
     end
     assert.is_true(load:is_running())
@@ -318,7 +279,7 @@ describe("exec --pidfd-socket", function ()
     local server <close> = listen "pidfd"
     local status = run("ctrexec", { "--cwd", "/nosuch", "--pidfd-socket", server.path, "--", "true" })
     assert.equal(255, status)
-    local connection <close> = accept(server)
+    local connection <close> = server:accept()
     assert.equal("", (core.fdpass.receive(connection, 10, 1)))
   end)
 end)
@@ -328,8 +289,8 @@ describe("descriptors", function ()
   local function look(program, options, prefix)
     local words = table.move({ "--", "sleep", "1000" }, 1, 3, #options + 1, table.move(options, 1, #options, 1, {}))
     local exec <close> = start(program, words, prefix)
-    local command = session.eventually(function ()
-      local found = session.inside(ct)[1]
+    local command = tool.eventually(function ()
+      local found = containers.inside(ct)[1]
       assert(found or exec:is_running() or select(2, exec:wait()) == 0, exec.text())
       return found and found.comm == "sleep" and found
     end, "the command")
@@ -337,9 +298,9 @@ describe("descriptors", function ()
     local variables = ""
     for variable in tool.read(path .. "/environ"):gmatch "LISTEN_[^%z]*" do variables = variables .. variable end
     for _, name in ipairs(core.file.list(path .. "/fd")) do
-      list[tonumber(name)] = tool.output(("readlink %s/fd/%s"):format(path, name))
+      list[tonumber(name)] = tool.line(("readlink %s/fd/%s"):format(path, name))
     end
-    session.clear(ct)
+    containers.clear(ct)
     exec:wait()
     return list, variables
   end
@@ -385,13 +346,13 @@ describe("descriptors", function ()
   check("are the terminal and what is passed under --tty", function ()
     local argv = session.exec("ctrexec", ct, { "-t", "--preserve-fds", "1", "--", "sleep", "1000" }, MANY)
     local tty <close> = session.start(argv, { pty = session.pty() })
-    local command = session.eventually(function ()
-      local found = session.inside(ct)[1]
+    local command = tool.eventually(function ()
+      local found = containers.inside(ct)[1]
       return found and found.comm == "sleep" and found
     end)
     local list = {}
     for _, name in ipairs(core.file.list(("/proc/%d/fd"):format(command.pid))) do
-      list[tonumber(name)] = tool.output(("readlink /proc/%d/fd/%s"):format(command.pid, name))
+      list[tonumber(name)] = tool.line(("readlink /proc/%d/fd/%s"):format(command.pid, name))
     end
     assert.same({ [0] = "/dev/pts/0", "/dev/pts/0", "/dev/pts/0", "/etc/passwd" }, list)
     tty:kill "TERM"

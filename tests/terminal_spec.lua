@@ -1,26 +1,20 @@
 -- exec --tty at a real pseudo-terminal, beside runc where runc is steady enough to be compared with.
 
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
 local processes = require "processes"
 local session = require "tests.lib.session"
-local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 
-local skip = session.missing()
 local ct
-
-local check = suite(_ENV, skip, function ()
-  ct = fixture.container {
-    files = { ["/run.sh"] = "#!/no/such/interpreter\n" },
-    rootfs = function (rootfs) assert(os.execute(("chmod 0755 '%s/run.sh'"):format(rootfs))) end,
-  }
-  return ct
-end, session.clear)
+local check = session.suite(_ENV, function (made) ct = made end, {
+  rootfs = function (rootfs) tool.write(rootfs .. "/run.sh", "#!/no/such/interpreter\n", "755") end,
+})
 
 -- Long enough to be ended by what is tested, and no longer than a test. By its path: busybox's shell runs a program of
 -- its own in its own process, where SIGINT and SIGQUIT do other things.
-local SLEEP = "/bin/sleep " .. session.DEADLINE
+local SLEEP = "/bin/sleep " .. tool.DEADLINE
 
 local function start(program, words, options)
   options = options or {}
@@ -29,13 +23,13 @@ local function start(program, words, options)
 end
 
 local function await_inside(names)
-  session.eventually(function () return session.names_inside(ct) == names end, names)
+  tool.eventually(function () return containers.names_inside(ct) == names end, names)
 end
 
 -- Until a process of that name has the terminal: fields 5 and 8 of proc_pid_stat(5). Keys go to the shell before that.
 local function await_foreground(name)
-  session.eventually(function ()
-    for _, process in ipairs(session.inside(ct)) do
+  tool.eventually(function ()
+    for _, process in ipairs(containers.inside(ct)) do
       local stat = process.comm == name and tool.read(("/proc/%d/stat"):format(process.pid)) or ""
       local group, foreground = stat:match "^.*%) %a %d+ (%d+) %d+ %d+ (%d+)"
       if group and group == foreground then return true end
@@ -66,7 +60,7 @@ local function compare(words, scenario)
     local result = scenario and scenario(tty)
     local how, status = tty:wait()
     assert.same(before, tty:settings(), program)
-    session.await_empty(ct)
+    containers.await_empty(ct)
     results[program] = { how = how, status = status, result = result, output = tty.output }
   end
   assert.same(results.runc, results.ctrexec)
@@ -122,7 +116,7 @@ describe("exec --tty", function ()
       tty:expect "ready"
       -- runc begins to copy before it has set all modes
       local raw
-      session.eventually(function ()
+      tool.eventually(function ()
         raw = tty:settings()
         return raw.input ~= before.input and raw.lines ~= before.lines
       end)
@@ -188,7 +182,7 @@ describe("exec --tty", function ()
     tty:send "exit 9\r"
     assert.same({ "exited", 9 }, { tty:wait() })
     assert.same(before, tty:settings())
-    session.await_empty(ct)
+    containers.await_empty(ct)
   end)
 
   check("ends a shell with control-D and its last status", function ()
@@ -212,8 +206,8 @@ describe("exec --tty", function ()
     for _, program in ipairs { "runc", "ctrexec" } do
       -- More than the caller's terminal holds, less than that and what is behind it.
       local tty <close> = start(program, shell "head -c 20000 /dev/zero | tr '\\0' x; touch /tmp/ended; exit 3")
-      session.eventually(function () return tool.read(ct.rootfs .. "/tmp/ended") end)
-      session.await_empty(ct)
+      tool.eventually(function () return tool.read(ct.rootfs .. "/tmp/ended") end)
+      containers.await_empty(ct)
       os.remove(ct.rootfs .. "/tmp/ended")
       assert.is_true(tty:is_running())
       assert.same({ "exited", 3 }, { tty:wait() })
@@ -227,8 +221,8 @@ describe("exec --tty", function ()
         until [ -e /tmp/kept ]; do sleep 0.01; done; rm /tmp/kept; echo done; exit 6]]))
       assert.same({ "exited", 6 }, { tty:wait() })
       assert.matches("^done\r+\n$", tty.output)
-      assert.equal("sleep", session.names_inside(ct))
-      session.clear(ct)
+      assert.equal("sleep", containers.names_inside(ct))
+      containers.clear(ct)
     end
   end)
 
@@ -242,13 +236,13 @@ describe("exec --tty", function ()
       writer:close()
       complaints:close()
       local before, output = tty:settings(), ""
-      session.eventually(function ()
+      tool.eventually(function ()
         output = output .. core.fd.read(reader, 100)
         return output:find "ready"
       end)
       -- runc sets the size only after the command's start
       if program == "ctrexec" then assert.equal("33 77\nready\n", output) end
-      session.eventually(function () return tty:settings().lines ~= before.lines end)
+      tool.eventually(function () return tty:settings().lines ~= before.lines end)
       assert(core.terminal.set_size(tty.master, 44, 99))
       assert.same({ "exited", 3 }, { tty:wait() })
       assert.equal("44 99\n", core.fd.read(reader, 100))
@@ -337,7 +331,7 @@ describe("the caller's terminal", function ()
     tty:expect "ready"
     local raw = tty:settings()
     tty:kill "STOP"
-    session.eventually(function () return core.process.stat(tty.pid).state == "T" end)
+    tool.eventually(function () return core.process.stat(tty.pid).state == "T" end)
     -- What a shell does when its job stops.
     processes.wait(processes.start({ "stty", "sane" }, { stdin = tty.pty.slave:fd() }))
     assert.not_same(raw, tty:settings())
@@ -358,13 +352,13 @@ describe("the caller's terminal", function ()
         if case[2] ~= "" then argv[3] = argv[3]:gsub("^ *exec", "") .. "; exit $?" end
         local tty <close> = session.start(argv, { pty = session.pty() })
         tty:expect "ready"
-        session.eventually(function () return tty:settings().lines & 8 == 0 end)
+        tool.eventually(function () return tty:settings().lines & 8 == 0 end)
         tty.pty.master:close()
         tty.pty.slave:close()
         tty.master = nil
         local _, status = tty:wait()
         assert.is_true(status == 129 or status == 1, tostring(status))
-        session.await_empty(ct)
+        containers.await_empty(ct)
       end
     end)
   end
@@ -375,7 +369,7 @@ describe("the caller's terminal", function ()
       tty:expect "ready"
       tty:kill "KILL"
       assert.same({ "killed", 9 }, { tty:wait() })
-      session.await_empty(ct)
+      containers.await_empty(ct)
     end
   end)
 end)

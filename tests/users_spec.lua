@@ -1,13 +1,13 @@
 --- Users of a container: user namespaces that are shared or have no root, who owns the standard streams, and names,
 -- which are looked up in files that belong to the container.
 
-local fixture = require "ctrexec.busted"
+local containers = require "tests.lib.containers"
 local matrix = require "tests.lib.matrix"
 local suite = require "tests.lib.suite"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
-local reference = tool.view() == "v2" and "crun" or "runc"
+local reference = tool.runtime()
 
 -- Those of the variant "userns", whose ids start at 100000 and 200000.
 local function join_userns(path_only)
@@ -18,7 +18,7 @@ local function join_userns(path_only)
       config.linux.uidMappings = { { containerID = 0, hostID = 100000, size = 65536 } }
       config.linux.gidMappings = { { containerID = 0, hostID = 200000, size = 65536 } }
     end
-    assert(os.execute("chown -R -h 100000:200000 " .. tool.quote(ct.rootfs)))
+    tool.sh("chown -R -h 100000:200000 %s", ct.rootfs)
   end
 end
 
@@ -38,7 +38,7 @@ variants.define("userns_no_root", {
         end
       end
     end
-    assert(os.execute("chown -R -h 101000:201000 " .. tool.quote(ct.rootfs)))
+    tool.sh("chown -R -h 101000:201000 %s", ct.rootfs)
   end,
 })
 
@@ -109,14 +109,9 @@ end
 matrix.define(reference, { rows }, _ENV)
 
 describe("names of users and groups", function ()
-  local available, reason = variants.available(reference)
-  local scratch
-
+  local reason = variants.missing(reference)
   local test = suite(_ENV, reason)
 
-  lazy_setup(function ()
-    scratch = variants.directory "names"
-  end)
   lazy_teardown(variants.remove_all)
 
   -- uid, gid, [supplementary groups], HOME; not id(1), which reads the files itself
@@ -124,26 +119,23 @@ describe("names of users and groups", function ()
     /^Groups:/ { $1 = ""; print "[" substr($0, 2) "] " ENVIRON["HOME"] }' /proc/self/status]]
 
   local function ctrexec(ct, words)
-    local status = tool.shell(('exec "$@" --root %s exec %s %s %s'):format(tool.quote(ct.root), words, ct.id, REPORT),
-      { directory = scratch, files = scratch, words = tool.ctrexec() })
-    return status, (tool.read(scratch .. "/stdout"):gsub(" *%] ", "] "):gsub("\n$", "")),
-      tool.read(scratch .. "/stderr")
+    local status, output, errors = variants.exec(ct, ("%s %s %s"):format(words, ct.id, REPORT))
+    return status, (output:gsub(" *%] ", "] "):gsub("\n$", "")), errors
   end
 
-  -- Its words, behind the form of a log line.
   local function refused(ct, words, message)
     local status, output, errors = ctrexec(ct, words)
     assert.same({ 255, "" }, { status, output })
-    assert.equal(message, errors:match 'level=error msg="exec failed: (.*)"\n$' or errors)
+    assert.equal(message, errors)
   end
 
   -- Runs shell text in the container's /etc, from outside.
   local function in_etc(ct, text)
-    assert(os.execute(("cd %s/etc && { %s; }"):format(tool.quote(ct.rootfs), text)))
+    tool.sh("cd %s/etc && { " .. text:gsub("%%", "%%%%") .. "; }", ct.rootfs)
   end
 
   test("are looked up in the container", function ()
-    local ct <close> = fixture.container { runtime = reference, files = {
+    local ct <close> = containers.new { files = {
       ["/etc/passwd"] = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001:Alice:/work:/bin/sh\n",
       ["/etc/group"] = "root:x:0:\nadm:x:4:alice,bob\nalice:x:1001:\nwheel:x:10:bob,alice\n7:x:12:\n",
     } }
@@ -174,7 +166,7 @@ describe("names of users and groups", function ()
   describe("in a hostile file", function ()
     local ct
     lazy_setup(function ()
-      ct = available and fixture.container { runtime = reference }
+      ct = not reason and containers.new()
     end)
     lazy_teardown(function ()
       return ct and ct:remove()

@@ -19,7 +19,6 @@
 local core = require "ctrexec.core"
 local peers = require "peers"
 local processes = require "processes"
-local session = require "tests.lib.session"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
@@ -49,7 +48,7 @@ end
 
 --- Ends the agent; what it has read. One whose exec went well is given the time to read to the end.
 function Agent:finish(done)
-  if done then core.poll.wait({ { fd = self.pidfd, read = true } }, session.DEADLINE * 1000) end
+  if done then core.poll.wait({ { fd = self.pidfd, read = true } }, tool.DEADLINE * 1000) end
   core.pidfd.send_signal(self.pidfd, core.signal.numbers.KILL)
   core.pidfd.wait(self.pidfd)
   self.pidfd:close()

@@ -1,6 +1,7 @@
 --- One exec of ctrexec in which one system call fails, and what is wrong with how it ended.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local inject = require "inject"
 local lfs = require "lfs"
@@ -23,7 +24,7 @@ end
 
 -- Every directory of the container's cgroups.
 local function cgroups(ct)
-  local name = ct.dir:match "[^/]+$"
+  local name = containers.cgroup_name(ct)
   local pipe = assert(io.popen(("find /sys/fs/cgroup/%s /sys/fs/cgroup/*/%s -type d 2>/dev/null"):format(name, name)))
   local list = {}
   for line in pipe:lines() do list[#list + 1] = line end

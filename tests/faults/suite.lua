@@ -4,17 +4,16 @@
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = "./build/lua/?.so;./build/tests/?.so;" .. package.cpath
 
+local containers = require "tests.lib.containers"
 local inject = require "inject"
 local lib = require "tests.faults.lib"
-local session = require "tests.lib.session"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
 local view = tool.view()
-local runtime = view == "v2" and "crun" or "runc"
-local available, reason = variants.available(runtime)
-if available and not inject.available then available, reason = nil, "tests/helpers/inject.c is for x86-64" end
-if not available then
+local runtime = tool.runtime()
+local reason = variants.missing(runtime) or not inject.available and "tests/helpers/inject.c is for x86-64"
+if reason then
   print(reason)
   os.exit(77)
 end
@@ -57,7 +56,7 @@ local function try(case)
     end
     io.flush()
   end
-  session.await_empty(ct)
+  containers.await_empty(ct)
   local failed = #targets - count.missed
   print(("%s, %s: %d calls failed, %d execs went on, %d were refused, %d calls were not made again; wrong: %d"):format(
     case.name, runtime, failed, count.ran - count.missed, count.refused, count.missed, count.wrong))

@@ -1,9 +1,9 @@
 -- What the cases have at hand.
 
-local lfs = require "lfs"
+local containers = require "tests.lib.containers"
+local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
 local tool = require "tests.lib.tool"
-local core = require "ctrexec.core"
 
 local lib = {}
 local methods = {}
@@ -23,7 +23,7 @@ local PATIENCE = 120
 --- How often a race is tried that is won most of the time, but on a busy machine.
 lib.TRIES = 500
 
-lib.read, lib.write, lib.quote = tool.read, tool.write, tool.quote
+lib.read, lib.write, lib.quote, lib.exists = tool.read, tool.write, tool.quote, tool.exists
 
 function lib.new(self)
   self.containers, self.pids = {}, {}
@@ -78,7 +78,7 @@ function methods:container(options)
   local state = require "cjson".decode(tool.read(ct.root .. "/" .. ct.id .. "/state.json")
     or tool.read(ct.root .. "/" .. ct.id .. "/status"))
   ct.pid = math.tointeger(state.init_process_pid or state.pid)
-  ct.cgroup = ct.dir:match "[^/]+$"
+  ct.cgroup = containers.cgroup_name(ct)
   if options.attack then self:log(ct, "ready") end
   return ct
 end
@@ -88,15 +88,8 @@ function methods.said(_, ct)
   return tool.read(ct.rootfs .. "/log") or ""
 end
 
--- Asks until there is an answer, which is returned.
 local function await(ask, what)
-  local deadline = core.clock.now() + PATIENCE
-  repeat
-    local answer = ask()
-    if answer then return answer end
-    core.poll.wait({}, 5)
-  until core.clock.now() > deadline
-  error("waited in vain for " .. what)
+  return tool.eventually(ask, what, PATIENCE)
 end
 lib.await = await
 
@@ -123,31 +116,25 @@ end
 
 --- Starts a mode of the attack program outside the container and waits until it is ready.
 function methods:background(...)
-  local out = os.tmpname()
-  local pipe = assert(io.popen(("build-hostile/attack %s >%s 2>&1 </dev/null & echo $!"):format(
-    tool.quote_all { ... }, out)))
-  self.pids[#self.pids + 1] = pipe:read "n"
-  pipe:close()
-  await(function () return tool.read(out):find "ready" end, out)
-  os.remove(out)
+  local folder = tool.folder()
+  local out = folder .. "/output"
+  local pid = tool.line(("build-hostile/attack %s >%s 2>&1 </dev/null & echo $!"):format(tool.quote_all { ... }, out))
+  self.pids[#self.pids + 1] = math.tointeger(tonumber(pid))
+  await(function () return (tool.read(out) or ""):find "ready" end, out)
+  tool.remove(folder)
 end
 
 --- Runs the command line with a deadline: status (124: it did not come back), standard output, standard error.
 function methods:command(ct, words, options)
-  options = options or {}
-  local out, err = ct.dir .. "/out", ct.dir .. "/err"
-  local command = ("timeout -k 1 %d %s %s >%s 2>%s"):format(PATIENCE, self:program(ct),
-    tool.quote_all(words), out, err)
-  local _, how, status = os.execute(command .. " <" .. (options.stdin or "/dev/null"))
-  if how == "signal" then status = 128 + status end
-  return status, tool.read(out), tool.read(err)
+  local stdin = options and options.stdin and "<" .. options.stdin or ""
+  local result = tool.run(("exec %s %s %s"):format(self:program(ct), tool.quote_all(words), stdin),
+    { deadline = PATIENCE, may_hang = true })
+  return result.code, result.stdout, result.stderr
 end
 
 --- Runs a command of the host.
 function lib.host(format, ...)
-  local words = { ... }
-  for i, word in ipairs(words) do words[i] = tool.quote(word) end
-  return os.execute(format:format(table.unpack(words)))
+  return os.execute(tool.text(format, ...))
 end
 
 --- Makes a device node outside the container. A file system without devices is a reason, not a failure.
@@ -170,10 +157,6 @@ function lib.silent(t, path)
       config.linux.resources.devices = { { allow = true, access = "rwm" } }
     end,
   }
-end
-
-function lib.exists(path)
-  return lfs.symlinkattributes(path, "mode") ~= nil
 end
 
 --- Runs shell text in the container's mount and process namespaces, with all privileges.

@@ -16,6 +16,7 @@ package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = "./build/lua/?.so;" .. package.cpath
 
 local lfs = require "lfs"
+local tool = require "tests.lib.tool"
 
 -- In seconds. What is not hung up comes back within the second one: the waits of ctrexec end after 3 and 5 seconds
 -- where a case has them.
@@ -28,10 +29,6 @@ local VIEWS = {
   shared = "unshare --mount --propagation private sh -c 'mount --make-rshared / && exec \"$@\"' sh",
 }
 
-local function quote(text)
-  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
-end
-
 local function case_files()
   local files = {}
   for name in lfs.dir "tests/hostile/cases" do
@@ -43,24 +40,23 @@ end
 
 -- Starts a case in one of its two forms.
 local function start(file, index, case, without)
-  local output = assert(os.tmpname())
-  local list = quote(without and table.concat(case.without, ",") or "")
+  local folder = tool.folder()
+  local list = tool.quote(without and table.concat(case.without, ",") or "")
   local deadline = case.hangs and without and HANG_DEADLINE or DEADLINE
   local hasty = case.waits and (case.hangs or without) and "hasty" or ""
   local command = ("%s timeout -k 5 %d lua5.4 tests/hostile/one.lua %s %d %s %s"):format(VIEWS[case.view] or "",
-    deadline, quote(file), index, list, hasty)
-  local pipe = assert(io.popen(("CTX_TEST_WITHOUT=%s %s >%s 2>&1 </dev/null; echo $?"):format(list, command, output)))
-  return { case = case, pipe = pipe, output = output }
+    deadline, tool.quote(file), index, list, hasty)
+  local pipe = assert(io.popen(("CTX_TEST_WITHOUT=%s %s >%s/output 2>&1 </dev/null; echo $?"):format(list, command,
+    folder)))
+  return { case = case, pipe = pipe, folder = folder }
 end
 
 -- Waits for its end: "worked", "failed", "cannot" or "broken", and a word about it.
 local function finish(run)
   local status = run.pipe:read "n"
   run.pipe:close()
-  local handle = assert(io.open(run.output))
-  local text = handle:read "a"
-  handle:close()
-  os.remove(run.output)
+  local text = tool.read(run.folder .. "/output")
+  tool.remove(run.folder)
   if status == 124 or status == 137 then
     if run.case.hangs then return "worked", "the caller did not come back" end
     return "broken", "ran past its deadline"

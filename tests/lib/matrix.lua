@@ -20,6 +20,7 @@
 -- name of the container's cgroup, @STATE@ its state file.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local luassert = require "luassert"
 local outcome = require "tests.lib.outcome"
 local tool = require "tests.lib.tool"
@@ -68,7 +69,7 @@ local function run(row, ct, program)
     program = ct.world:command(program)
   end
   local values = {
-    DIR = directory, ID = ct.id, CGROUP = ct.dir:match "[^/]+$",
+    DIR = directory, ID = ct.id, CGROUP = containers.cgroup_name(ct),
     STATE = ("%s/%s/state.json"):format(ct.root, ct.id),
     RUNTIME = ("%s --root %s"):format(tool.quote(ct.runtime), tool.quote(ct.root)),
   }
@@ -84,10 +85,11 @@ local function run(row, ct, program)
   local words = { "--root", ct.root }
   table.move(row.global or {}, 1, #(row.global or {}), #words + 1, words)
   local text = row.shell or 'exec "$@" ' .. tool.quote_all(request_words(row, ct))
-  local status = tool.shell(fill(text), {
-    directory = directory, files = files, stdin = row.stdin, words = program .. " " .. fill(tool.quote_all(words)),
+  local result = tool.run(fill(text), {
+    directory = directory, files = files, input = row.stdin, words = program .. " " .. fill(tool.quote_all(words)),
+    clean = true,
   })
-  return outcome.lines { status = status, container = ct, directory = directory, files = files, given = given }
+  return outcome.lines { status = result.code, container = ct, directory = directory, files = files, given = given }
 end
 
 local function without(lines, patterns)
@@ -206,9 +208,9 @@ end
 -- @tparam[opt] string program ctrexec, as shell words; the one of `tool.ctrexec` without it
 function matrix.define(reference, lists, env, program)
   local rows = applicable(reference, lists)
-  local available, reason = variants.available(reference)
+  local reason = variants.missing(reference)
   env.describe(("ctrexec exec like %s exec (%s)"):format(reference, tool.view()), function ()
-    if not available then
+    if reason then
       env.it(("%d rows"):format(#rows), function ()
         env.pending(reason)
       end)

@@ -7,6 +7,9 @@ local tool = require "tests.lib.tool"
 
 local outcome = {}
 
+-- Seconds: what still runs then is left over.
+local LINGER = 2
+
 -- glibc's posix_spawn leaves the two signals of its own threads (32, 33) ignored in every child, and Go takes one of
 -- them back; neither is anybody's decision.
 local function without_libc_signals(name, mask)
@@ -115,13 +118,10 @@ local function left_lines(ct)
     return {}
   end
   local found
-  for _ = 1, 100 do
+  tool.within(function ()
     found = processes(ct.cgroup, ct.init, {})
-    if #found == 0 then
-      return {}
-    end
-    os.execute "sleep 0.02"
-  end
+    return #found == 0
+  end, LINGER)
   for i, name in ipairs(found) do
     found[i] = "left in the container: " .. name
   end
@@ -131,22 +131,19 @@ end
 -- A detached process has written all it has to when it is gone; where its cgroup is not known, its pid file tells.
 local function wait_for_detached(run)
   local pid = tool.read(run.directory .. "/pid")
-  for _ = 1, 100 do
+  tool.within(function ()
     local stat = pid and pid:find "^%d+$" and tool.read("/proc/" .. pid .. "/stat")
-    if not stat or stat:find "%) Z " then
-      return
-    end
-    os.execute "sleep 0.02"
-  end
+    return not stat or stat:find "%) Z "
+  end, LINGER)
 end
 
 --- @tparam table run status, container, directory, given (set of names that the test put there), and files: the
--- directory with its stdout and stderr
+-- directory with its stdout and stderr, which a detached process may still write to
 -- @treturn table list of lines
 function outcome.lines(run)
   wait_for_detached(run)
   local left = left_lines(run.container)
-  local lines = { "status: " .. tostring(run.status) }
+  local lines = { "status: " .. run.status }
   stdout_lines(lines, normalise(tool.read(run.files .. "/stdout"), run))
   add_lines(lines, "stderr", normalise(tool.read(run.files .. "/stderr"), run))
   file_lines(lines, run)

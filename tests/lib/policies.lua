@@ -1,31 +1,39 @@
 --- What the spec files about policies have in common: a site of their own, one container under it, and what a denial
 -- looks like.
 
+local containers = require "tests.lib.containers"
 local site_of = require "tests.lib.site"
 local suite = require "tests.lib.suite"
+local tool = require "tests.lib.tool"
 
 local policies = {}
 
-local function exists(path)
-  local file = io.open(path)
-  if file then file:close() end
-  return file ~= nil
+--- Options of a container whose image has nothing but one static program.
+function policies.bare()
+  return {
+    args = { "/sleep", "1000000" },
+    rootfs = function (rootfs)
+      tool.sh("cd %s && mv bin/busybox sleep && rm -rf bin etc", rootfs)
+    end,
+  }
 end
 
 --- Opens a spec file.
 -- @tparam table env the file's `_ENV`, which has what busted gives it
--- @tparam func make is given the site, keeps it, makes the container and returns it
+-- @tparam func keep called with the site and the container once they are there
+-- @tparam[opt] table options of the container
 -- @tparam[opt] func clear called with the site before each test, when nothing of the test before is left in it
 -- @treturn table `check(title, test)`, as busted's `it`, with the reason where nothing can be tested here;
 -- `run(words, options)`, ctrexec on the container; `ran()`, whether what `TOUCH` runs has run;
 -- `assert_denied(result, message)`, where the message begins with the policy's name
-function policies.suite(env, make, clear)
+function policies.suite(env, keep, options, clear)
   local assert = env.assert
   local site, ct
   local at = { TOUCH = { "exec", "ct", "touch", "/ran" } }
-  at.check = suite(env, site_of.missing(), function ()
+  at.check = suite(env, containers.missing(), function ()
     site = site_of.new()
-    ct = make(site)
+    ct = site_of.container(options)
+    keep(site, ct)
     return ct
   end, function ()
     site:clear()
@@ -36,9 +44,9 @@ function policies.suite(env, make, clear)
     if site then site:remove() end
   end)
 
-  function at.run(words, options) return site:run(ct, words, options) end
+  function at.run(words, more) return site:run(ct, words, more) end
 
-  function at.ran() return exists(ct.rootfs .. "/ran") end
+  function at.ran() return tool.exists(ct.rootfs .. "/ran") end
 
   function at.assert_denied(result, message)
     assert.equal(255, result.code, result.stderr)

@@ -1,18 +1,27 @@
 --- Programs at a pseudo-terminal, as a person would use them, and other programs that a test looks at while they run.
 
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
-local tool = require "tests.lib.tool"
 local processes = require "processes"
+local tool = require "tests.lib.tool"
 
 local session = {}
+
 local methods = {}
 local class = { __index = methods, __name = "tests.session" }
 
--- Seconds: no test waits longer for a thing that must happen.
-local DEADLINE = 20
-session.DEADLINE = DEADLINE
-
 local pidfd, fd, terminal = core.pidfd, core.fd, core.terminal
+
+--- A suite of tests on one container of runc, whose exec is what ctrexec's is compared with. It is empty before each.
+-- @tparam table env the spec file's `_ENV`
+-- @tparam func keep called with the container once it is there
+-- @tparam[opt] table options of the fixture
+-- @treturn func check(title, test, unless) of tests/lib/suite.lua
+function session.suite(env, keep, options)
+  options = options or {}
+  options.runtime = "runc"
+  return containers.suite(env, keep, options, containers.clear)
+end
 
 --- A pseudo-terminal: `master`, `slave`.
 function session.pty(rows, columns)
@@ -20,14 +29,6 @@ function session.pty(rows, columns)
   local pty = { master = fd.wrap(master), slave = fd.wrap(slave) }
   assert(terminal.set_size(pty.master, rows or 24, columns or 80))
   return pty
-end
-
---- Why nothing can be tested here, or nil.
-function session.missing()
-  if core.process.ids().euid ~= 0 then return "needs root, to make containers" end
-  for _, program in ipairs { "runc", "busybox", "setsid" } do
-    if not tool.has(program) then return "needs " .. program end
-  end
 end
 
 --- The command line of an exec.
@@ -42,56 +43,6 @@ function session.exec(program, ct, words, prefix)
     argv[#argv + 1] = word == "--" and ct.id or word
   end
   return argv
-end
-
---- Calls `condition` until it gives a true value and returns that.
-function session.eventually(condition, what)
-  local deadline = core.clock.now() + DEADLINE
-  repeat
-    local value = condition()
-    if value then return value end
-    core.poll.wait({}, 5)
-  until core.clock.now() > deadline
-  error((what or "this") .. " never came true", 2)
-end
-
---- The processes in a container's pid namespace but its init, as the host sees them: `pid`, `comm`, by name.
-function session.inside(ct)
-  local namespace, found = core.namespace.ids(ct.pid), {}
-  for _, name in ipairs(core.file.list "/proc") do
-    local pid = math.tointeger(tonumber(name))
-    local ids = pid and pid ~= ct.pid and core.namespace.ids(pid)
-    local stat = ids and namespace and ids.pid == namespace.pid and core.process.stat(pid)
-    if stat and stat.state ~= "Z" then found[#found + 1] = { pid = pid, comm = stat.comm } end
-  end
-  table.sort(found, function (a, b) return a.comm < b.comm end)
-  return found
-end
-
---- Their names.
-function session.names_inside(ct)
-  local names = {}
-  for index, process in ipairs(session.inside(ct)) do names[index] = process.comm end
-  return table.concat(names, " ")
-end
-
---- Waits until nothing but its init runs in a container.
-function session.await_empty(ct)
-  local names
-  local ok = pcall(session.eventually, function ()
-    names = session.names_inside(ct)
-    return names == ""
-  end)
-  if not ok then error("left in the container: " .. names, 2) end
-end
-
---- Ends what a test has left in a container, so that the next one is not blamed for it.
-function session.clear(ct)
-  for _, process in ipairs(session.inside(ct)) do
-    local handle <close> = pidfd.open(process.pid)
-    if handle then pidfd.send_signal(handle, core.signal.numbers.KILL) end
-  end
-  session.await_empty(ct)
 end
 
 local function number_of(stream)
@@ -116,6 +67,18 @@ function session.start(argv, options)
   }, class)
 end
 
+--- Starts a program that has nothing to read and no terminal. Its output goes to a file; `text()` gives it without the
+-- times of log lines.
+function session.start_to_file(argv, path)
+  local null <close> = assert(core.file.open("/dev/null", { read = true }))
+  local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
+  local run = session.start(argv, { stdin = null, stdout = output, stderr = output })
+  function run.text()
+    return (tool.read(path):gsub('time="[^"]*"', "time"))
+  end
+  return run
+end
+
 --- Types something.
 function methods:send(text)
   assert(fd.write(self.master, text))
@@ -135,7 +98,7 @@ end
 --- Waits until a pattern comes after what was expected before.
 -- @treturn string what matched, or its first capture
 function methods:expect(pattern)
-  local deadline = core.clock.now() + DEADLINE
+  local deadline = core.clock.now() + tool.DEADLINE
   while true do
     local first, last, capture = self.output:find(pattern, self.seen)
     if first then
@@ -163,7 +126,7 @@ end
 -- @treturn integer status or signal
 function methods:wait()
   if self.ended then return table.unpack(self.ended) end
-  local deadline = core.clock.now() + DEADLINE
+  local deadline = core.clock.now() + tool.DEADLINE
   local entries = { { fd = self.pidfd, read = true }, self.master and { fd = self.master, read = true } }
   repeat
     local left = math.max(0, math.ceil((deadline - core.clock.now()) * 1000))

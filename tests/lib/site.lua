@@ -3,46 +3,36 @@
 -- The command reads the real path: it runs in a mount namespace of its own, where /etc is a copy with the site's
 -- folder in it. Nothing else could move it.
 
-local support = require "tests.module.support"
-local tool = require "tests.lib.tool"
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
+local tool = require "tests.lib.tool"
 local write_youki = require "tests.lib.youki"
 
 local site = {}
 site.__index = site
 
---- Why there can be no site here, or nil.
-site.missing = support.missing
-
-local function sh(text)
-  assert(os.execute(text), text)
-end
-
 --- Makes a site with an empty policy folder.
 function site.new()
-  local dir = tool.output "mktemp -d"
-  assert(dir ~= "")
-  sh(("chmod 755 %s && cp -a /etc %s/etc && rm -rf %s/etc/ctrexec && umask 022 && mkdir -p %s/etc/ctrexec/policy.d")
-    :format(dir, dir, dir, dir))
+  local dir = tool.folder()
+  tool.sh("cp -a /etc %s/etc && rm -rf %s/etc/ctrexec && umask 022 && mkdir -p %s/etc/ctrexec/policy.d", dir, dir, dir)
   return setmetatable({ dir = dir, folder = dir .. "/etc/ctrexec" }, site)
 end
 
 function site:remove()
-  os.execute("rm -rf --one-file-system " .. tool.quote(self.dir))
+  tool.remove(self.dir)
 end
 
 --- Forgets configuration, policies and events of the test before.
 function site:clear()
-  sh(("rm -rf %s/* && umask 022 && mkdir %s/policy.d && rm -f %s/events %s/hook"):format(self.folder, self.folder,
-    self.dir, self.dir))
+  tool.sh("rm -rf %s/* && umask 022 && mkdir -p %s/policy.d && rm -f %s/events %s/hook", self.folder, self.folder,
+    self.dir, self.dir)
 end
 
 --- Writes a file below /etc/ctrexec, as root's and with mode 0644, like the folders above it.
 function site:write(path, text)
   path = self.folder .. "/" .. path
-  sh(("umask 022; mkdir -p %s"):format(tool.quote(path:match "^(.*)/")))
-  tool.write(path, text)
-  sh("chmod 644 " .. tool.quote(path))
+  tool.sh("umask 022; mkdir -p %s", path:match "^(.*)/")
+  tool.write(path, text, "644")
 end
 
 --- A policy of the gallery, by name; `changes` maps plain text in it to what is written instead.
@@ -78,26 +68,21 @@ function site:kinds()
   return kinds
 end
 
--- Detached commands end when they end.
+--- Waits for an event of that kind: detached commands end when they end.
 function site:wait_for_event(kind)
-  for _ = 1, 200 do
-    local events = self:events(kind)
-    if events[1] then return events[1] end
-    os.execute "sleep 0.05"
-  end
-  error("no event " .. kind)
+  return tool.eventually(function () return self:events(kind)[1] end, "event " .. kind)
 end
 
---- Runs shell text where the site's /etc is.
+--- Shell words that run shell text where the site's /etc is.
+function site:command(text)
+  return "unshare --mount --propagation private sh -c "
+    .. tool.quote(("mount --bind %s/etc /etc && %s"):format(self.dir, text))
+end
+
+--- Runs shell text there.
 -- @treturn table `code`, `stdout`, `stderr`
 function site:shell(text, input)
-  tool.write(self.dir .. "/stdin", input or "")
-  local inner = ("mount --bind %s/etc /etc && %s"):format(self.dir, text)
-  local line = ("timeout -k 1 20 unshare --mount --propagation private sh -c %s <%s/stdin >%s/stdout 2>%s/stderr")
-    :format(tool.quote(inner), self.dir, self.dir, self.dir)
-  local _, how, status = os.execute(line)
-  return { code = how == "exit" and status or 128 + status, stdout = tool.read(self.dir .. "/stdout"),
-    stderr = tool.read(self.dir .. "/stderr") }
+  return tool.run("exec " .. self:command(text), { input = input, files = self.dir })
 end
 
 --- Runs `ctrexec --root ROOT WORDS...`; `options`: `before` (shell words before the command), `input`, `logged` (to a
@@ -119,14 +104,10 @@ end
 --- Runs it below a pseudo terminal, as a person does.
 function site:run_on_terminal(ct, words, options)
   local line = ("%s --root %s %s"):format(tool.ctrexec(), ct.root, tool.quote_all(words))
-  local inner = ("mount --bind %s/etc /etc && exec script -qec %s /dev/null"):format(self.dir, tool.quote(line))
-  tool.write(self.dir .. "/stdin", options and options.input or "")
-  local _, how, status = os.execute(
-    ("timeout -k 1 20 unshare --mount --propagation private sh -c %s <%s/stdin >%s/stdout 2>&1")
-    :format(tool.quote(inner), self.dir, self.dir))
-  return { code = how == "exit" and status or 128 + status,
-    -- script(1) ends the input with a character that the terminal may echo
-    stdout = (tool.read(self.dir .. "/stdout"):gsub("\r", ""):gsub("%^[@D]\b*", "")) }
+  local result = self:shell(("exec script -qec %s /dev/null 2>&1"):format(tool.quote(line)), options and options.input)
+  -- script(1) ends the input with a character that the terminal may echo
+  result.stdout = result.stdout:gsub("\r", ""):gsub("%^[@D]\b*", "")
+  return result
 end
 
 --- The report of `ctrexec explain --format json exec WORDS...`.
@@ -150,12 +131,12 @@ function site.container(options)
     config.process.noNewPrivileges = false
     if change then change(config, ct) end
   end
-  return support.container(options)
+  return containers.new(options)
 end
 
 --- The same container as youki would have recorded it.
 function site.youki(ct)
-  local root = tool.output("mktemp -d -p " .. ct.dir)
+  local root = tool.folder(ct.dir)
   write_youki(ct, root)
   return setmetatable({ root = root }, { __index = ct })
 end

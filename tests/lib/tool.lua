@@ -1,16 +1,19 @@
---- Runs the program under test and the runtimes it is compared with, each with a deadline and a clean environment.
+--- What every test has at hand, also one without a container: files, folders, shell text with a deadline, and waiting.
 
+local core = require "ctrexec.core"
 local lfs = require "lfs"
 
 local tool = {}
 
--- Seconds that a request may take: far more than any does.
-local DEADLINE = 20
+--- Seconds: no test waits longer for a thing that must happen, and no command of a test runs longer. It is far more
+-- than anything takes, so that only what hangs is ever cut off.
+tool.DEADLINE = 20
 
 tool.repository = lfs.currentdir()
 
 tool.build = tool.repository .. "/build"
 
+--- A word for the shell, whatever is in it.
 function tool.quote(text)
   return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
 end
@@ -23,6 +26,16 @@ function tool.quote_all(words)
   return table.concat(quoted, " ")
 end
 
+--- Shell text with each `%s` replaced by a quoted word.
+function tool.text(format, ...)
+  local words = { ... }
+  for i, word in ipairs(words) do
+    words[i] = tool.quote(word)
+  end
+  return format:format(table.unpack(words))
+end
+
+--- The whole of a file, or nil where it cannot be read.
 function tool.read(path)
   local file = io.open(path, "rb")
   if not file then
@@ -33,62 +46,178 @@ function tool.read(path)
   return data
 end
 
-function tool.write(path, data)
+--- Makes a file anew.
+-- @tparam[opt] string mode as chmod(1) takes it
+function tool.write(path, data, mode)
   local file = assert(io.open(path, "wb"))
   assert(file:write(data))
   assert(file:close())
+  if mode then
+    tool.sh("chmod %s %s", mode, path)
+  end
 end
 
---- First line of a command's output, "" when there is none.
-function tool.output(command)
+--- Whether there is something of that name, be it a link to nothing.
+function tool.exists(path)
+  return lfs.symlinkattributes(path, "mode") ~= nil
+end
+
+-- No other process makes the same one: names of cgroups come from it, which the whole machine shares.
+local function random_name()
+  local file <close> = assert(io.open("/dev/urandom", "rb"))
+  return (file:read(6):gsub(".", function (byte) return ("%02x"):format(byte:byte()) end))
+end
+
+--- A new temporary folder. Others may look into it, as a mapped root of a user namespace must; only we may write.
+-- @tparam[opt] string parent where it is made, instead of $TMPDIR
+function tool.folder(parent)
+  local path = ("%s/ctrexec-test.%s"):format(parent or os.getenv "TMPDIR" or "/tmp", random_name())
+  assert(lfs.mkdir(path))
+  if lfs.attributes(path, "permissions") ~= "rwxr-xr-x" then
+    tool.sh("chmod 755 %s", path)
+  end
+  return path
+end
+
+--- Removes a file, or a folder with all in it but what is mounted there.
+function tool.remove(path)
+  tool.sh("rm -rf --one-file-system %s", path)
+end
+
+--- First line of a command's output, "" when there is none. For questions to which no answer is one, too.
+function tool.line(command)
   local pipe = assert(io.popen(command .. " 2>/dev/null </dev/null", "r"))
   local line = pipe:read "l"
   pipe:close()
   return line or ""
 end
 
+--- All output of a command, which must succeed.
+function tool.output(command)
+  local pipe = assert(io.popen(command, "r"))
+  local output = pipe:read "a"
+  assert(pipe:close(), command)
+  return output
+end
+
+--- Runs shell text that must succeed, with each `%s` replaced by a quoted word.
+function tool.sh(format, ...)
+  local text = tool.text(format, ...)
+  if not os.execute(("timeout -k 1 %d sh -c %s </dev/null"):format(tool.DEADLINE, tool.quote(text))) then
+    error("failed: " .. text, 2)
+  end
+end
+
+--- The variables by which a new interpreter finds the module under test, in any folder, as shell words.
+function tool.lua_paths()
+  return tool.text("LUA_PATH=%s LUA_CPATH=%s", ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(tool.repository,
+    tool.repository), tool.build .. "/lua/?.so;;")
+end
+
+-- What the caller of the tests has in its environment must not matter; a sanitized build needs its options.
+local function environment()
+  local words = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" }
+  for _, name in ipairs { "ASAN_OPTIONS", "UBSAN_OPTIONS" } do
+    words[#words + 1] = os.getenv(name) and name .. "=" .. os.getenv(name)
+  end
+  return tool.quote_all(words) .. " " .. tool.lua_paths()
+end
+
+--- Runs shell text to its end. Its streams are files: what runs on behind it would hold a pipe open.
+-- @tparam string text
+-- @tparam[opt] table options `input`: text of standard input; `directory`: where it runs; `words`: shell words that
+-- are its "$@"; `clean`: with a small environment of its own, and in a session of its own, so that no terminal of the
+-- developer is seen; `files`: the folder for the files stdin, stdout and stderr, instead of one that is removed;
+-- `deadline`: in seconds; `may_hang`: running into the deadline is no error but status 124
+-- @treturn table `code`, 128 + N for a signal; `stdout`, `stderr`
+function tool.run(text, options)
+  options = options or {}
+  local deadline, files = options.deadline or tool.DEADLINE, options.files or tool.folder()
+  tool.write(files .. "/stdin", options.input or "")
+  local command = ("%s timeout -k 1 %d %s sh -c %s sh %s <%s/stdin >%s/stdout 2>%s/stderr"):format(
+    options.clean and "setsid -w" or "", deadline, options.clean and "env -i " .. environment() or "",
+    tool.quote(text), options.words or "", files, files, files)
+  if options.directory then
+    command = ("cd %s && %s"):format(tool.quote(options.directory), command)
+  end
+  local began = core.clock.now()
+  local _, how, status = os.execute(command)
+  local hung = core.clock.now() - began >= deadline
+  local result = { code = how == "signal" and 128 + status or status, stdout = tool.read(files .. "/stdout"),
+    stderr = tool.read(files .. "/stderr") }
+  if not options.files then
+    for _, name in ipairs { "/stdin", "/stdout", "/stderr", "" } do
+      assert(os.remove(files .. name))
+    end
+  end
+  if hung and not options.may_hang then
+    error(("ran past its deadline: %s\n%s%s"):format(command, result.stdout, result.stderr), 0)
+  end
+  return result
+end
+
+--- Calls `condition` until it gives a true value, and returns that; nil when it gives none in time.
+-- @tparam func condition
+-- @tparam[opt] number seconds
+function tool.within(condition, seconds)
+  local deadline = core.clock.now() + (seconds or tool.DEADLINE)
+  repeat
+    local late = core.clock.now() > deadline -- the last look is after the deadline, however busy the machine is
+    local value = condition()
+    if value then
+      return value
+    end
+    core.poll.wait({}, 5)
+  until late
+  return nil
+end
+
+--- The same for what must happen: an error that names it when it does not.
+-- @tparam func condition
+-- @tparam[opt] string what
+-- @tparam[opt] number seconds
+function tool.eventually(condition, what, seconds)
+  local value = tool.within(condition, seconds)
+  if not value then
+    error((what or "this") .. " never came true", 2)
+  end
+  return value
+end
+
+--- Waits until something can be read from a descriptor, the end too: that of a process from its pidfd.
+function tool.await_readable(fd, what)
+  if not core.poll.wait({ { fd = fd, read = true } }, tool.DEADLINE * 1000) then
+    error((what or "that descriptor") .. " has nothing to read", 2)
+  end
+end
+
 function tool.has(program)
-  return tool.output("command -v " .. tool.quote(program)) ~= ""
+  return tool.line("command -v " .. tool.quote(program)) ~= ""
+end
+
+--- Why a test that needs these programs cannot run here, or nil.
+function tool.missing(...)
+  for _, program in ipairs { ... } do
+    if not tool.has(program) then
+      return "needs " .. program
+    end
+  end
+  return nil
 end
 
 --- The cgroup hierarchies as this process sees them: "v2", or "hybrid" for anything with v1 controllers.
 function tool.view()
-  return tool.output "stat -f -c %T /sys/fs/cgroup" == "cgroup2fs" and "v2" or "hybrid"
+  return tool.line "stat -f -c %T /sys/fs/cgroup" == "cgroup2fs" and "v2" or "hybrid"
+end
+
+--- The runtime that most tests take in this view: crun wants pure v2, runc takes any.
+function tool.runtime()
+  return tool.view() == "v2" and "crun" or "runc"
 end
 
 --- The command line of ctrexec, as shell words. `CTREXEC` names another program to test.
 function tool.ctrexec()
   return os.getenv "CTREXEC" or "lua5.4 " .. tool.quote(tool.repository .. "/scripts/ctrexec.lua")
-end
-
--- What the caller of the tests has in its environment must not matter; a sanitized build needs its options.
-local function environment()
-  local words = {
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    ("LUA_PATH=%s/lua/?.lua;%s/lua/?/init.lua;;"):format(tool.repository, tool.repository),
-    ("LUA_CPATH=%s/lua/?.so;;"):format(tool.build),
-  }
-  for _, name in ipairs { "ASAN_OPTIONS", "UBSAN_OPTIONS" } do
-    words[#words + 1] = os.getenv(name) and name .. "=" .. os.getenv(name)
-  end
-  return tool.quote_all(words)
-end
-
---- Runs shell text in a directory, in a session of its own so that no terminal of the developer is seen. Its standard
--- streams are the files stdin, stdout and stderr of options.files.
--- @treturn number exit status, as the shell gives it: 128+N for a signal
-function tool.shell(text, options)
-  local files = options.files
-  tool.write(files .. "/stdin", options.stdin or "")
-  local command = ("cd %s && setsid -w timeout -k 1 %d env -i %s sh -c %s sh %s <%s/stdin >%s/stdout 2>%s/stderr")
-    :format(tool.quote(options.directory), options.deadline or DEADLINE, environment(), tool.quote(text),
-      options.words or "", files, files, files)
-  local start = os.time()
-  local _, how, status = os.execute(command)
-  if os.time() - start >= (options.deadline or DEADLINE) then
-    error("ran past its deadline: " .. command, 0)
-  end
-  return how == "signal" and 128 + status or status
 end
 
 return tool

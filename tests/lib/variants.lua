@@ -1,8 +1,8 @@
 --- The containers that the comparison runs in: each is made at its first use and removed by `variants.remove_all`.
 -- Every one has /report (tests/helpers/report.c) and the programs that cannot be run, for the failures of an exec.
 
+local containers = require "tests.lib.containers"
 local lfs = require "lfs"
-local fixture = require "ctrexec.busted"
 local tool = require "tests.lib.tool"
 
 local variants = {}
@@ -46,7 +46,7 @@ end
 
 -- Runs shell text in the container's cgroup of version 2; %s in it is the pid of the init.
 local function in_cgroup(ct, text)
-  assert(os.execute(("cd %s && %s"):format(tool.quote(ct.cgroup), text:format(ct.init))))
+  tool.sh("cd %s && " .. text:format(ct.init), ct.cgroup)
 end
 
 -- What each adds to the fixture's container: config (before the start), flags of `run`, created, after (the start),
@@ -73,7 +73,7 @@ local definitions = {
       table.insert(config.linux.namespaces, { type = "user" })
       config.linux.uidMappings = { { containerID = 0, hostID = 100000, size = 65536 } }
       config.linux.gidMappings = { { containerID = 0, hostID = 200000, size = 65536 } }
-      assert(os.execute("chown -R -h 100000:200000 " .. tool.quote(ct.rootfs)))
+      tool.sh("chown -R -h 100000:200000 %s", ct.rootfs)
       set_capabilities(config, { "bounding", "effective", "permitted" })
     end,
   },
@@ -166,14 +166,10 @@ local definitions = {
   stopped = {
     after = function (ct)
       assert(ct:run_runtime("kill", "KILL"))
-      for _ = 1, 200 do
+      tool.eventually(function ()
         local stat = tool.read("/proc/" .. ct.init .. "/stat")
-        if not stat or stat:match "^.*%) (%a)" == "Z" then
-          return
-        end
-        os.execute "sleep 0.02"
-      end
-      error "the init of the stopped container does not end"
+        return not stat or stat:match "^.*%) (%a)" == "Z"
+      end, "the end of the stopped container's init")
     end,
   },
 
@@ -181,8 +177,8 @@ local definitions = {
   cgroups = {
     after = function (ct)
       local wildcard = tool.view() == "v2" and "/sys/fs/cgroup/" or "/sys/fs/cgroup/*/"
-      local name = ct.dir:match "[^/]+$"
-      assert(os.execute(("for d in %s%s; do mkdir \"$d/sub\" \"$d/sub/deep\" || exit; done"):format(wildcard, name)))
+      local name = containers.cgroup_name(ct)
+      tool.sh(("for d in %s%s; do mkdir \"$d/sub\" \"$d/sub/deep\" || exit; done"):format(wildcard, name))
       -- A new v1 cpuset has no processor until it is given some.
       os.execute(("cd /sys/fs/cgroup/cpuset/%s 2>/dev/null && for d in sub sub/deep; do " ..
         "cat cpuset.cpus >$d/cpuset.cpus; cat cpuset.mems >$d/cpuset.mems; done"):format(name))
@@ -219,10 +215,9 @@ local running, worlds = {}, {}
 -- The programs an exec can fail on.
 local function add_programs(rootfs)
   local function add(path, data, mode)
-    tool.write(rootfs .. path, data)
-    assert(os.execute(("chmod %s %s"):format(mode, tool.quote(rootfs .. path))))
+    tool.write(rootfs .. path, data, mode)
   end
-  assert(os.execute(("cp %s %s"):format(tool.quote(report), tool.quote(rootfs .. "/report"))))
+  tool.sh("cp %s %s", report, rootfs .. "/report")
   assert(lfs.link("../report", rootfs .. "/bin/report", true))
   add("/noexec", "", "0644")
   add("/bin/noexecprog", "", "0644")
@@ -235,41 +230,29 @@ local function add_programs(rootfs)
   assert(lfs.mkdir(rootfs .. "/bin/directoryprog"))
   assert(lfs.mkdir(rootfs .. "/rootonly"))
   add("/rootonly/true", "#!/bin/true\n", "0755")
-  assert(os.execute("chmod 0700 " .. tool.quote(rootfs .. "/rootonly")))
+  tool.sh("chmod 0700 %s", rootfs .. "/rootonly")
   assert(lfs.link("loop", rootfs .. "/loop", true))
   assert(lfs.link("/bin", rootfs .. "/linktobin", true))
 end
 
 local function cgroup_directory(ct)
   local base = tool.view() == "v2" and "/sys/fs/cgroup/" or "/sys/fs/cgroup/unified/"
-  return base .. ct.dir:match "[^/]+$"
+  return base .. containers.cgroup_name(ct)
 end
 
---- Can containers of that runtime be made here?
--- @treturn boolean|nil true, or nil and the reason why not
-function variants.available(runtime)
-  for _, program in ipairs { runtime, "busybox", "setsid", "timeout" } do
-    if not tool.has(program) then
-      return nil, program .. " is not installed"
-    end
-  end
-  if tool.output "id -u" ~= "0" then
-    return nil, "containers of the comparison need root"
-  end
-  if runtime == "crun" and tool.view() ~= "v2" then
-    return nil, "crun 1.8 runs only in the pure cgroup v2 view: run this under tests/v2view"
-  end
+--- Why containers of that runtime cannot be compared here, or nil.
+function variants.missing(runtime)
   if not lfs.attributes(report) then
-    return nil, report .. " is not built: make test-helpers"
+    return report .. " is not built: make test-helpers"
   end
-  return true
+  return containers.missing(runtime)
 end
 
 --- A directory for a run, empty.
 function variants.directory(name)
-  scratch = scratch or tool.output "d=$(mktemp -d) && chmod 755 $d && echo $d"
+  scratch = scratch or tool.folder()
   local path = scratch .. "/" .. name
-  os.execute("rm -rf " .. tool.quote(path))
+  tool.remove(path)
   assert(lfs.mkdir(path))
   return path
 end
@@ -288,7 +271,7 @@ function variants.get(name, runtime)
   local definition = assert(definitions[name], "no such variant: " .. name)
   local world = definition.world and definition.world()
   worlds[#worlds + 1] = world
-  local ct = fixture.container {
+  local ct = containers.new {
     runtime = world and world:runtime(runtime) or runtime, flags = definition.flags, created = definition.created,
     rootfs = function (rootfs, ct)
       add_programs(rootfs)
@@ -312,6 +295,30 @@ function variants.get(name, runtime)
   return ct
 end
 
+--- Runs ctrexec as the rows of the comparison do.
+-- @tparam string words its arguments, as shell words
+-- @tparam[opt] table options `program`: shell words in its place; `before`: shell words in front of it; `directory`:
+-- where it runs
+-- @treturn integer exit status
+-- @treturn string standard output
+-- @treturn string standard error; the message alone where that is all it says: why an exec failed
+function variants.run(words, options)
+  options = options or {}
+  local result = tool.run(("exec %s \"$@\" %s"):format(options.before or "", words), { clean = true,
+    directory = options.directory or variants.directory "run", words = options.program or tool.ctrexec() })
+  return result.code, result.stdout,
+    result.stderr:match '^time="[^"\n]*" level=error msg="exec failed: ([^\n]*)"\n$' or result.stderr
+end
+
+--- The same for an exec into a container of `variants.get`; `words` begin behind "exec".
+-- @tparam table ct
+-- @tparam string words
+-- @tparam[opt] table options of `variants.run`; `root`: another than the container's
+function variants.exec(ct, words, options)
+  local root = options and options.root or ct.root
+  return variants.run(("--root %s exec %s"):format(tool.quote(root), words), options)
+end
+
 function variants.remove_all()
   for key, ct in pairs(running) do
     ct:run_runtime "resume"
@@ -322,7 +329,7 @@ function variants.remove_all()
     table.remove(worlds):close()
   end
   if scratch then
-    os.execute("rm -rf " .. tool.quote(scratch))
+    tool.remove(scratch)
     scratch = nil
   end
 end

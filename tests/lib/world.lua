@@ -42,37 +42,31 @@ esac
 exec nsenter -t @HOLDER@ -U -m -S 0 -G 0 -- sh -c 'cd "$1" && shift && exec "$@"' sh "$folder" "$@"
 ]]
 
-local function run(command)
-  assert(os.execute("timeout -k 1 30 sh -c " .. tool.quote(command) .. " </dev/null >/dev/null 2>&1"), command)
-end
-
 local function script(path, text, values)
-  tool.write(path, (text:gsub("@(%u+)@", values)))
-  run("chmod 755 " .. tool.quote(path))
+  tool.write(path, (text:gsub("@(%u+)@", values)), "755")
 end
 
 local function succeeds(command)
   return os.execute(command .. " </dev/null >/dev/null 2>&1") == true
 end
 
---- Can there be such callers here?
+--- Why there can be no such callers here, or nil.
 -- @tparam boolean subids with subordinate ids
--- @treturn boolean|nil true, or nil and the reason why not
-function world.available(subids)
+function world.missing(subids)
   local try = ("timeout 10 setpriv --reuid %d --regid %d --clear-groups unshare -Ur true"):format(world.UID, world.UID)
   if not succeeds(try) then
-    return nil, "unprivileged users cannot make user namespaces here"
+    return "unprivileged users cannot make user namespaces here"
   end
   if subids and not (tool.has "newuidmap" and succeeds "test -e /etc/subuid -a -e /etc/subgid") then
-    return nil, "newuidmap is not installed (Debian: uidmap)"
+    return "newuidmap is not installed (Debian: uidmap)"
   end
-  return true
+  return nil
 end
 
 -- A process that holds the user namespace (and the mounts) that "inside" enters, as podman's pause process does.
 local function hold(self)
-  run(("%s unshare --user --map-root-user --map-auto --mount sh -c 'echo $$ >%s/holder; exec sleep 3600' & sleep 0.1; "
-    .. "until [ -s %s/holder ]; do sleep 0.02; done"):format(self.as, self.dir, self.dir))
+  tool.sh(("%s unshare --user --map-root-user --map-auto --mount sh -c 'echo $$ >%s/holder; exec sleep 3600' "
+    .. ">/dev/null 2>&1 & until [ -s %s/holder ]; do sleep 0.02; done"):format(self.as, self.dir, self.dir))
   self.holder = tool.read(self.dir .. "/holder"):match "%d+"
 end
 
@@ -81,10 +75,10 @@ end
 -- `delegated`: is in a cgroup of version 2 that is the user's own
 -- @treturn table `command(program)`, `runtime(name)`, `own(path)`, `close()`; `dir` (with the user's `run`), `cgroup`
 function world.new(options)
-  local dir = tool.output "mktemp -d"
+  local dir = tool.folder()
   local self = setmetatable({ dir = dir, as = dir .. "/as" }, class)
-  run(("cd %s && mkdir etc run repository && chmod 755 . && cp /etc/passwd etc/"):format(dir))
-  run(("echo tester:x:%d:%d::%s:/bin/sh >>%s/etc/passwd"):format(world.UID, world.UID, dir, dir))
+  tool.sh(("cd %s && mkdir etc run repository && cp /etc/passwd etc/"):format(dir))
+  tool.sh(("echo tester:x:%d:%d::%s:/bin/sh >>%s/etc/passwd"):format(world.UID, world.UID, dir, dir))
   if options.subids or options.inside then
     tool.write(dir .. "/etc/subuid", ("tester:%d:%d\n"):format(world.SUB_UID, world.SUB_COUNT))
     tool.write(dir .. "/etc/subgid", ("tester:%d:%d\n"):format(world.SUB_GID, world.SUB_COUNT))
@@ -92,10 +86,10 @@ function world.new(options)
   self:own(dir .. "/run")
   if options.delegated then
     self.cgroup = ("/sys/fs/cgroup%s/ctrexec-%s"):format(tool.view() == "v2" and "" or "/unified", dir:match "[^/]+$")
-    run("mkdir " .. self.cgroup)
+    tool.sh("mkdir %s", self.cgroup)
     self:own(self.cgroup)
   end
-  if options.inside then run(("chown %d %s"):format(world.UID, dir)) end
+  if options.inside then tool.sh("chown %s %s", world.UID, dir) end
   local values = { DIR = dir, UID = tostring(world.UID), REPOSITORY = tool.quote(tool.repository),
     CGROUP = tool.quote(self.cgroup or "") }
   script(self.as, AS_USER, values)
@@ -117,14 +111,13 @@ end
 --- A program that runs a runtime as this caller, for `fixture.container`.
 function methods:runtime(name)
   local path = ("%s/%s"):format(self.dir, name)
-  tool.write(path, ("#!/bin/sh\nexec %s %s \"$@\"\n"):format(self.as, name))
-  run("chmod 755 " .. path)
+  tool.write(path, ("#!/bin/sh\nexec %s %s \"$@\"\n"):format(self.as, name), "755")
   return path
 end
 
 --- Gives a directory and all in it to this caller.
 function methods:own(path)
-  run(("chown -R -h %d:%d %s"):format(world.UID, world.UID, tool.quote(path)))
+  tool.sh("chown -R -h %s:%s %s", world.UID, world.UID, path)
 end
 
 function methods:close()
@@ -134,7 +127,7 @@ function methods:close()
   if self.cgroup then
     os.execute(("find %s -depth -type d -exec rmdir {} +"):format(self.cgroup))
   end
-  run("rm -rf --one-file-system " .. tool.quote(self.dir))
+  tool.remove(self.dir)
 end
 
 return world

@@ -1,6 +1,7 @@
 --- What youki would have written, beside a container that another runtime has made: youki itself is nowhere packaged.
 
 local cjson = require "cjson"
+local containers = require "tests.lib.containers"
 local lfs = require "lfs"
 local tool = require "tests.lib.tool"
 
@@ -12,7 +13,7 @@ return function (ct, root, change)
   local files = {
     state = { ociVersion = "1.0.2", id = ct.id, status = "running", pid = ct.pid, bundle = ct.bundle,
       annotations = { ["org.example.key"] = "value" }, created = "2026-01-02T03:04:05Z", useSystemd = false },
-    youki_config = { cgroup_path = "/" .. ct.dir:match "[^/]+$" },
+    youki_config = { cgroup_path = "/" .. containers.cgroup_name(ct) },
     config = cjson.decode(tool.read(ct.bundle .. "/config.json")),
   }
   if change then change(files) end

@@ -5,6 +5,7 @@
 package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
 package.cpath = "./build/lua/?.so;./build/tests/?.so;" .. package.cpath
 
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local lfs = require "lfs"
 local processes = require "processes"
@@ -21,7 +22,7 @@ local CALLERS = math.tointeger(tonumber(os.getenv "CALLERS"))
 local DEADLINE = 120
 local EIO = 5
 
-local skip = support.missing()
+local skip = containers.missing()
 if skip then
   print(skip)
   os.exit(77)
@@ -69,7 +70,7 @@ end
 
 -- --------------------------------------------------------------------------------------- who runs it: the command
 
-local ct <close> = support.container()
+local ct <close> = containers.new()
 local container = ct:open()
 
 local PROGRAM = { "lua5.4", "-E", "scripts/ctrexec.lua", "--root", ct.root, "exec" }
@@ -200,7 +201,7 @@ end
 -- Zombies, processes of the container besides its init, mappings and descriptors of a memfd of ctrexec's, descriptors
 -- of this process and of the container's init, terminals of the container, cgroups.
 local function count()
-  local found = { zombies = 0, processes = 0, memfds = 0, cgroups = #support.leaves(container) }
+  local found = { zombies = 0, processes = 0, memfds = 0, cgroups = #containers.leaves(ct) }
   local namespace = core.namespace.ids(ct.pid).pid
   found.descriptors = support.descriptors() + #core.file.list(("/proc/%d/fd"):format(ct.pid))
     + #core.file.list(("/proc/%d/root/dev/pts"):format(ct.pid))
@@ -228,9 +229,7 @@ local function state_of_container()
     ("cd %s && find . -printf '%%p %%U:%%G %%m %%T@ %%l\\n' | sort"):format(tool.quote(ct.rootfs)),
     ("cat /proc/%d/mountinfo; ls -l /proc/%d/ns | sed 's/.*-> //'"):format(ct.pid, ct.pid),
   } do
-    local pipe = assert(io.popen(command))
-    parts[#parts + 1] = pipe:read "a"
-    assert(pipe:close(), command)
+    parts[#parts + 1] = tool.output(command)
   end
   for _, path in pairs(container.record.cgroup_paths) do parts[#parts + 1] = tool.read(path .. "/cgroup.procs") end
   return table.concat(parts, "\n")
@@ -258,7 +257,7 @@ local function measured(title, start)
   local elapsed = core.clock.now() - began
   collectgarbage()
   collectgarbage()
-  local after = support.eventually(function ()
+  local after = tool.eventually(function ()
     local found = count()
     return (differences(before, found) == 0 or core.clock.now() - began > elapsed + 5) and found
   end, "the end")

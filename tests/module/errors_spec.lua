@@ -1,26 +1,16 @@
 --- One test at least for every code of docs/embedding.md, made by what makes it in life.
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
-local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
-local skip = support.missing()
-local ct, container, scratch
+local ct, container
+local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end, {
+  files = { ["/work/text"] = "no program\n" },
+  rootfs = function (rootfs) tool.write(rootfs .. "/work/script", "#!/no/such/interpreter\n", "755") end,
+})
 local seen = {}
-
-local check = suite(_ENV, skip, function ()
-  ct = support.container {
-    rootfs = function (rootfs)
-      tool.write(rootfs .. "/work/text", "no program\n")
-      tool.write(rootfs .. "/work/script", "#!/no/such/interpreter\n")
-      assert(os.execute("chmod 755 " .. tool.quote(rootfs .. "/work/script")))
-    end,
-  }
-  container = ct:open()
-  scratch = ct.dir
-  return ct
-end)
 
 -- What a failed call returns: nil, a message for people, and the code.
 local function assert_code(expected, pattern, value, message, code)
@@ -32,13 +22,13 @@ local function assert_code(expected, pattern, value, message, code)
 end
 
 local function state_file()
-  return ct.root .. "/ct/" .. (support.runtime() == "crun" and "status" or "state.json")
+  return ct.root .. "/ct/" .. (tool.runtime() == "crun" and "status" or "state.json")
 end
 
 -- The container's directory as a root of its own, in which things can be put wrong.
 local function copy_of_root()
-  local root = tool.output("mktemp -d -p " .. tool.quote(scratch))
-  assert(os.execute(("cp -a %s/ct %s/ct"):format(tool.quote(ct.root), tool.quote(root))))
+  local root = tool.folder(ct.dir)
+  tool.sh("cp -a %s/ct %s/ct", ct.root, root)
   return root, root .. "/ct/" .. state_file():match "[^/]+$"
 end
 
@@ -88,7 +78,7 @@ describe("a failed call", function ()
     local other = support.container()
     local handle = other:open()
     assert(other:run_runtime("kill", "KILL"))
-    support.eventually(function () return handle:status() == "stopped" end, "the end of the container")
+    tool.eventually(function () return handle:status() == "stopped" end, "the end of the container")
     assert_code("stopped", "stopped", handle:exec { "true" })
     assert_code("stopped", "stopped", handle:ps())
     assert(other:remove())
@@ -96,7 +86,7 @@ describe("a failed call", function ()
 
   check("stopped: the pid belongs to another process now", function ()
     local root, file = copy_of_root()
-    local key = support.runtime() == "crun" and "process%-start%-time" or "init_process_start"
+    local key = tool.runtime() == "crun" and "process%-start%-time" or "init_process_start"
     local content, count = tool.read(file):gsub('("' .. key .. '" ?: ?)%d+', "%11")
     assert.equal(1, count)
     tool.write(file, content)
@@ -138,7 +128,7 @@ describe("a failed call", function ()
   end)
 
   check("denied", function ()
-    local policy = scratch .. "/policy.lua"
+    local policy = ct.dir .. "/policy.lua"
     tool.write(policy, 'return { name = "no-one", check = function() return deny "not today" end }\n')
     assert(os.execute("chmod 644 " .. tool.quote(policy)))
     local governed <close> = assert(ctrexec.open("ct", { root = ct.root, policy = { policy } }))

@@ -1,24 +1,15 @@
 --- What the documentation shows, taken out of it and run.
-local suite = require "tests.lib.suite"
+local containers = require "tests.lib.containers"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
-local skip = support.missing()
-local ct, scratch
-
-local check = suite(_ENV, skip, function ()
-  ct = support.container { id = "web" }
-  scratch = ct.dir
-  return ct
-end)
+local ct
+local check = containers.suite(_ENV, function (made) ct = made end, { id = "web" })
 
 local function run(command)
-  local file = scratch .. "/output"
-  local ok, how, status = os.execute(("%s timeout -k 1 60 %s </dev/null >%s 2>&1")
-    :format(support.environment(), command, file))
-  local output = tool.read(file)
-  assert(ok, ("%s: %s %s\n%s"):format(command, how, status, output))
-  return output
+  local result = tool.run(("exec 2>&1 env %s %s"):format(tool.lua_paths(), command), { deadline = 60 })
+  assert(result.code == 0, ("%s: %d\n%s"):format(command, result.code, result.stdout))
+  return result.stdout
 end
 
 -- The container is where a runtime keeps its own, in a mount namespace of the program's.
@@ -45,14 +36,14 @@ describe("docs/embedding.md", function ()
     local program = programs()[1]
     local lines = select(2, program:gsub("[^\n]+\n", ""))
     assert.is_true(lines <= 10, lines)
-    tool.write(scratch .. "/program.lua", program)
-    assert.equal("web\trunning\n3\tsome text\thello\n\n", run_as_installed("lua5.4 " .. scratch .. "/program.lua"))
+    tool.write(ct.dir .. "/program.lua", program)
+    assert.equal("web\trunning\n3\tsome text\thello\n\n", run_as_installed("lua5.4 " .. ct.dir .. "/program.lua"))
   end)
 
   check("shows a test suite that passes", function ()
-    local program = programs()[2]:gsub('"runc"', ("%q"):format(support.runtime()))
-    tool.write(scratch .. "/suite_spec.lua", program)
-    local output = run(("lua5.4 /usr/bin/busted -o TAP %s/suite_spec.lua"):format(scratch))
+    local program = programs()[2]:gsub('"runc"', ("%q"):format(tool.runtime()))
+    tool.write(ct.dir .. "/suite_spec.lua", program)
+    local output = run(("lua5.4 /usr/bin/busted -o TAP %s/suite_spec.lua"):format(ct.dir))
     assert.matches("ok 1", output)
     assert.not_matches("not ok", output)
   end)
@@ -60,7 +51,7 @@ describe("docs/embedding.md", function ()
   check("shows how a C program is compiled, and it runs", function ()
     local command = assert(tool.read "docs/embedding.md"):match "\n```\n(gcc .-) &&"
     assert.equal("gcc -I/usr/include/lua5.4 -o host docs/examples/host.c -llua5.4", command)
-    local host = support.compile("docs/examples/host.c", scratch)
+    local host = support.compile("docs/examples/host.c", ct.dir)
     assert.equal("exit status 3, output: hello\n", run(("%s web %s"):format(host, tool.quote(ct.root))))
   end)
 end)

@@ -1,16 +1,11 @@
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
-local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 
-local skip = support.missing()
 local ct, container
-
-local check = suite(_ENV, skip, function ()
-  ct = support.container { files = { ["/work/lines"] = "one\ntwo\n" } }
-  container = ct:open()
-  return ct
-end)
+local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end,
+  { files = { ["/work/lines"] = "one\ntwo\n" } })
 
 local function output(spec)
   local result = assert(container:exec(spec))
@@ -106,8 +101,8 @@ describe("container:exec", function ()
   check("does not wait for what the command left behind", function ()
     local result = assert(container:exec { "sh", "-c", "sleep 30 & echo started" })
     assert.equal("started\n", result.stdout)
-    assert.equal(1, #support.others(container))
-    support.kill_others(container)
+    assert.equal(1, #containers.inside(ct))
+    containers.clear(ct)
   end)
 
   check("is not kept by a left process that writes without end", function ()
@@ -160,7 +155,7 @@ describe("container:exec", function ()
     assert.is_false(ok)
     assert.equal("enough", message)
     assert.equal(children, support.children())
-    support.eventually(function () return #support.others(container) == 0 end, "an empty container")
+    containers.await_empty(ct)
   end)
 end)
 

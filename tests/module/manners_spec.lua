@@ -1,25 +1,18 @@
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
-local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
-local skip = support.missing()
-local ct, container, scratch
-
-local check = suite(_ENV, skip, function ()
-  ct = support.container()
-  container = ct:open()
-  scratch = ct.dir
-  return ct
-end)
+local ct, container
+local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end)
 
 -- Runs host_script.lua in the host program; "" when nothing was changed or wrong.
 local host
 local function report_of(options, rounds)
-  host = host or support.compile("tests/module/host.c", scratch)
-  local report = scratch .. "/report"
+  host = host or support.compile("tests/module/host.c", ct.dir)
+  local report = ct.dir .. "/report"
   local command = ("%s timeout -k 1 120 %s %s %s tests/module/host_script.lua %s ct %d </dev/null"):format(
-    support.environment(), host, options, report, tool.quote(ct.root), rounds)
+    tool.lua_paths(), host, options, report, tool.quote(ct.root), rounds)
   local ok, how, status = os.execute(command)
   local text = tool.read(report) or ""
   return ok and text or ("%s%s %d"):format(text, how, status)
@@ -71,7 +64,7 @@ describe("one thread", function ()
     assert.same({ true, "x\n" }, { coroutine.resume(routine) })
     assert.is_true(coroutine.close(routine))
     assert.equal(children, support.children())
-    support.eventually(function () return #support.others(container) == 0 end, "an empty container")
+    containers.await_empty(ct)
   end)
 
   check("follows several commands in several containers by poll", function ()

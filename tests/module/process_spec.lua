@@ -1,16 +1,11 @@
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
-local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
+local tool = require "tests.lib.tool"
 
-local skip = support.missing()
 local ct, container
-
-local check = suite(_ENV, skip, function ()
-  ct = support.container()
-  container = ct:open()
-  return ct
-end)
+local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end)
 
 local function read_all(fd)
   local pieces = {}
@@ -60,31 +55,31 @@ describe("container:spawn", function ()
 
   check("ends the whole tree", function ()
     local process <close> = assert(container:spawn { "sh", "-c", "setsid sleep 1000 & sleep 1000", tree = true })
-    support.eventually(function () return #support.others(container) == 2 end, "two processes")
+    tool.eventually(function () return #containers.inside(ct) == 2 end, "two processes")
     assert(process:kill { tree = true })
     assert.equal(9, process:wait(20).signal)
     process:close()
-    assert.same({}, support.others(container))
-    assert.same({}, support.leaves(container))
+    assert.same({}, containers.inside(ct))
+    assert.same({}, containers.leaves(ct))
   end)
 
   check("ends what was left behind, after a grace", function ()
     local process <close> = assert(container:spawn { "sh", "-c", "sleep 1000 &", tree = true })
     assert(process:wait(20))
-    assert.equal(1, #support.others(container))
+    assert.equal(1, #containers.inside(ct))
     process:sweep(0.01)
     process:close()
-    assert.same({}, support.others(container))
+    assert.same({}, containers.inside(ct))
   end)
 
   check("keeps what was left behind otherwise, in the container's cgroup", function ()
     local process = assert(container:spawn { "sh", "-c", "sleep 1000 &", tree = true })
     assert(process:wait(20))
-    assert.is_true(#support.leaves(container) > 0)
+    assert.is_true(#containers.leaves(ct) > 0)
     process:close()
-    assert.equal(1, #support.others(container))
-    assert.same({}, support.leaves(container))
-    support.kill_others(container)
+    assert.equal(1, #containers.inside(ct))
+    assert.same({}, containers.leaves(ct))
+    containers.clear(ct)
   end)
 
   check("resizes the command's terminal", function ()
@@ -92,7 +87,7 @@ describe("container:spawn", function ()
     assert(process:resize(30, 70))
     core.fd.write(process.terminal, "go\n")
     local output = ""
-    support.eventually(function ()
+    tool.eventually(function ()
       output = output .. (core.fd.read(process.terminal, 100) or "")
       return output:find "30 70"
     end, "the new size")
@@ -115,7 +110,7 @@ describe("container:spawn", function ()
     collectgarbage()
     collectgarbage()
     assert.equal(before, support.descriptors())
-    assert.same({}, support.leaves(container))
+    assert.same({}, containers.leaves(ct))
   end)
 end)
 
@@ -157,7 +152,7 @@ describe("container:prepare", function ()
     process:close()
     assert.equal(children, support.children())
     assert.equal(descriptors, support.descriptors())
-    assert.same({}, support.others(container))
+    assert.same({}, containers.inside(ct))
   end)
 end)
 
@@ -215,7 +210,7 @@ describe("a container", function ()
     local other = support.container()
     local handle = other:open()
     assert(other:run_runtime("kill", "KILL"))
-    assert.equal("stopped", support.eventually(function ()
+    assert.equal("stopped", tool.eventually(function ()
       return handle:status() == "stopped" and "stopped"
     end, "the end of the container"))
     local entries, _, code = handle:ps()

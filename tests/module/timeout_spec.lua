@@ -1,16 +1,9 @@
+local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
-local suite = require "tests.lib.suite"
-local support = require "tests.module.support"
 local tool = require "tests.lib.tool"
 
-local skip = support.missing()
 local ct, container
-
-local check = suite(_ENV, skip, function ()
-  ct = support.container()
-  container = ct:open()
-  return ct
-end)
+local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end)
 
 local function run_out(spec)
   local result = assert(container:exec(spec))
@@ -20,14 +13,14 @@ end
 
 -- Seen from the host: nothing runs in the container's pid namespace but its init, and its cgroups are as before.
 local function assert_nothing_left()
-  assert.same({}, support.others(container))
-  assert.same({}, support.leaves(container))
+  assert.same({}, containers.inside(ct))
+  assert.same({}, containers.leaves(ct))
   assert.equal("running", container:status())
 end
 
 describe("a time-out", function ()
   after_each(function ()
-    if container then support.kill_others(container) end
+    if ct then containers.clear(ct) end
   end)
 
   check("does not touch a command that ends before", function ()
@@ -43,7 +36,7 @@ describe("a time-out", function ()
       if name == "prepare" then result, _, code = result:start() end
       assert.is_nil(result)
       assert.equal("not_found", code)
-      assert.same({}, support.leaves(container))
+      assert.same({}, containers.leaves(ct))
     end
   end)
 
@@ -97,7 +90,7 @@ describe("a time-out", function ()
   check("ends a command that has left its own cgroup", function ()
     local path
     local handle <close> = assert(container:spawn { "sleep", "1000", tree = true })
-    for _, leaf in ipairs(support.leaves(container)) do path = leaf:match "^(.*)/" end
+    for _, leaf in ipairs(containers.leaves(ct)) do path = leaf:match "^(.*)/" end
     tool.write(path .. "/cgroup.procs", tostring(handle.pid))
     handle:kill { tree = true }
     assert.equal(9, (handle:wait(20) or {}).signal)
@@ -120,7 +113,7 @@ describe("a time-out", function ()
     local result = container:exec { "sh", "-c", "sh -c 'sleep 1000; :' & sleep 1000", timeout = 0.3 }
     container.record.cgroup_paths = paths
     assert.is_true(result.timed_out)
-    support.eventually(function () return #support.others(container) == 0 end, "an empty container")
+    containers.await_empty(ct)
   end)
 
   -- Where there is no v2 hierarchy to make the cgroup in, that of the v1 freezer does the same by other means.
@@ -142,10 +135,8 @@ end)
 describe("the command line's time-out", function ()
   check("is 124, and leaves nothing behind", function ()
     local script = "setsid sh -c 'trap \"\" TERM; sleep 1000; :' & sleep 1000"
-    local command = ("timeout -k 1 30 %s --root %s exec --timeout 0.4 --kill-after 0.3 ct sh -c %s </dev/null")
-      :format(tool.ctrexec(), tool.quote(ct.root), tool.quote(script))
-    local _, how, status = os.execute(support.environment() .. " " .. command)
-    assert.same({ "exit", 124 }, { how, status })
+    assert.equal(124, tool.run(("exec env %s %s --root %s exec --timeout 0.4 --kill-after 0.3 ct sh -c %s"):format(
+      tool.lua_paths(), tool.ctrexec(), tool.quote(ct.root), tool.quote(script))).code)
     assert_nothing_left()
   end)
 end)

@@ -1,16 +1,12 @@
 --- A value of a wrong type for anything that a program may pass: one line at its position, or "invalid"; never an error
 -- from within the module.
+local containers = require "tests.lib.containers"
 local ctrexec = require "ctrexec"
-local suite = require "tests.lib.suite"
 local support = require "tests.module.support"
 
 local ct, container
 
-local check = suite(_ENV, support.missing(), function ()
-  ct = support.container()
-  container = ct:open()
-  return ct
-end)
+local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end)
 
 -- One of each type, told by more than its type where that matters.
 local VALUES = { boolean = true, number = 5, fraction = 5.5, string = "text", table = { key = {} },

@@ -1,6 +1,5 @@
 -- containerd and its client ctr, with ctrexec as the runtime.
 
-local session = require "tests.lib.session"
 local support = require "tests.engines.specs.support"
 local tool = require "tests.lib.tool"
 
@@ -54,7 +53,7 @@ describe("containerd with ctrexec as its runtime", function ()
     here:must(ctr .. "task resume web")
     assert.equal("hello\n", here:must(engine.exec({}, { "echo", "hello" }, "web")))
     here:must(ctr .. "task kill --signal KILL web")
-    session.eventually(function () return status() == "STOPPED" end)
+    tool.eventually(function () return status() == "STOPPED" end)
     here:must(ctr .. "task delete web || true")
     here:must(ctr .. "task start --detach web")
     assert.equal("RUNNING", status())

@@ -24,9 +24,7 @@ end }]]
 --- Why nothing can be tested here, or nil.
 function support.missing(programs)
   if not os.getenv "ENGINES" then return "needs tests/engines/run" end
-  for _, program in ipairs(programs) do
-    if not tool.has(program) then return "needs " .. program end
-  end
+  return tool.missing(table.unpack(programs))
 end
 
 --- The runtime that engines are given: ctrexec as installed.
@@ -47,11 +45,7 @@ end
 --- Runs shell text.
 -- @treturn table `code`, `stdout`, `stderr`
 function here:sh(text, input)
-  tool.write(self.dir .. "/stdin", input or "")
-  local _, how, status = os.execute(("timeout -k 1 %d sh -c %s <%s/stdin >%s/stdout 2>%s/stderr"):format(DEADLINE,
-    tool.quote(text), self.dir, self.dir, self.dir))
-  return { code = how == "exit" and status or 128 + status, stdout = tool.read(self.dir .. "/stdout"),
-    stderr = tool.read(self.dir .. "/stderr") }
+  return tool.run(text, { input = input, files = self.dir, deadline = DEADLINE })
 end
 
 --- Runs shell text that must succeed; its output.
@@ -64,16 +58,12 @@ end
 --- Starts a daemon and waits until the shell text `ready` succeeds.
 function here:daemon(argv, ready)
   local log = self.dir .. "/" .. argv[1] .. ".log"
-  local null <close> = assert(core.file.open("/dev/null", { read = true }))
-  local output <close> = assert(core.file.open(log, { write = true, create = true, truncate = true }, 420))
   -- A daemon that is too slow to answer leaves the traces of its threads in the temporary folder.
   local command = table.move(argv, 1, #argv, 3, { "env", "TMPDIR=" .. self.dir })
-  local daemon = session.start(command, { stdin = null, stdout = output, stderr = output })
+  local daemon = session.start_to_file(command, log)
   table.insert(self.daemons, 1, daemon)
-  local ok = pcall(session.eventually, function ()
-    return not daemon:is_running() or self:sh(ready).code == 0
-  end)
-  if not ok or not daemon:is_running() then error(argv[1] .. " does not start:\n" .. tool.read(log), 2) end
+  local ready_or_gone = tool.within(function () return not daemon:is_running() or self:sh(ready).code == 0 end)
+  if not ready_or_gone or not daemon:is_running() then error(argv[1] .. " does not start:\n" .. tool.read(log), 2) end
 end
 
 --- Ends the daemons and removes what is there.
@@ -165,7 +155,7 @@ function support.define(env, skip, engine)
     assert.equal(0, exec({ detach = true }, { "tail", "-f", "/dev/null" }).code)
     assert.equal("tail -f /dev/null", others(engine))
     engine.here:must(engine.exec({}, { "killall", "tail" }, "web"))
-    session.eventually(function () return others(engine) == "" end)
+    tool.eventually(function () return others(engine) == "" end)
   end)
 
   check("says what is wrong as it does with the real runtime", function ()

@@ -278,7 +278,7 @@ add { name = "cgroup is gone, --debug", on = "moved", view = "v2", only = "runc"
   global = { "--log", "@DIR@/log", "--debug" }, differs = "each program's debug lines are its own",
   expect = { "status: 0",
     { '^log text: .* level=debug msg="adding pid N to cgroups: .*: no such file or directory; trying that of' } } }
-if tool.output "cat /sys/fs/cgroup/cgroup.controllers" ~= "" then
+if tool.line "cat /sys/fs/cgroup/cgroup.controllers" ~= "" then
   add { name = "cgroup is busy", on = "busy", view = "v2" }
   add { name = "cgroup is busy, --cgroup", on = "busy", view = "v2", only = "runc", args = { "--cgroup", "/" } }
   add { name = "cgroup is busy, --cgroup init", on = "busy", view = "v2", args = { "--cgroup", "init" } }
@@ -287,7 +287,7 @@ end
 -- What the caller is must not be seen, but for what every runtime hands on
 add { name = "caller's umask", shell = 'umask 077; exec "$@" exec @ID@ /report' }
 add { name = "caller's priority", shell = 'exec nice -n 7 "$@" exec @ID@ /report' }
-if tool.output "nproc" ~= "1" then
+if tool.line "nproc" ~= "1" then
   add { name = "caller's processor", shell = [[exec taskset -c 0 "$@" exec @ID@ sh -c '
       [ "$(grep Cpus_allowed: /proc/1/status)" = "$(grep Cpus_allowed: /proc/self/status)" ] && echo as the init']],
     differs = "runc before 1.3 and crun leave the caller's affinity; ctrexec allows what the container's cpuset does",

@@ -79,7 +79,7 @@ local function later(name, field, value, since, expect)
 end
 later("scheduler", "scheduler", { policy = "SCHED_BATCH", nice = 5 }, "runc since 1.2 and crun since 1.10",
   { "^stdout: scheduler: policy 3 flags 0 nice 5 priority 0 " })
-if tool.output "chrt --fifo 1 echo yes" == "yes" then
+if tool.line "chrt --fifo 1 echo yes" == "yes" then
   local real_time = { policy = "SCHED_RR", priority = 7, flags = { "SCHED_FLAG_RESET_ON_FORK" } }
   later("real-time scheduler", "scheduler", real_time, "runc since 1.2 and crun since 1.10",
     { "^stdout: scheduler: policy 2 flags 1 nice 0 priority 7 " })
@@ -89,7 +89,7 @@ later("ioPriority", "ioPriority", { class = "IOPRIO_CLASS_BE", priority = 6 }, "
   "stdout: ioprio: 16390")
 later("ioPriority idle", "ioPriority", { class = "IOPRIO_CLASS_IDLE" }, "runc since 1.2 and later crun",
   "stdout: ioprio: 24576")
-if tool.output "nproc" ~= "1" then
+if tool.line "nproc" ~= "1" then
   later("execCPUAffinity", "execCPUAffinity", { initial = "0", final = "1" }, "runc since 1.3 and later crun",
     "stdout: status: Cpus_allowed:\t2")
   later("execCPUAffinity, final only", "execCPUAffinity", { final = "0-0" }, "runc since 1.3 and later crun",

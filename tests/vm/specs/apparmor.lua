@@ -1,5 +1,6 @@
 -- exec --apparmor in a kernel that has AppArmor: tests/vm/run.
 local support = require "tests.vm.specs.support"
+local tool = require "tests.lib.tool"
 
 local CURRENT = "cat /proc/self/attr/current"
 
@@ -17,13 +18,10 @@ describe("exec in a guest with AppArmor", function()
   local ct, confined
 
   lazy_setup(function()
-    local path = os.tmpname()
-    local file = assert(io.open(path, "w"))
-    file:write(PROFILES)
-    file:close()
-    local output, code = support.shell("apparmor_parser --replace " .. path)
-    os.remove(path)
-    assert(code == 0, output)
+    local folder = tool.folder()
+    tool.write(folder .. "/profiles", PROFILES)
+    tool.sh("apparmor_parser --replace %s", folder .. "/profiles")
+    tool.remove(folder)
     local files = { ["/secret"] = "hidden\n" }
     ct = support.fixture.container { files = files }
     confined = support.fixture.container { files = files, id = "confined", config = function(config)
@@ -35,34 +33,34 @@ describe("exec in a guest with AppArmor", function()
     if confined then confined:remove() end
   end)
 
-  for _, tool in ipairs { "ctrexec", "runc" } do
-    describe(tool, function()
+  for _, program in ipairs { "ctrexec", "runc" } do
+    describe(program, function()
       it("is unconfined without a profile", function()
-        assert.equal("unconfined", (support.exec(tool, ct, ct.id .. " " .. CURRENT)))
+        assert.equal("unconfined", (support.exec(program, ct, ct.id .. " " .. CURRENT)))
       end)
 
       it("enters the profile of --apparmor", function()
         assert.equal("ctrexec-lenient (enforce)",
-          (support.exec(tool, ct, ("--apparmor ctrexec-lenient %s %s"):format(ct.id, CURRENT))))
+          (support.exec(program, ct, ("--apparmor ctrexec-lenient %s %s"):format(ct.id, CURRENT))))
       end)
 
       it("is held to what the profile denies", function()
-        local output, code = support.exec(tool, ct, ("--apparmor ctrexec-strict %s cat /secret"):format(ct.id))
+        local output, code = support.exec(program, ct, ("--apparmor ctrexec-strict %s cat /secret"):format(ct.id))
         assert.matches("Permission denied", output)
         assert.equal(1, code)
       end)
 
       it("enters the container's own profile", function()
-        assert.equal("ctrexec-strict (enforce)", (support.exec(tool, confined, confined.id .. " " .. CURRENT)))
+        assert.equal("ctrexec-strict (enforce)", (support.exec(program, confined, confined.id .. " " .. CURRENT)))
       end)
 
       it("enters it under no_new_privs, too", function()
         assert.equal("ctrexec-strict (enforce)",
-          (support.exec(tool, confined, ("--no-new-privs %s %s"):format(confined.id, CURRENT))))
+          (support.exec(program, confined, ("--no-new-privs %s %s"):format(confined.id, CURRENT))))
       end)
 
       it("refuses an unknown profile", function()
-        local output, code = support.exec(tool, ct, ("--apparmor ctrexec-none %s true"):format(ct.id))
+        local output, code = support.exec(program, ct, ("--apparmor ctrexec-none %s true"):format(ct.id))
         assert.equal(255, code)
         assert.matches("apparmor failed to apply profile: write /proc/self/attr/[%w/]*exec: no such file or directory",
           output)

@@ -18,13 +18,7 @@ for _, runtime in ipairs { "runc", "crun" } do
   describe("exec with controllers of version 2 (" .. runtime .. ")", function ()
     lazy_teardown(variants.remove_all)
 
-    local function exec(ct, words)
-      local files = variants.directory "streams"
-      local status = tool.shell(('exec "$@" --root %s exec %s'):format(tool.quote(ct.root), words),
-        { directory = files, files = files, words = tool.ctrexec() })
-      local errors = tool.read(files .. "/stderr")
-      return status, tool.read(files .. "/stdout"), errors:match 'msg="exec failed: (.*)"\n$' or errors
-    end
+    local exec = variants.exec
 
     it("joins the cgroup of the init where the container's takes no process, unless it is named", function ()
       local ct = variants.get("busy", runtime)
@@ -37,8 +31,7 @@ for _, runtime in ipairs { "runc", "crun" } do
     it("says that the container is out of memory", function ()
       variants.define("full", { after = function (ct)
         assert(ct:run_runtime("exec", "/bin/sh", "-c", "head -c 20000000 /dev/zero >/dev/shm/fill"))
-        assert(os.execute(("cd %s && cat memory.current >memory.max && cat memory.current >memory.max")
-          :format(ct.cgroup)))
+        tool.sh("cd %s && cat memory.current >memory.max && cat memory.current >memory.max", ct.cgroup)
       end })
       local ct = variants.get("full", runtime)
       local directory = variants.directory "process"
@@ -51,7 +44,7 @@ for _, runtime in ipairs { "runc", "crun" } do
 
     it("counts the command in the container's pids limit", function ()
       variants.define("few", { after = function (ct)
-        assert(os.execute(("cd %s && echo 1 >pids.max"):format(ct.cgroup)))
+        tool.sh("cd %s && echo 1 >pids.max", ct.cgroup)
       end })
       local status, output, errors = exec(variants.get("few", runtime), "ct true")
       assert.same({ 255, "" }, { status, output })
@@ -61,8 +54,6 @@ for _, runtime in ipairs { "runc", "crun" } do
 end
 
 it("exec --pid refuses a kernel thread", function ()
-  local files = variants.directory "streams"
-  tool.shell('exec "$@" exec --pid 2 true', { directory = files, files = files, words = tool.ctrexec() })
-  assert.matches('msg="exec failed: process 2 is a kernel thread"\n$', tool.read(files .. "/stderr"))
+  assert.same({ 255, "", "process 2 is a kernel thread" }, { variants.run "exec --pid 2 true" })
   variants.remove_all()
 end)

@@ -20,18 +20,19 @@ describe("exec in a guest with SELinux", function()
     if labelled then labelled:remove() end
   end)
 
-  for _, tool in ipairs { "ctrexec", "runc" } do
-    describe(tool, function()
+  for _, program in ipairs { "ctrexec", "runc" } do
+    describe(program, function()
       it("enters the label of --process-label", function()
-        assert.equal(LABEL, trim((support.exec(tool, ct, ("--process-label %s %s %s"):format(LABEL, ct.id, CURRENT)))))
+        local words = ("--process-label %s %s %s"):format(LABEL, ct.id, CURRENT)
+        assert.equal(LABEL, trim((support.exec(program, ct, words))))
       end)
 
       it("enters the container's own label", function()
-        assert.equal(LABEL, trim((support.exec(tool, labelled, labelled.id .. " " .. CURRENT))))
+        assert.equal(LABEL, trim((support.exec(program, labelled, labelled.id .. " " .. CURRENT))))
       end)
 
       it("refuses a label that the policy does not know", function()
-        local _, code = support.exec(tool, ct,
+        local _, code = support.exec(program, ct,
           ("--process-label system_u:system_r:nothing_t:s0 %s true"):format(ct.id))
         assert.equal(255, code)
       end)

@@ -1,19 +1,19 @@
 -- What the specs that run in the guest share.
+local tool = require "tests.lib.tool"
+
 local support = {}
 
 support.fixture = require "ctrexec.busted"
 
 function support.shell(command)
-  local pipe = assert(io.popen(("timeout -k 1 60 sh -c '%s' 2>&1"):format(command:gsub("'", "'\\''"))))
-  local output = pipe:read "a"
-  local _, _, code = pipe:close()
-  return (output:gsub("\n$", "")), code
+  local result = tool.run("exec 2>&1; " .. command, { deadline = 60 })
+  return (result.stdout:gsub("\n$", "")), result.code
 end
 
 -- `ctrexec exec` or `runc exec` of the fixture, with the same arguments.
-function support.exec(tool, ct, words)
-  local program = tool == "ctrexec" and "scripts/ctrexec.lua" or ct.runtime
-  return support.shell(("%s --root %s exec %s"):format(program, ct.root, words))
+function support.exec(program, ct, words)
+  local path = program == "ctrexec" and "scripts/ctrexec.lua" or ct.runtime
+  return support.shell(("%s --root %s exec %s"):format(path, ct.root, words))
 end
 
 return support

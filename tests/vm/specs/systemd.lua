@@ -1,23 +1,22 @@
 -- Containers whose cgroup systemd manages: tests/vm/run.
 local support = require "tests.vm.specs.support"
+local tool = require "tests.lib.tool"
 
 for _, runtime in ipairs { "runc", "crun" } do
   describe("exec into a container of " .. runtime .. " in a systemd scope", function()
-    local ct, wrapper
+    local ct, folder
 
     lazy_setup(function()
-      wrapper = os.tmpname()
-      local file = assert(io.open(wrapper, "w"))
-      file:write(("#!/bin/sh\nexec %s --systemd-cgroup \"$@\"\n"):format(runtime))
-      file:close()
-      support.shell("chmod +x " .. wrapper)
+      folder = tool.folder()
+      local wrapper = folder .. "/" .. runtime
+      tool.write(wrapper, ("#!/bin/sh\nexec %s --systemd-cgroup \"$@\"\n"):format(runtime), "755")
       ct = support.fixture.container { runtime = wrapper, id = "scope-" .. runtime, config = function(config, self)
         config.linux.cgroupsPath = ("system.slice:ctrexec:%s"):format(self.id)
       end }
     end)
     lazy_teardown(function()
       if ct then ct:remove() end
-      os.remove(wrapper)
+      tool.remove(folder)
     end)
 
     it("joins the scope", function()

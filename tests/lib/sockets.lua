@@ -1,0 +1,52 @@
+--- Sockets that a test serves, for what connects to it: ctrexec, runc, or a program in a container.
+
+local core = require "ctrexec.core"
+local peers = require "peers"
+local tool = require "tests.lib.tool"
+
+local sockets = {}
+
+local methods = {}
+local class = { __index = methods, __name = "tests.server" }
+
+--- A listening socket: `path`, `fd`.
+function sockets.listen(path)
+  return setmetatable({ path = path, fd = core.fd.wrap(peers.listen(path)) }, class)
+end
+
+--- Takes the next connection.
+-- @tparam[opt] session exec that is to connect: what it has said tells why it did not
+function methods:accept(exec)
+  local ok, message = pcall(tool.await_readable, self.fd, self.path)
+  if not ok then error(message .. (exec and ": " .. exec.text() or ""), 2) end
+  return core.fd.wrap(peers.accept(self.fd:fd()))
+end
+
+--- What a client sends in one piece.
+-- @treturn string its bytes
+-- @treturn table its descriptors
+function methods:receive(exec)
+  local connection <close> = self:accept(exec)
+  return core.fdpass.receive(connection, 65536, 8)
+end
+
+--- Connects until nobody can any more: the queue of those that were not accepted is full.
+-- @treturn table the clients
+function methods:fill()
+  local waiting = {}
+  repeat
+    local client = core.fdpass.connect(self.path, 100)
+    waiting[#waiting + 1] = client
+  until not client
+  return waiting
+end
+
+--- Closes it and takes its file away.
+function methods:close()
+  self.fd:close()
+  os.remove(self.path)
+end
+
+class.__close = methods.close
+
+return sockets

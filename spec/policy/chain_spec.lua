@@ -313,12 +313,12 @@ describe("the policies' process", function()
   -- With another program in it.
   local function chain_with(worker)
     local loaded, preload = package.loaded, package.preload
-    local original = loaded["ctrexec.policy"]
-    loaded["ctrexec.policy"], preload["ctrexec.policy.worker"] = nil, worker
+    local chains, exchange = loaded["ctrexec.policy"], loaded["ctrexec.policy.exchange"]
+    loaded["ctrexec.policy"], loaded["ctrexec.policy.exchange"], preload["ctrexec.policy.worker"] = nil, nil, worker
     local ok, chain = pcall(function()
       return require "ctrexec.policy".from_sources(config(), { { name = "a", source = body "" } })
     end)
-    loaded["ctrexec.policy"], preload["ctrexec.policy.worker"] = original, nil
+    loaded["ctrexec.policy"], loaded["ctrexec.policy.exchange"], preload["ctrexec.policy.worker"] = chains, exchange, nil
     return assert(ok and chain, chain)
   end
 

@@ -6,6 +6,7 @@
 -- @module ctrexec.policy
 local core = require "ctrexec.core"
 local defaults = require "ctrexec.policy.defaults"
+local exchange = require "ctrexec.policy.exchange"
 local late = require "ctrexec.lib.late"
 local process = require "ctrexec.oci.process"
 local schema = require "ctrexec.lib.schema"
@@ -158,52 +159,6 @@ local function add_folder(chain, reader, path)
   end
 end
 
--- The worker is not run here but in the sandbox. It is found as `require` would find it, so that a compiled or a
--- replaced one is taken, and compiled once at most in the life of this process.
-local compiled
-local function worker_chunk()
-  for _, search in ipairs(compiled and {} or package.searchers) do
-    local loader = search "ctrexec.policy.worker"
-    if type(loader) == "function" then
-      compiled = string.dump(loader, true)
-      break
-    end
-  end
-  return compiled or error "module 'ctrexec.policy.worker' not found"
-end
-
-local MIB = 1024 * 1024
-
--- Being asked costs more than the answer does: who a policy's text mentions is sent along.
-local function mentions_caller(chain)
-  if chain.caller_mentioned == nil then
-    chain.caller_mentioned = false
-    for _, entry in ipairs(chain.policies) do
-      chain.caller_mentioned = chain.caller_mentioned or entry.source:find("caller", 1, true) ~= nil
-    end
-  end
-  return chain.caller_mentioned
-end
-
--- Also after the process was ended by a policy that overstepped: the chain stays usable.
-local function start(chain)
-  local limits = chain.limits
-  local policies = {}
-  for index, entry in ipairs(chain.policies) do
-    policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
-  end
-  local sandbox, message = core.sandbox.start {
-    chunk = worker_chunk(),
-    argument = { policies = policies, memory_mib = math.max(1, limits.policy_memory // MIB | 0) },
-    time_limit = limits.policy_time,
-    memory_limit = limits.policy_memory,
-    -- Loading and checking are timed by the process itself, each policy alone.
-    patience = (2 * #policies + 1) * limits.policy_time + 1,
-  }
-  if not sandbox then add_failure(chain, "ctrexec", "the policies cannot be run: " .. message) end
-  chain.sandbox = sandbox
-end
-
 --- Loads a chain of policies and starts the process that they run in; the earlier, the more of it is ready when it is
 -- needed.
 --
@@ -216,7 +171,7 @@ function policy.load(config, files)
   local reader <close> = trust.reader()
   for _, folder in ipairs(config.policy_directories) do add_folder(chain, reader, folder) end
   for _, path in ipairs(files or {}) do add_file(chain, reader, path) end
-  if #chain.policies > 0 and not chain.failure then start(chain) end
+  if #chain.policies > 0 and not chain.failure then exchange.start(chain) end
   return chain
 end
 
@@ -234,7 +189,7 @@ end
 -- @treturn table chain
 function policy.from_sources(config, sources)
   local chain = setmetatable({ policies = sources, config = config, limits = config.limits }, Chain)
-  if #sources > 0 then start(chain) end
+  if #sources > 0 then exchange.start(chain) end
   return chain
 end
 
@@ -250,70 +205,6 @@ end
 -- @treturn boolean
 function Chain:is_empty()
   return #self.policies == 0 and not self.failure
-end
-
--- Answering the process's questions.
-
-local function module_source(folder, name)
-  if not name:find "^[%w_][%w_.-]*$" or name:find("..", 1, true) then return { problem = "not a module's name" } end
-  local reader <close> = trust.reader()
-  local path = ("%s/modules/%s.lua"):format(folder, name:gsub("%.", "/"))
-  local text, message = reader:read(path)
-  if not text then return { problem = message } end
-  return { source = text, path = path }
-end
-
-local function called(provider, ...)
-  local value = type(provider) == "function" and provider(...) or provider
-  return type(value) ~= "function" and value or nil
-end
-
-local ROOT = { path = true, directory = true }
-local INSIDE = { in_root = true, no_magiclinks = true }
-
--- O_PATH: nothing of the container is opened that could block or act on being opened.
-local function stat_inside(pid, path)
-  local root <close> = core.file.open(("/proc/%d/root"):format(pid or 0), ROOT)
-  local fd <close> = root and core.file.openat(root, path, { path = true }, INSIDE)
-  return fd and core.file.stat(fd) or nil
-end
-
-local ASKED = { caller = true, names = true, origin = true, config = true }
-
-local function answer(request, need)
-  local kind, rest = need:match "^(%a+):?(.*)$"
-  if ASKED[kind] then return called(request[kind]) end
-  if kind == "user" or kind == "group" then return request.lookup and called(request.lookup, kind, rest) end
-  if kind == "file" then
-    if request.stat then return called(request.stat, rest) end
-    return stat_inside((request.container or {}).pid, rest)
-  end
-  if kind == "module" then return module_source(rest:match "^(.*):([^:]*)$") end
-end
-
--- One exchange. Returns the reply, or nil, the policy to blame and why. What is not the reply to this job says nothing
--- about it, least of all that the exec may go on.
-local function exchange(chain, kind, job, request)
-  if not chain.sandbox then start(chain) end
-  local sandbox = chain.sandbox
-  if not sandbox then return nil, chain.failure.name, chain.failure.reason end
-  local sent, problem, errno = sandbox:send { [kind] = job }
-  if not sent and not errno then return nil, "ctrexec", "the request cannot be passed to the policies" .. problem end
-  while true do
-    local reply, message, unit = sandbox:receive()
-    if type(reply) == "table" and type(reply.need) == "string" then
-      -- A provider's value that cannot be packed is no value to the policy, which then has to do without.
-      if not sandbox:send(answer(request, reply.need)) then sandbox:send(nil) end
-    elseif type(reply) == "table" and reply.to == kind then
-      return reply
-    else
-      sandbox:close()
-      chain.sandbox = nil
-      local blamed = chain.policies[unit or 0]
-      if message == "timeout" then message = ("it took longer than %g s"):format(chain.limits.policy_time) end
-      return nil, blamed and blamed.name or "ctrexec", message or "malformed answer"
-    end
-  end
 end
 
 -- Checking.
@@ -390,9 +281,8 @@ function Chain:check(request)
     result.decision = "accept"
     return result
   end
-  local reply, name, reason = exchange(self, "check", {
+  local reply, name, reason = exchange.ask(self, "check", {
     state = { process = request.process, options = request.options }, container = view_of(request.container or {}),
-    caller = mentions_caller(self) and called(request.caller) or nil,
   }, request)
   if not reply then return rejection(result, name, reason) end
   result.warnings, self.hooks = reply.warnings or {}, reply.hooks
@@ -410,7 +300,7 @@ end
 function Chain:describe()
   if self.failure then return { { name = self.failure.name, fault = self.failure.reason } } end
   if #self.policies == 0 then return {} end
-  local reply, name, reason = exchange(self, "describe", true, {})
+  local reply, name, reason = exchange.ask(self, "describe", true, {})
   return reply and reply.policies or { { name = name, fault = reason } }
 end
 
@@ -433,7 +323,7 @@ end
 
 local function run_hooks(chain, event)
   if not has_hooks(chain) then return end
-  local reply, name, reason = exchange(chain, "audit", event, {})
+  local reply, name, reason = exchange.ask(chain, "audit", event, {})
   local failure = reply and reply.failures and reply.failures[1]
   if failure then name, reason = failure.name, failure.reason end
   if name then return ("audit of policy %s: %s"):format(name, reason) end

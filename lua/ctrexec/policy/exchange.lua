@@ -1,0 +1,121 @@
+--- The conversation with the process in which the policies of a chain run (core/sandbox.c says why they have one).
+-- @module ctrexec.policy.exchange
+local core = require "ctrexec.core"
+local trust = require "ctrexec.lib.trust"
+
+local exchange = {}
+
+-- The chunks that run in the policies' process. Each is found as `require` would find it, so that a compiled or a
+-- replaced one is taken, and dumped once at most in the life of this process.
+local dumped = {}
+
+local function chunk_of(name)
+  if dumped[name] then return dumped[name] end
+  for _, search in ipairs(package.searchers) do
+    local loader = search(name)
+    if type(loader) == "function" then
+      dumped[name] = string.dump(loader, true)
+      return dumped[name]
+    end
+  end
+  error("module '" .. name .. "' not found")
+end
+
+local MIB = 1024 * 1024
+
+--- Starts the process; also after it was ended by a policy that overstepped: the chain stays usable.
+-- @tparam table chain of `ctrexec.policy`; where the process cannot be started its `failure` says why
+function exchange.start(chain)
+  local limits = chain.limits
+  local policies = {}
+  for index, entry in ipairs(chain.policies) do
+    policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
+  end
+  local sandbox, message = core.sandbox.start {
+    chunk = chunk_of "ctrexec.policy.worker",
+    argument = {
+      policies = policies, view = chunk_of "ctrexec.policy.view",
+      memory_mib = math.max(1, limits.policy_memory // MIB | 0),
+    },
+    time_limit = limits.policy_time,
+    memory_limit = limits.policy_memory,
+    -- Loading and checking are timed by the process itself, each policy alone.
+    patience = (2 * #policies + 1) * limits.policy_time + 1,
+  }
+  if not sandbox and not chain.failure then
+    chain.failure = { name = "ctrexec", reason = "the policies cannot be run: " .. message }
+  end
+  chain.sandbox = sandbox
+end
+
+local function module_source(folder, name)
+  if not name:find "^[%w_][%w_.-]*$" or name:find("..", 1, true) then return { problem = "not a module's name" } end
+  local reader <close> = trust.reader()
+  local path = ("%s/modules/%s.lua"):format(folder, name:gsub("%.", "/"))
+  local text, message = reader:read(path)
+  if not text then return { problem = message } end
+  return { source = text, path = path }
+end
+
+local function called(provider, ...)
+  local value = type(provider) == "function" and provider(...) or provider
+  return type(value) ~= "function" and value or nil
+end
+
+local ROOT = { path = true, directory = true }
+local INSIDE = { in_root = true, no_magiclinks = true }
+
+-- O_PATH: nothing of the container is opened that could block or act on being opened.
+local function stat_inside(pid, path)
+  local root <close> = core.file.open(("/proc/%d/root"):format(pid or 0), ROOT)
+  local fd <close> = root and core.file.openat(root, path, { path = true }, INSIDE)
+  return fd and core.file.stat(fd) or nil
+end
+
+local ASKED = { caller = true, names = true, origin = true, config = true }
+
+local function answer(request, need)
+  local kind, rest = need:match "^(%a+):?(.*)$"
+  if ASKED[kind] then return called(request[kind]) end
+  if kind == "user" or kind == "group" then return request.lookup and called(request.lookup, kind, rest) end
+  if kind == "file" then
+    if request.stat then return called(request.stat, rest) end
+    return stat_inside((request.container or {}).pid, rest)
+  end
+  if kind == "module" then return module_source(rest:match "^(.*):([^:]*)$") end
+end
+
+--- Puts a job to the policies, and answers what they ask meanwhile. What is not the reply to this job says nothing
+-- about it, least of all that the exec may go on.
+-- @tparam table chain of `ctrexec.policy`
+-- @tparam string kind "check", "describe" or "audit"
+-- @param job a plain value
+-- @tparam table request of `chain:check`, for the answers
+-- @treturn[1] table the reply
+-- @treturn[2] nil
+-- @treturn[2] string the policy to blame
+-- @treturn[2] string why
+function exchange.ask(chain, kind, job, request)
+  if not chain.sandbox then exchange.start(chain) end
+  local sandbox = chain.sandbox
+  if not sandbox then return nil, chain.failure.name, chain.failure.reason end
+  local sent, problem, errno = sandbox:send { [kind] = job }
+  if not sent and not errno then return nil, "ctrexec", "the request cannot be passed to the policies" .. problem end
+  while true do
+    local reply, message, unit = sandbox:receive()
+    if type(reply) == "table" and type(reply.need) == "string" then
+      -- A provider's value that cannot be packed is no value to the policy, which then has to do without.
+      if not sandbox:send(answer(request, reply.need)) then sandbox:send(nil) end
+    elseif type(reply) == "table" and reply.to == kind then
+      return reply
+    else
+      sandbox:close()
+      chain.sandbox = nil
+      local blamed = chain.policies[unit or 0]
+      if message == "timeout" then message = ("it took longer than %g s"):format(chain.limits.policy_time) end
+      return nil, blamed and blamed.name or "ctrexec", message or "malformed answer"
+    end
+  end
+end
+
+return exchange

@@ -1,0 +1,277 @@
+--- What a policy sees of a request: its fields, and the methods that save writing.
+--
+-- This runs in the policies' process, as `ctrexec.policy.worker` does, which calls it with a function `ask(what)` that
+-- puts a question to the parent.
+-- @module ctrexec.policy.view
+local ask = ...
+
+-- What a policy changes of its own copies must not reach this code.
+local next, type, select, error, tostring, ipairs, setmetatable =
+  next, type, select, error, tostring, ipairs, setmetatable
+local table_remove, table_insert, math_tointeger = table.remove, table.insert, math.tointeger
+local format, sub, match, find, upper = string.format, string.sub, string.match, string.find, string.upper
+local tonumber = tonumber
+
+local view = {}
+
+local function read_only()
+  error("this is read only: a policy may edit request.process and request.options", 2)
+end
+
+-- A table that cannot be written, also deeper down; `find_out` is told which name is not there, or nil for all names.
+local function locked(target, find_out)
+  local function get(_, key)
+    if find_out and target[key] == nil then find_out(key) end
+    local value = target[key]
+    if type(value) == "table" then return locked(value) end
+    return value
+  end
+  return setmetatable({}, {
+    __metatable = false,
+    __index = get,
+    __newindex = read_only,
+    __len = function() return #target end,
+    __pairs = function(self)
+      if find_out then find_out() end
+      return function(_, key)
+        local name = next(target, key)
+        return name, name ~= nil and get(self, name) or nil
+      end, self, nil
+    end,
+  })
+end
+
+local function copy(source)
+  local result = {}
+  for name, value in next, source do result[name] = value end
+  return result
+end
+
+-- request.env: the variables by name over the array of request.process.env.
+local function environment_of(request)
+  local function entries()
+    local env = request.process.env
+    if env == nil then
+      env = {}
+      request.process.env = env
+    end
+    return env
+  end
+  local function value_of(entry, name)
+    if type(entry) == "string" and sub(entry, 1, #name + 1) == name .. "=" then return sub(entry, #name + 2) end
+  end
+  return setmetatable({}, {
+    __metatable = false,
+    __index = function(_, name)
+      local env, found = entries(), nil
+      for index = 1, #env do found = value_of(env[index], tostring(name)) or found end
+      return found
+    end,
+    __newindex = function(_, name, value)
+      if type(name) ~= "string" or name == "" or find(name, "[=%z]") then
+        error("env: not a name of a variable: " .. format("%q", tostring(name)), 2)
+      end
+      if value ~= nil and type(value) ~= "string" and type(value) ~= "number" then
+        error(format("env.%s: a string is expected, not a %s", name, type(value)), 2)
+      end
+      local env, place = entries(), nil
+      for index = #env, 1, -1 do
+        if value_of(env[index], name) then
+          place = index
+          table_remove(env, index)
+        end
+      end
+      if value ~= nil then table_insert(env, place or #env + 1, name .. "=" .. value) end
+    end,
+    __pairs = function(self)
+      local env, index = copy(entries()), 0
+      return function()
+        while index < #env do
+          index = index + 1
+          local name, value = match(env[index], "^([^=]+)=(.*)$")
+          if name then return name, value end
+        end
+      end, self, nil
+    end,
+  })
+end
+
+local SETS = { "bounding", "effective", "inheritable", "permitted", "ambient" }
+
+local function capability_name(name)
+  if type(name) ~= "string" then error("a capability's name is expected, not a " .. type(name), 3) end
+  name = upper(name)
+  return find(name, "^CAP_") and name or "CAP_" .. name
+end
+
+local function remove_names(list, names)
+  local kept, count = 0, #list
+  for index = 1, count do
+    local name = list[index]
+    if not names[name] then
+      kept = kept + 1
+      list[kept] = name
+    end
+  end
+  for index = kept + 1, count do list[index] = nil end
+end
+
+-- request.caps: the five sets of request.process.capabilities at once.
+local function capabilities_of(request)
+  local methods = {}
+  local function sets()
+    local all = request.process.capabilities
+    if all == nil then
+      all = {}
+      request.process.capabilities = all
+    end
+    return all
+  end
+  local function has(set, name)
+    for _, member in ipairs(sets()[set] or {}) do
+      if member == name then return true end
+    end
+    return false
+  end
+  function methods.has(_, name, set)
+    return has(set or "bounding", capability_name(name))
+  end
+  function methods.drop(_, ...)
+    local names, all = {}, sets()
+    for index = 1, select("#", ...) do names[capability_name((select(index, ...)))] = true end
+    for _, set in ipairs(SETS) do
+      if all[set] then remove_names(all[set], names) end
+    end
+  end
+  function methods.add(_, ...)
+    local all = sets()
+    for index = 1, select("#", ...) do
+      local name = capability_name((select(index, ...)))
+      for _, set in ipairs { "bounding", "effective", "permitted" } do
+        all[set] = all[set] or {}
+        if not has(set, name) then table_insert(all[set], name) end
+      end
+      -- An ambient capability must be inheritable, too (capabilities(7)).
+      if has("inheritable", name) and not has("ambient", name) then
+        all.ambient = all.ambient or {}
+        table_insert(all.ambient, name)
+      end
+    end
+  end
+  function methods.clear()
+    request.process.capabilities = { bounding = {}, effective = {}, inheritable = {}, permitted = {}, ambient = {} }
+  end
+  return setmetatable({}, { __metatable = false, __index = methods, __newindex = read_only })
+end
+
+local function words(list)
+  if type(list) ~= "table" then list = { list } end
+  return list
+end
+
+local METHODS = {}
+
+-- request:prepend{"nice", "-n", "5"}: the command becomes an argument of another.
+function METHODS.prepend(request, list)
+  for index, word in ipairs(words(list)) do table_insert(request.process.args, index, word) end
+end
+
+local function id_of(kind, word)
+  if find(word, "^%d+$") then return math_tointeger(tonumber(word)) end
+  local entry = ask(format("%s:%s", kind, word))
+  if type(entry) ~= "table" then error(format("the container has no %s %q", kind, word), 3) end
+  return kind == "user" and entry.uid or entry.gid, entry.gid
+end
+
+-- request:run_as "UID[:GID]", names are those of the container.
+function METHODS.run_as(request, user, groups)
+  user = tostring(user)
+  local name, group = match(user, "^([^:]+):?(.*)$")
+  if not name then error("run_as: expected UID[:GID]", 2) end
+  local uid, primary = id_of("user", name)
+  local object = request.process.user
+  if object == nil then
+    object = {}
+    request.process.user = object
+  end
+  object.uid = uid
+  object.gid = group ~= "" and id_of("group", group) or primary or object.gid
+  if groups then object.additionalGids = groups end
+end
+
+-- request:stat "/bin/sh": what a path is in the container, nil if it is not there. Resolved inside the container's
+-- root and not opened: `io.open` on /proc/PID/root would follow the container's links into the host.
+function METHODS.stat(_, path)
+  if type(path) ~= "string" or sub(path, 1, 1) ~= "/" then error("stat: an absolute path is expected", 2) end
+  local status = ask("file:" .. path)
+  return type(status) == "table" and status or nil
+end
+
+-- What is made on first use: most policies look at one or two of these.
+local LAZY = {
+  env = environment_of,
+  caps = capabilities_of,
+  -- The program's base name, as a policy wants to compare it.
+  command = function(request)
+    local program = request.process.args and request.process.args[1]
+    return type(program) == "string" and match(program, "[^/]*$") or nil
+  end,
+}
+
+-- Asked of the parent once a check, whichever policy needs it first; each policy gets views of its own.
+local container, caller, told
+
+-- What costs more to find out is asked for when it is wanted.
+local FOUND_OUT = { user = "names", login_user = "names", ancestry = "origin", engine = "origin", sudo_user = "origin" }
+
+local function find_out(part, into)
+  if told[part] then return end
+  for name, value in next, ask(part) or {} do into[name] = value end
+  told[part] = true
+end
+
+local function find_out_caller(name)
+  for _, part in ipairs { "names", "origin" } do
+    if name == nil or FOUND_OUT[name] == part then find_out(part, caller) end
+  end
+end
+
+local function find_out_container(name)
+  if name ~= nil and name ~= "config" or told.config then return end
+  container.config = ask "config"
+  told.config = true
+end
+
+local REQUEST = {
+  __metatable = false,
+  __index = function(request, name)
+    if METHODS[name] then return METHODS[name] end
+    if name == "caller" then
+      caller = caller or ask "caller" or {}
+      return locked(caller, find_out_caller)
+    elseif name == "container" then
+      return locked(container, find_out_container)
+    elseif LAZY[name] then
+      return LAZY[name](request)
+    end
+  end,
+  __newindex = function(_, name)
+    error(format("request.%s cannot be set: a policy may edit request.process and request.options", tostring(name)), 2)
+  end,
+}
+
+--- Begins a check: what was found out for the one before counts no longer.
+-- @tparam table of_container what policies see of the container
+function view.begin(of_container)
+  container, caller, told = of_container, nil, {}
+end
+
+--- Makes the request of one policy.
+-- @tparam table process the process object that it may edit
+-- @tparam table options that it may edit
+-- @treturn table request
+function view.request(process, options)
+  return setmetatable({ process = process, options = options }, REQUEST)
+end
+
+return view

@@ -67,9 +67,14 @@ HELPER = $(if $(wildcard core/enter/enter.c),$(BUILD)/lua/ctrexec/enter)
 # Made with the core module, which a plain lua5.4 cannot load when it is sanitized; the sources do as well there.
 PRECOMPILED = $(if $(SANITIZE),,$(BUILD)/lua/ctrexec/precompiled)
 MAN_PAGE = $(BUILD)/man/ctrexec.8
-# The command with the interpreter inside, where Lua, cjson and libseccomp can be linked in.
-ARCHIVES = liblua$(LUA_VERSION).a liblua$(LUA_VERSION)-cjson.a libseccomp.a
-LAUNCHER_LIBS = $(foreach archive,$(ARCHIVES),$(shell $(CC) -print-file-name=$(archive)))
+# The command with the interpreter inside, where Lua, cjson, libseccomp and libcap can be linked in.
+ARCHIVES = liblua$(LUA_VERSION).a liblua$(LUA_VERSION)-cjson.a libseccomp.a libcap.a
+comma := ,
+find_archive = $(shell $(CC) -print-file-name=$(1))
+LAUNCHER_LIBS = $(foreach archive,$(ARCHIVES),$(call find_archive,$(archive)))
+# libcap is linked into the core module where there is an archive of it: a library to be found and mapped costs every exec.
+LIBCAP = $(or $(filter /%,$(call find_archive,libcap.a)),-lcap)
+CORE_LIBS = $(LIBCAP) -Wl,--exclude-libs,libcap.a
 LAUNCHER = $(if $(SANITIZE)$(filter-out /%,$(LAUNCHER_LIBS)),,$(BUILD)/ctrexec)
 LAUNCHER_CFLAGS = $(DIALECT) $(WARN) $(OPTIMIZE) $(HARDEN) -isystem $(LUA_INCDIR) $(CFLAGS)
 LAUNCHER_LDFLAGS = -static -Wl,--gc-sections,-z,relro,-z,noexecstack,--wrap=dlopen,--wrap=dlerror $(LDFLAGS)
@@ -121,7 +126,7 @@ $(BUILD)/objects: FORCE
 # Renamed into place: a program that loads the module meanwhile finds the old one or the new one.
 $(CORE_SO): $(CORE_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@.new $(CORE_OBJ)
+	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@.new $(CORE_OBJ) $(CORE_LIBS)
 	@mv $@.new $@
 
 $(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ) $(BUILD)/objects
@@ -207,7 +212,7 @@ build-fuzz/core.a: $(FUZZ_OBJ) $(BUILD)/core/enter_image.o
 	$(call say,AR) ar crs $@ $^
 
 build-fuzz/%: tests/fuzz/%.c build-fuzz/core.a
-	$(call say,FUZZ) clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< build-fuzz/core.a -llua$(LUA_VERSION) -lseccomp
+	$(call say,FUZZ) clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< build-fuzz/core.a -llua$(LUA_VERSION) -lseccomp -lcap
 
 -include $(FUZZ_OBJ:.o=.d) $(FUZZ_TARGETS:=.d)
 
@@ -303,7 +308,7 @@ deb: build
 	  sort -Vu | tail -n 1) && \
 	printf '%s\n' 'Package: ctrexec' 'Version: $(VERSION)' 'Architecture: $(DEB_ARCH)' 'Section: admin' \
 	  'Priority: optional' 'Maintainer: The ctrexec authors <ctrexec@localhost>' \
-	  "Depends: lua5.4, lua-cjson, libseccomp2 (>= 2.5.0), libc6 (>= $$libc)" 'Recommends: runc | crun' \
+	  "Depends: lua5.4, lua-cjson, libseccomp2 (>= 2.5.0),$(if $(filter -l%,$(LIBCAP)), libcap2$(comma)) libc6 (>= $$libc)" 'Recommends: runc | crun' \
 	  'Description: starts a process inside a running OCI container' \
 	  ' A command and a Lua module that do the job of "runc exec" for containers of' ' runc and crun.' \
 	  >$(DEB_ROOT)/DEBIAN/control

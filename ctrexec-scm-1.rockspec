@@ -18,6 +18,7 @@ dependencies = {
 -- musl-gcc builds the helper that enters the container: on Debian it is in musl-tools.
 external_dependencies = {
   LIBSECCOMP = { header = "seccomp.h" },
+  LIBCAP = { header = "sys/capability.h" },
 }
 build = {
   type = "make",

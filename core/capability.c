@@ -1,7 +1,5 @@
 /***
-Capability names and bit sets.
-
-The names are a table of our own: the module then needs no library that every exec would have to load.
+Capability names and bit sets. Names, numbers and the kernel's last capability are libcap's.
 
 @module ctrexec.core.capability
 @see capabilities(7)
@@ -9,66 +7,18 @@ The names are a table of our own: the module then needs no library that every ex
 #include "capability.h"
 #include "core.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/capability.h>
 
 enum {
     HEXADECIMAL = 16,
     PROC_PATH_MAX = 64,
     STATUS_MAX = 16384,
     MASK_BITS = 64,
-};
-
-/* By number; linux/capability.h of Linux 5.9 and newer. */
-static const char *const names[] = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-};
-
-enum {
-    NAME_COUNT = sizeof(names) / sizeof(*names),
+    NAME_MAX_SIZE = 64,
 };
 
 static const struct {
@@ -110,15 +60,45 @@ bool ctx_parse_capabilities(struct ctx_text text, struct ctx_capabilities *sets)
     return found == (1U << FIELD_COUNT) - 1;
 }
 
-/* The number of a capability, or -1. */
-static int number_of(struct ctx_text name)
+/* The number of a capability, or -1. libcap also takes names in any case, numbers, and a name with more
+ * behind it: what counts is the name that it gives to the number itself. */
+static int number_of(const char *name)
 {
-    for (int i = 0; i < NAME_COUNT; i++) {
-        if (ctx_text_is(name, names[i])) {
-            return i;
+    char lower[NAME_MAX_SIZE];
+    cap_value_t number;
+    size_t length = 0;
+
+    for (; name[length] != '\0'; length++) {
+        if (length + 1 == sizeof(lower) || islower((unsigned char)name[length])) {
+            return -1;
         }
+        lower[length] = (char)tolower((unsigned char)name[length]);
     }
-    return -1;
+    lower[length] = '\0';
+    if (strncmp(name, "CAP_", 4) != 0 || cap_from_name(lower, &number) != 0) {
+        return -1;
+    }
+    char *known = cap_to_name(number);
+    const bool same = known != NULL && strcmp(known, lower) == 0;
+    cap_free(known);
+    return same ? number : -1;
+}
+
+/* Pushes the name of a capability, as "CAP_41" where libcap has none yet. */
+static void push_name(lua_State *L, int number)
+{
+    char upper[NAME_MAX_SIZE];
+    char *known = cap_to_name(number);
+
+    (void)snprintf(upper, sizeof(upper), "CAP_%d", number);
+    if (known != NULL && strncmp(known, "cap_", 4) == 0) {
+        (void)snprintf(upper, sizeof(upper), "%s", known);
+    }
+    cap_free(known);
+    for (char *letter = upper; *letter != '\0'; letter++) {
+        *letter = (char)toupper((unsigned char)*letter);
+    }
+    lua_pushstring(L, upper);
 }
 
 /***
@@ -143,7 +123,7 @@ static int capability_mask(lua_State *L)
         int number;
         luaL_argcheck(L, lua_geti(L, 1, i) == LUA_TSTRING, 1, "array of strings expected");
         name = lua_tolstring(L, -1, &length);
-        number = number_of(ctx_text(name, length));
+        number = strlen(name) == length ? number_of(name) : -1;
         if (number >= 0) {
             mask |= UINT64_C(1) << (unsigned int)number;
             lua_pop(L, 1);
@@ -160,7 +140,7 @@ static int capability_mask(lua_State *L)
 The names in a bit set.
 @function names
 @int mask
-@treturn table array of strings by number; one that has no name here yet is as "CAP_41"
+@treturn table array of strings by number; one that libcap has no name for yet is as "CAP_41"
 */
 static int capability_names(lua_State *L)
 {
@@ -172,11 +152,7 @@ static int capability_names(lua_State *L)
         if (!(mask >> (unsigned int)i & 1U)) {
             continue;
         }
-        if (i < NAME_COUNT) {
-            lua_pushstring(L, names[i]);
-        } else {
-            lua_pushfstring(L, "CAP_%d", i);
-        }
+        push_name(L, i);
         lua_rawseti(L, -2, ++count);
     }
     return 1;
@@ -186,19 +162,11 @@ static int capability_names(lua_State *L)
 The highest capability that the running kernel knows.
 @function last
 @treturn int its number
-@see prctl(2)
+@see cap_get_bound(3)
 */
 static int capability_last(lua_State *L)
 {
-    int last = CAP_LAST_CAP;
-
-    while (last > 0 && prctl(PR_CAPBSET_READ, last, 0, 0, 0) < 0) {
-        last--;
-    }
-    while (last + 1 < MASK_BITS && prctl(PR_CAPBSET_READ, last + 1, 0, 0, 0) >= 0) {
-        last++;
-    }
-    lua_pushinteger(L, last);
+    lua_pushinteger(L, cap_max_bits() - 1);
     return 1;
 }
 

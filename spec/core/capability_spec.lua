@@ -35,9 +35,9 @@ describe("capability names", function ()
   end)
 
   it("are reported when unknown", function ()
-    local mask, unknown = capability.mask { "CAP_NOTHING", "CAP_KILL", "cap_chown", "KILL", "", "CAP_KILL\0" }
-    assert.equal(1 << 5, mask)
-    assert.same({ "CAP_NOTHING", "cap_chown", "KILL", "", "CAP_KILL\0" }, unknown)
+    local wrong = { "CAP_NOTHING", "cap_chown", "KILL", "", "CAP_KILL\0", "CAP_ChOwN", "5", "12", "CAP_12", "cap_12",
+      "CAP_", "CAP_KILL=ep", "CAP_KILL CAP_CHOWN", "CAP_KILL,", " CAP_KILL", "CAP_" .. ("A"):rep(100), "all" }
+    assert.same({ 1 << 5, wrong }, { capability.mask { "CAP_KILL", table.unpack(wrong) } })
   end)
 
   it("are never lost, even when newer than this program", function ()

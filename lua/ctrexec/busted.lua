@@ -21,7 +21,11 @@ if _VERSION ~= "Lua 5.4" then
 end
 
 local cjson = require "cjson"
+local late = require "ctrexec.lib.late"
 local lfs = require "lfs"
+local luassert = require "luassert"
+local say = require "say"
+local ctrexec = late "ctrexec" -- a container is made, and cleaned up, without it
 
 local fixture = {}
 
@@ -289,7 +293,7 @@ end
 -- @raise when it cannot be opened
 function container:open()
   if not self.handle then
-    self.handle = assert(require "ctrexec".open(self.id, { root = self.root }))
+    self.handle = assert(ctrexec.open(self.id, { root = self.root }))
   end
   return self.handle
 end
@@ -396,7 +400,6 @@ local function exec_denied(state, arguments)
 end
 
 local function register()
-  local say, luassert = require "say", require "luassert"
   for name, entry in pairs {
     exec_ok = { exec_ok, "expected the command to succeed", "expected the command to fail" },
     exec_outputs = { exec_outputs, "expected that output, and status 0", "expected another output, or failure" },

@@ -318,7 +318,8 @@ describe("the policies' process", function()
     local ok, chain = pcall(function()
       return require "ctrexec.policy".from_sources(config(), { { name = "a", source = body "" } })
     end)
-    loaded["ctrexec.policy"], loaded["ctrexec.policy.exchange"], preload["ctrexec.policy.worker"] = chains, exchange, nil
+    loaded["ctrexec.policy"], loaded["ctrexec.policy.exchange"] = chains, exchange
+    preload["ctrexec.policy.worker"] = nil
     return assert(ok and chain, chain)
   end
 

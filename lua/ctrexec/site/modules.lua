@@ -10,14 +10,41 @@ local trust = require "ctrexec.lib.trust"
 
 local replace = {}
 
+-- What the modules were called in ctrexec 0.1. A site's file that still has that name must not be passed over without a
+-- word: what it enforces would be gone.
+local NAMES_OF_0_1 = {
+  audit = "policy.audit", child = "exec.handle", communicate = "exec.capture", completion = "command.completion",
+  explain = "policy.explain", failure = "exec.failure", gate = "policy.gate", help = "command.help",
+  hostenv = "exec.hostenv", inside = "container.inside", json = "lib.json", listener = "exec.listener",
+  log = "command.log", members = "container.members", options = "command.options", plan = "exec.plan",
+  process = "oci.process", ps = "container.ps", record = "policy.recording", start = "exec.start",
+  streams = "exec.streams", tools = "exec.tools", tree = "exec.tree", users = "oci.users", watch = "policy.keeper",
+  wording = "lib.wording",
+}
+local OLD_NAMES = {}
+for old, new in pairs(NAMES_OF_0_1) do OLD_NAMES["ctrexec." .. new] = "ctrexec." .. old end
+
+-- The name that a module, or an original, has now; nil when that is the name given.
+local function renamed(name)
+  local original, old = name:match "^(%w-%.?)ctrexec%.(%w+)$"
+  local new = NAMES_OF_0_1[old]
+  return new and original .. "ctrexec." .. new
+end
+
 local ENOENT = core.errno.ENOENT
 -- After package.preload, before everything that looks for the modules of ctrexec.
 local POSITION = 2
 
-local function site_loader(directory, name)
+local function path_of(directory, name)
   local path = ("%s/%s.lua"):format(directory, name:gsub("%.", "/"))
   local _, message, errno = core.file.stat(path, true)
-  if errno == ENOENT then return ("no file '%s'"):format(path) end
+  return path, errno == ENOENT, message
+end
+
+local function site_loader(directory, name)
+  local path, missing, message = path_of(directory, name)
+  if missing and OLD_NAMES[name] then path, missing, message = path_of(directory, OLD_NAMES[name]) end
+  if missing then return ("no file '%s'"):format(path) end
   local reader <close> = trust.reader()
   local text, real = reader:read(path)
   if not text then error(message or real, 0) end
@@ -43,6 +70,8 @@ end
 -- @tparam string directory
 function replace.install(directory)
   local function search(name)
+    local new = renamed(name)
+    if new then return function() return require(new) end end
     if name:find "^ctrexec%." then return site_loader(directory, name) end
     local original = name:match "^original%.(ctrexec%..*)$"
     if original then return original_loader(search, original) end

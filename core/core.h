@@ -39,6 +39,10 @@ int ctx_release_fd(lua_State *L, int arg);
  * `what` is a printf format naming the call and its object, as "open /proc/1/ns". */
 int ctx_error(lua_State *L, int error, const char *what, ...) __attribute__((format(printf, 3, 4)));
 
+/* What strerror_r(3) says of an error; where a seccomp filter around this program is the cause of it, what to
+ * do. */
+const char *ctx_reason(int error, char *buffer, size_t size);
+
 /* Pushes true and returns 1: the success return of a binding that has nothing to give. */
 int ctx_ok(lua_State *L);
 
@@ -64,12 +68,11 @@ struct ctx_named_number {
 void ctx_push_numbers(lua_State *L, const struct ctx_named_number *numbers, size_t count, const char *kind);
 
 /* openat2(2). Retries EINTR and, some times, EAGAIN: a rename elsewhere in the tree made the kernel unsure.
- * Returns a close-on-exec descriptor, or -1 with errno. */
+ * Returns a close-on-exec descriptor, or -1 with errno: ENOSYS where a seccomp filter refuses the call. */
 int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve);
 
-/* What ctx_openat2 falls back on where the call is refused: the same promises, or ENOSYS when one cannot be
- * kept. Never creates or truncates. */
-int ctx_resolve(int dirfd, const char *path, int flags, uint64_t resolve);
+/* Whether a seccomp filter that this program runs under refuses openat2(2), which Linux has since 5.6. */
+bool ctx_openat2_is_refused(void);
 
 /* read(2) and write(2) with EINTR retried. The write fails with EPIPE and raises no SIGPIPE: the host program
  * may not have one ignored. */

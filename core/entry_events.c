@@ -114,7 +114,7 @@ static int push_error_event(lua_State *L, struct entry *entry, const struct plan
     ctx_set_integer(L, "errno", message->error);
     ctx_set_integer(L, "value", message->value);
     ctx_set_integer(L, "pid", entry->first);
-    lua_pushstring(L, strerror_r(message->error, reason, sizeof(reason)));
+    lua_pushstring(L, ctx_reason(message->error, reason, sizeof(reason)));
     lua_setfield(L, -2, "message");
     lua_pushstring(L, message->detail);
     lua_setfield(L, -2, "detail");

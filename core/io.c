@@ -15,25 +15,42 @@ enum {
     FIRST_CHUNK = 8192,
 };
 
+static int openat2_once(int dirfd, const char *path, const struct open_how *how)
+{
+    return (int)syscall(SYS_openat2, dirfd, path, how, sizeof(*how));
+}
+
+bool ctx_openat2_is_refused(void)
+{
+    const struct open_how how = {.flags = O_PATH | O_CLOEXEC};
+    const int fd = openat2_once(AT_FDCWD, "/", &how);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd < 0 && (errno == ENOSYS || errno == EPERM);
+}
+
 int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
-    struct open_how how = {
+    const struct open_how how = {
         .flags = (uint64_t)(unsigned int)flags | O_CLOEXEC,
         .mode = (flags & O_CREAT) ? mode : 0,
         .resolve = resolve,
     };
+    int fd = -1;
 
-    for (int attempt = 0;; attempt++) {
-        long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
-        /* EPERM is how sandboxes refuse a call that is newer than they are. */
-        if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {
-            return resolve == 0 ? openat(dirfd, path, (int)how.flags, mode)
-                                : ctx_resolve(dirfd, path, flags, resolve);
-        }
-        if (fd >= 0 || (errno != EINTR && errno != EAGAIN) || attempt == OPENAT2_ATTEMPTS) {
-            return (int)fd;
+    for (int attempt = 0; attempt < OPENAT2_ATTEMPTS; attempt++) {
+        fd = openat2_once(dirfd, path, &how);
+        if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) {
+            break;
         }
     }
+    /* Some filters refuse a call that is newer than they are by EPERM, which may also be about the file. */
+    if (fd < 0 && errno == EPERM) {
+        errno = ctx_openat2_is_refused() ? ENOSYS : EPERM;
+    }
+    return fd;
 }
 
 ssize_t ctx_read(int fd, void *data, size_t size)

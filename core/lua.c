@@ -1,12 +1,21 @@
 /* What every binding needs of Lua: checked arguments, error returns, fields of tables. */
 #include "core.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { MESSAGE_MAX = PATH_MAX + 256 };
+
+const char *ctx_reason(int error, char *buffer, size_t size)
+{
+    if (error == ENOSYS && ctx_openat2_is_refused()) {
+        return "openat2(2) is refused to ctrexec, allow it in the seccomp profile that ctrexec runs under";
+    }
+    return strerror_r(error, buffer, size);
+}
 
 int ctx_error(lua_State *L, int error, const char *what, ...)
 {
@@ -18,7 +27,7 @@ int ctx_error(lua_State *L, int error, const char *what, ...)
     (void)vsnprintf(message, sizeof(message), what, arguments);
     va_end(arguments);
     lua_pushnil(L);
-    lua_pushfstring(L, "%s: %s", message, strerror_r(error, reason, sizeof(reason)));
+    lua_pushfstring(L, "%s: %s", message, ctx_reason(error, reason, sizeof(reason)));
     lua_pushinteger(L, error);
     return 3;
 }

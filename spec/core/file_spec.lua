@@ -156,6 +156,19 @@ describe("file", function ()
       assert.equal("inside", open("inner", { no_magiclinks = true }))
     end)
 
+    it("says what to do where openat2 is refused, whatever the filter's answer", function ()
+      local deny = "build/tests/deny openat2 "
+      if not file.stat "build/tests/deny" then return pending "needs tests/helpers/deny (make test-helpers)" end
+      local program = [[
+        local core = require "ctrexec.core"
+        local _, message, number = core.file.openat(core.file.open("/", { path = true }), "etc", { path = true })
+        io.write(message, " ", number)]]
+      for _, refusal in ipairs { errno.ENOSYS, errno.EPERM } do
+        assert.equal("open etc: openat2(2) is refused to ctrexec, allow it in the seccomp profile that ctrexec runs "
+          .. "under " .. errno.ENOSYS, support.lua(deny .. refusal, program))
+      end
+    end)
+
     it("crosses no mount", function ()
       local root <close> = assert(file.open("/", { path = true }))
       assert_fails(errno.EXDEV, "open proc/self: Invalid cross-device link",

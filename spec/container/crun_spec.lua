@@ -146,38 +146,38 @@ describe("the state of crun", function()
   it("names what is missing or wrong by its path", function()
     for message, change in pairs {
       ["status: pid: missing"] = function(tree) tree.pid = nil end,
-      ["status: pid: expected an integer, got string"] = function(tree) tree.pid = "5" end,
-      ["status: process-start-time: expected an integer, got boolean"] = function(tree)
+      ["status: pid: expected an integer, got a string"] = function(tree) tree.pid = "5" end,
+      ["status: process-start-time: expected an integer, got a boolean"] = function(tree)
         tree["process-start-time"] = true
       end,
       ["status: bundle: missing"] = function(tree) tree.bundle = nil end,
       ['status: bundle: expected an absolute path, got "b"'] = function(tree) tree.bundle = "b" end,
-      ["status: cgroup-path: expected a string, got number"] = function(tree) tree["cgroup-path"] = 1 end,
+      ["status: cgroup-path: expected a string, got a number"] = function(tree) tree["cgroup-path"] = 1 end,
       ['status: cgroup-path: expected an absolute path, got "/a/../b"'] = function(tree)
         tree["cgroup-path"] = "/a/../b"
       end,
-      ["status: systemd-cgroup: expected a boolean, got string"] = function(tree) tree["systemd-cgroup"] = "" end,
+      ["status: systemd-cgroup: expected a boolean, got a string"] = function(tree) tree["systemd-cgroup"] = "" end,
     } do
       changed_status(change)
       refused(message)
     end
     for message, change in pairs {
-      ["config.json: linux: expected an object, got string"] = function(tree) tree.linux = "x" end,
-      ["config.json: linux.seccomp: expected an object, got array"] = function(tree) tree.linux.seccomp = { 1 } end,
-      ["config.json: linux.seccomp.flags: expected an array, got number"] = function(tree)
+      ["config.json: linux: expected an object, got a string"] = function(tree) tree.linux = "x" end,
+      ["config.json: linux.seccomp: expected an object, got an array"] = function(tree) tree.linux.seccomp = { 1 } end,
+      ["config.json: linux.seccomp.flags: expected an array, got a number"] = function(tree)
         tree.linux.seccomp.flags = 5
       end,
-      ["config.json: linux.seccomp.listenerPath: expected a string, got object"] = function(tree)
+      ["config.json: linux.seccomp.listenerPath: expected a string, got an object"] = function(tree)
         tree.linux.seccomp.listenerPath = { a = "/run/agent" }
       end,
-      ["config.json: linux.seccomp.listenerMetadata: expected a string, got array"] = function(tree)
+      ["config.json: linux.seccomp.listenerMetadata: expected a string, got an array"] = function(tree)
         tree.linux.seccomp.listenerMetadata = { "x" }
       end,
-      ["config.json: process.user.umask: expected an integer, got string"] = function(tree)
+      ["config.json: process.user.umask: expected an integer, got a string"] = function(tree)
         tree.process.user.umask = "022"
       end,
       ["config.json: linux.uidMappings[1].hostID: missing"] = function(tree) tree.linux.uidMappings[1].hostID = nil end,
-      ["config.json: annotations.a: expected a string, got number"] = function(tree) tree.annotations = { a = 1 } end,
+      ["config.json: annotations.a: expected a string, got a number"] = function(tree) tree.annotations = { a = 1 } end,
     } do
       changed_config(change)
       refused(message)

@@ -84,7 +84,7 @@ describe("a bare pid", function()
       assert.equal(("process %d does not exist"):format(pid), message)
       assert.equal("no_such_container", code)
     end
-    assert.has_error(function() container.open(nil, { pid = "1" }) end, "pid: expected an integer, got string")
+    assert.has_error(function() container.open(nil, { pid = "1" }) end, "pid: expected an integer, got a string")
   end)
 end)
 

@@ -1,12 +1,12 @@
-local check = require "ctrexec.container.check"
 local cjson = require "cjson"
 local json = require "ctrexec.lib.json"
 local runc = require "ctrexec.container.runc"
 local support = require "spec.container.support"
+local unwind = require "ctrexec.lib.unwind"
 
 local function read_text(text)
   local tree = assert(json.decode(text, "state.json", true))
-  return check.guarded(runc.read, { text = text, tree = tree, path = "state.json" })
+  return unwind.guarded(runc.read, { text = text, tree = tree, path = "state.json" })
 end
 
 local function fixture(name)
@@ -199,77 +199,77 @@ describe("the state of runc", function()
 
   it("names what is missing or wrong by its path", function()
     refused("init_process_pid: missing", function(tree) tree.init_process_pid = nil end)
-    refused("init_process_pid: expected an integer, got string", function(tree) tree.init_process_pid = "1" end)
+    refused("init_process_pid: expected an integer, got a string", function(tree) tree.init_process_pid = "1" end)
     refused("init_process_pid: expected an integer, got 1.5", function(tree) tree.init_process_pid = 1.5 end)
-    refused("init_process_start: expected an integer, got object", function(tree) tree.init_process_start = {} end)
+    refused("init_process_start: expected an integer, got an object", function(tree) tree.init_process_start = {} end)
     refused("init_process_start: expected an integer, got null", function(tree)
       tree.init_process_start = cjson.null
     end)
-    refused("created: expected a string, got boolean", function(tree) tree.created = true end)
+    refused("created: expected a string, got a boolean", function(tree) tree.created = true end)
     refused("config: missing", function(tree) tree.config = nil end)
-    refused("config: expected an object, got array", function(tree) tree.config = { 1 } end)
-    refused('cgroup_paths: expected an object, got array', function(tree) tree.cgroup_paths = { "a" } end)
-    refused('cgroup_paths["cpu"]: expected an absolute path, got "web"', function(tree)
+    refused("config: expected an object, got an array", function(tree) tree.config = { 1 } end)
+    refused('cgroup_paths: expected an object, got an array', function(tree) tree.cgroup_paths = { "a" } end)
+    refused('cgroup_paths.cpu: expected an absolute path, got "web"', function(tree)
       tree.cgroup_paths = { cpu = "web" }
     end)
-    refused('cgroup_paths["cpu"]: expected an absolute path, got "/sys/../etc"', function(tree)
+    refused('cgroup_paths.cpu: expected an absolute path, got "/sys/../etc"', function(tree)
       tree.cgroup_paths = { cpu = "/sys/../etc" }
     end)
     refused('config.labels: bundle: expected an absolute path, got "x"', function(_, config)
       config.labels = { "bundle=x" }
     end)
-    refused("config.labels[2]: expected a string, got number", function(_, config) config.labels[2] = 7 end)
-    refused("config.namespaces[1].type: unknown value NEWMOON", function(_, config)
+    refused("config.labels[2]: expected a string, got a number", function(_, config) config.labels[2] = 7 end)
+    refused('config.namespaces[1].type: unknown namespace "NEWMOON"', function(_, config)
       config.namespaces[1].type = "NEWMOON"
     end)
-    refused("config.capabilities.Bounding: expected an array, got string", function(_, config)
+    refused("config.capabilities.Bounding: expected an array, got a string", function(_, config)
       config.capabilities.Bounding = "CAP_KILL"
     end)
-    refused("config.rlimits[1].type: unknown value 99", function(_, config)
+    refused("config.rlimits[1].type: unknown resource limit 99", function(_, config)
       config.rlimits = { { type = 99, soft = 1, hard = 1 } }
     end)
-    refused("config.rlimits[1].soft: expected a number, got -1", function(_, config)
+    refused("config.rlimits[1].soft: must not be negative, got -1", function(_, config)
       config.rlimits = { { type = 7, soft = -1, hard = 1 } }
     end)
     refused("config.uid_mappings[1].size: missing", function(_, config)
       config.uid_mappings = { { container_id = 0, host_id = 0 } }
     end)
-    refused("config.personality.domain: unknown value 5", function(_, config) config.personality = { domain = 5 } end)
-    refused("config.memory_policy.mode: unknown value 77", function(_, config) config.memory_policy = { mode = 77 } end)
+    refused("config.personality.domain: unknown domain 5", function(_, config) config.personality = { domain = 5 } end)
+    refused("config.memory_policy.mode: unknown mode 77", function(_, config) config.memory_policy = { mode = 77 } end)
     refused("config.scheduler.policy: missing", function(_, config) config.scheduler = { nice = 1 } end)
-    refused("config.cgroups.systemd: expected a boolean, got string", function(_, config)
+    refused("config.cgroups.systemd: expected a boolean, got a string", function(_, config)
       config.cgroups.systemd = "yes"
     end)
   end)
 
   it("refuses a seccomp profile that it does not understand", function()
-    refused("config.seccomp: expected an object, got string", function(_, config) config.seccomp = "x" end)
+    refused("config.seccomp: expected an object, got a string", function(_, config) config.seccomp = "x" end)
     refused("config.seccomp.default_action: missing", function(_, config) config.seccomp.default_action = nil end)
-    refused("config.seccomp.default_action: unknown value 10", function(_, config)
+    refused("config.seccomp.default_action: unknown action 10", function(_, config)
       config.seccomp.default_action = 10
     end)
-    refused("config.seccomp.architectures[1]: unknown value vax", function(_, config)
+    refused('config.seccomp.architectures[1]: unknown architecture "vax"', function(_, config)
       config.seccomp.architectures[1] = "vax"
     end)
-    refused("config.seccomp.syscalls: expected an array, got object", function(_, config)
+    refused("config.seccomp.syscalls: expected an array, got an object", function(_, config)
       config.seccomp.syscalls = { a = 1 }
     end)
-    refused("config.seccomp.syscalls[40]: expected an object, got number", function(_, config)
+    refused("config.seccomp.syscalls[40]: expected an object, got a number", function(_, config)
       config.seccomp.syscalls[40] = 1
     end)
     refused("config.seccomp.syscalls[40].name: missing", function(_, config)
       config.seccomp.syscalls[40].name = nil
     end)
-    refused("config.seccomp.syscalls[40].action: unknown value 0", function(_, config)
+    refused("config.seccomp.syscalls[40].action: unknown action 0", function(_, config)
       config.seccomp.syscalls[40].action = 0
     end)
-    refused("config.seccomp.syscalls[40].errnoRet: expected an integer, got string", function(_, config)
+    refused("config.seccomp.syscalls[40].errnoRet: expected an integer, got a string", function(_, config)
       config.seccomp.syscalls[40].errnoRet = "EPERM"
     end)
-    refused("config.seccomp.syscalls[40].args: expected an array, got boolean", function(_, config)
+    refused("config.seccomp.syscalls[40].args: expected an array, got a boolean", function(_, config)
       config.seccomp.syscalls[40].args = true
     end)
-    refused("config.seccomp.syscalls[40].args[1].op: unknown value 8", function(_, config)
+    refused("config.seccomp.syscalls[40].args[1].op: unknown operator 8", function(_, config)
       config.seccomp.syscalls[40].args = { { index = 0, value = 1, op = 8 } }
     end)
     refused("config.seccomp.syscalls[40].args[1].index: missing", function(_, config)

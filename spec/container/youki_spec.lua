@@ -83,10 +83,10 @@ describe("the state of youki", function()
   it("names what is missing or wrong by its path", function()
     for message, change in pairs {
       ["state.json: bundle: missing"] = function(tree) tree.bundle = nil end,
-      ["state.json: status: expected a string, got number"] = function(tree) tree.status = 1 end,
-      ["state.json: pid: expected an integer, got string"] = function(tree) tree.pid = "1" end,
-      ["state.json: useSystemd: expected a boolean, got string"] = function(tree) tree.useSystemd = "yes" end,
-      ["state.json: annotations.a: expected a string, got number"] = function(tree) tree.annotations = { a = 1 } end,
+      ["state.json: status: expected a string, got a number"] = function(tree) tree.status = 1 end,
+      ["state.json: pid: expected an integer, got a string"] = function(tree) tree.pid = "1" end,
+      ["state.json: useSystemd: expected a boolean, got a string"] = function(tree) tree.useSystemd = "yes" end,
+      ["state.json: annotations.a: expected a string, got a number"] = function(tree) tree.annotations = { a = 1 } end,
     } do
       support.install("youki", root, "web")
       support.edit(dir .. "/state.json", change)
@@ -94,7 +94,7 @@ describe("the state of youki", function()
     end
     support.install("youki", root, "web")
     support.edit(dir .. "/youki_config.json", function(tree) tree.cgroup_path = 7 end)
-    refused "youki_config.json: cgroup_path: expected a string, got number"
+    refused "youki_config.json: cgroup_path: expected a string, got a number"
     support.install("youki", root, "web")
     core.file.remove(dir .. "/config.json")
     refused "config.json: no such file or directory"

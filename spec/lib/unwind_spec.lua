@@ -9,6 +9,7 @@ describe("unwind", function ()
   it("returns nil, message, code and detail of a failure", function ()
     local function deep() unwind.fail("no room", "system", 7) end
     assert.same({ nil, "no room", "system", 7, n = 4 }, table.pack(unwind.guarded(function () deep() end)))
+    assert.equal(3, select("#", unwind.guarded(unwind.fail, "no detail")))
   end)
 
   it("lets other errors pass", function ()

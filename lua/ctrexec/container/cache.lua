@@ -6,7 +6,7 @@
 -- the same rules (`ctrexec.container.trust`): only who may write the state could write it. Losing it costs time alone.
 -- @module ctrexec.container.cache
 local core = require "ctrexec.core"
-local check = require "ctrexec.container.check"
+local unwind = require "ctrexec.lib.unwind"
 local trust = require "ctrexec.container.trust"
 
 local digest = {}
@@ -60,7 +60,7 @@ end
 -- @tparam table found as for `new`
 -- @treturn ?table the fields that the state's reader would give; nil when there is no digest of this state
 function Digest:load(found)
-  local text = check.guarded(read, found, self.path)
+  local text = unwind.guarded(read, found, self.path)
   local known = text and core.value.unpack(text)
   if type(known) ~= "table" or known.key ~= self.key then return nil end
   self.known = known

@@ -17,11 +17,21 @@
 -- Nothing but the pidfd is used to reach the process: it is opened first, then the start time that the runtime recorded
 -- is compared with that of the pid, so that a pid in use by another process means "stopped".
 -- @module ctrexec.container
-local container = {}
-
 local core = require "ctrexec.core"
-local check = require "ctrexec.container.check"
+local late = require "ctrexec.lib.late"
+local schema = require "ctrexec.lib.schema"
 local trust = require "ctrexec.container.trust"
+local unwind = require "ctrexec.lib.unwind"
+local cache = late "ctrexec.container.cache" -- only where the caller wants one
+local json = late "ctrexec.lib.json" -- not where the cache has all that is asked for
+
+-- By the runtime; a container is of one.
+local readers = {
+  runc = late "ctrexec.container.runc", crun = late "ctrexec.container.crun", youki = late "ctrexec.container.youki",
+  pid = late "ctrexec.container.pid",
+}
+
+local container = {}
 
 local ENOENT, ESRCH = core.errno.ENOENT, core.errno.ESRCH
 
@@ -31,8 +41,8 @@ local record = {}
 record.__index = record
 record.__name = "ctrexec.container"
 
-local function reader(name)
-  return require("ctrexec.container." .. name)
+local function refuse(message, code)
+  unwind.fail(message, code or "bad_state")
 end
 
 -- ------------------------------------------------------------------------------------------- identity and status
@@ -47,10 +57,10 @@ end
 -- Whether a process that has the pid now is the container's. The caller has opened the pidfd before.
 local function is_ours(self)
   local stat, message, errno = core.process.stat(self.pid)
-  if not stat and errno ~= ENOENT and errno ~= ESRCH then check.refuse(message, "system") end
+  if not stat and errno ~= ENOENT and errno ~= ESRCH then refuse(message, "system") end
   if not stat or stat.state == "Z" or stat.state == "X" then return false end
   if self.start_time then return stat.start_time == self.start_time end
-  local identify = self.runtime ~= "pid" and reader(self.runtime).identify
+  local identify = self.runtime == "youki" and readers.youki.identify
   return not identify or identify(self)
 end
 
@@ -58,7 +68,7 @@ end
 local function attach(self)
   if not self.pid or self.pid <= 0 then return end
   local fd, message, errno = core.pidfd.open(self.pid)
-  if not fd and errno ~= ESRCH then check.refuse(message, "system") end
+  if not fd and errno ~= ESRCH then refuse(message, "system") end
   if not fd then return end
   if is_ours(self) and core.pidfd.alive(fd) ~= false then self.pidfd = fd else fd:close() end
 end
@@ -99,8 +109,8 @@ record.__gc = record.close
 -- -------------------------------------------------------------------------------------------- configuration
 
 local function decode(text, path, raw)
-  local tree, message = require "ctrexec.lib.json".decode(text, path, raw)
-  return tree or check.refuse(message)
+  local tree, message = json.decode(text, path, raw)
+  return tree or refuse(message)
 end
 
 -- Who is root in the container's user namespace: podman gives such a container's bundle directory to them.
@@ -111,14 +121,14 @@ local function mapped_root(self)
 end
 
 local function open_config(self)
-  if self.error then check.refuse(self.error, self.code) end
-  local path = self.bundle or check.refuse(self.dir .. ": the state names no bundle")
+  if self.error then refuse(self.error, self.code) end
+  local path = self.bundle or refuse(self.dir .. ": the state names no bundle")
   local directory <close>, message = trust.directory(path)
-  if not directory then check.refuse(message or path .. ": no such directory") end
+  if not directory then refuse(message or path .. ": no such directory") end
   trust.demand(directory, path, true, mapped_root(self))
   path = path .. "/config.json"
   local fd, why = trust.file(directory, "config.json", path)
-  return fd or check.refuse(why or path .. ": no such file or directory"), path
+  return fd or refuse(why or path .. ": no such file or directory"), path
 end
 
 local function bundle_config(self)
@@ -137,7 +147,7 @@ end
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
 function record:config()
   if not self.configuration then
-    local config, message, code = check.guarded(bundle_config, self)
+    local config, message, code = unwind.guarded(bundle_config, self)
     if not config then return nil, message, code end
     self.configuration = config
   end
@@ -150,6 +160,8 @@ local function copy(value)
   for key, item in pairs(value) do result[key] = copy(item) end
   return result
 end
+
+local WITH_PROCESS = schema.object({ process = schema.map(schema.any) }, { required = { "process" } })
 
 -- The process section of the bundle's config.json, when an earlier exec has read that very file.
 local function digested_process(self)
@@ -165,14 +177,15 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
 function record:process()
-  local digested = self.digest and not self.configuration and check.guarded(digested_process, self)
+  local digested = self.digest and not self.configuration and unwind.guarded(digested_process, self)
   if digested then return copy(digested) end
   local config, message, code = self:config()
   if not config then return nil, message, code end
-  return check.guarded(function()
-    local place = self.runtime == "runc" and self.bundle or self.dir or "/proc"
-    return copy(check.required(config.process, "an object", place .. "/config.json: process"))
-  end)
+  local place = self.runtime == "runc" and self.bundle or self.dir or "/proc"
+  local found
+  found, message, code = schema.check(WITH_PROCESS, config, place .. "/config.json: ", { code = "bad_state" })
+  if not found then return nil, message, code end
+  return copy(found.process)
 end
 
 -- ------------------------------------------------------------------------------------------------- searching
@@ -218,7 +231,7 @@ local function source_of(found, owner)
   end
   function source.config()
     local config, path = source.decoded "config.json"
-    return config or check.refuse(path .. ": no such file or directory"), path
+    return config or refuse(path .. ": no such file or directory"), path
   end
   source.text = trust.read(found.file, found.path)
   source.tree = decode(source.text, found.path, true)
@@ -236,7 +249,7 @@ local function fields_of(found, owner, digest)
   if fields then return fields, digest end
   local source = source_of(found, owner)
   local runtime = runtime_of(found, source.tree)
-  fields = reader(runtime).read(source)
+  fields = readers[runtime].read(source)
   if digest then digest:learn(runtime, fields) end
   return fields, runtime == "runc" and digest or nil
 end
@@ -245,7 +258,7 @@ local function read(found, opts)
   trust.demand(found.root.fd, found.root.path, true)
   local owner = trust.demand(found.directory, found.dir).uid
   local digested = opts.digest and found.name == "state.json"
-  local fields, digest = fields_of(found, owner, digested and require "ctrexec.container.cache".new(found))
+  local fields, digest = fields_of(found, owner, digested and cache.new(found))
   local self = setmetatable(fields, record)
   self.digest = digest
   self.id, self.root, self.dir = found.id, found.root.path, found.dir
@@ -277,7 +290,7 @@ local function open_roots(opts)
     local path = opts.root
     if path:sub(1, 1) ~= "/" then path = core.file.realpath(path) or path end
     local message = add_root(roots, #path > 1 and path:gsub("/+$", "") or path)
-    if message then check.refuse(message, "system") end
+    if message then refuse(message, "system") end
     return roots
   end
   for _, path in ipairs(opts.roots or {}) do add_root(roots, path) end
@@ -313,14 +326,14 @@ local function ambiguous(id, matches)
     all[index] = ("%s (%s)"):format(found.id, found.root.path)
     release(found)
   end
-  check.refuse(("container %s is ambiguous: %s"):format(id, table.concat(all, ", ")), "ambiguous")
+  refuse(("container %s is ambiguous: %s"):format(id, table.concat(all, ", ")), "ambiguous")
 end
 
 -- runc's rule: letters, digits, and what lies between "+" and "." in ASCII; no name that walks the tree.
 local function demand_id(id)
-  if id == "" then check.refuse("container id cannot be empty", "invalid") end
+  if id == "" then refuse("container id cannot be empty", "invalid") end
   if id == "." or id == ".." or id:find "[^A-Za-z0-9_+,%-.]" then
-    check.refuse("invalid container ID format", "invalid")
+    refuse("invalid container ID format", "invalid")
   end
 end
 
@@ -339,8 +352,8 @@ local function find(id, opts)
   if #matches > 1 then ambiguous(id, matches) end
   local found <close> = matches[1]
   if not found then
-    if opts.root and matches.message then check.refuse(matches.message, "system") end
-    check.refuse("container does not exist", "no_such_container")
+    if opts.root and matches.message then refuse(matches.message, "system") end
+    refuse("container does not exist", "no_such_container")
   end
   return read(found, opts)
 end
@@ -352,20 +365,19 @@ local function is_kernel_thread(number)
 end
 
 local function open_pid(id, number)
-  local own = core.process.ids().pid
-  if number == own then check.refuse(("process %d is the caller itself"):format(number), "invalid") end
+  if number == core.process.ids().pid then refuse(("process %d is the caller itself"):format(number), "invalid") end
   local pidfd, message, errno = core.pidfd.open(number)
   if not pidfd then
-    check.refuse(errno == ESRCH and ("process %d does not exist"):format(number) or message,
+    refuse(errno == ESRCH and ("process %d does not exist"):format(number) or message,
       errno == ESRCH and "no_such_container" or "system")
   end
-  local stat, fields, kernel = core.process.stat(number), reader "pid".read(number), is_kernel_thread(number)
+  local stat, fields, kernel = core.process.stat(number), readers.pid.read(number), is_kernel_thread(number)
   if not stat or not fields or stat.state == "Z" or not core.pidfd.alive(pidfd) then
     pidfd:close()
-    check.refuse(("process %d does not exist"):format(number), "no_such_container")
+    refuse(("process %d does not exist"):format(number), "no_such_container")
   elseif kernel then
     pidfd:close()
-    check.refuse(("process %d is a kernel thread"):format(number), "invalid")
+    refuse(("process %d is a kernel thread"):format(number), "invalid")
   end
   local self = setmetatable(fields, record)
   self.id, self.pidfd, self.start_time, self.kept = id or tostring(number), pidfd, stat.start_time, {}
@@ -374,6 +386,8 @@ local function open_pid(id, number)
   self:refresh()
   return self
 end
+
+local PID = schema.integer()
 
 --- Opens a container.
 --
@@ -390,11 +404,11 @@ end
 function container.open(id, opts)
   opts = opts or {}
   if opts.pid then
-    if math.type(opts.pid) ~= "integer" then error("pid: expected an integer, got " .. type(opts.pid), 2) end
-    return check.guarded(open_pid, id, opts.pid)
+    local number = schema.demand(PID, opts.pid, "pid", 2)
+    return unwind.guarded(open_pid, id, number)
   end
-  if type(id) ~= "string" then error("id: expected a string, got " .. type(id), 2) end
-  return check.guarded(find, id, opts)
+  if type(id) ~= "string" then error("id: expected a string, got " .. schema.kind(id), 2) end
+  return unwind.guarded(find, id, opts)
 end
 
 -- Stands for a container whose state cannot be read.
@@ -413,7 +427,7 @@ local function list(opts)
   local roots <close> = open_roots(opts)
   for _, root in ipairs(roots) do
     for _, name in ipairs(names_in(root)) do
-      local self, message, code = check.guarded(list_entry, root, name)
+      local self, message, code = unwind.guarded(list_entry, root, name)
       records[#records + 1] = self or code and unknown(root, name, message, code)
     end
   end
@@ -427,7 +441,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "system": `opts.root` cannot be read
 function container.list(opts)
-  return check.guarded(list, opts or {})
+  return unwind.guarded(list, opts or {})
 end
 
 return container

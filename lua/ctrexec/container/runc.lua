@@ -2,13 +2,16 @@
 --
 -- What is not in OCI's spelling there (numbers for seccomp actions and limits, names of namespaces) is translated.
 -- @module ctrexec.container.runc
+local kernel = require "ctrexec.lib.kernel"
+local schema = require "ctrexec.lib.schema"
+
 local runc = {}
 
-local check = require "ctrexec.container.check"
-local kernel = require "ctrexec.lib.kernel"
-local null = require "ctrexec.lib.json".null
+local string, boolean, integer, array, object, translated = schema.string, schema.boolean, schema.integer(),
+  schema.array, schema.object, schema.translated
+local strings = array(string)
 
-local optional, required, refuse = check.optional, check.required, check.refuse
+-- ------------------------------------------------------------------------------------------------ seccomp
 
 local ACTIONS = {
   "SCMP_ACT_KILL", "SCMP_ACT_ERRNO", "SCMP_ACT_TRAP", "SCMP_ACT_ALLOW", "SCMP_ACT_TRACE", "SCMP_ACT_LOG",
@@ -25,124 +28,146 @@ local ARCHITECTURES = {
   ppc64le = "SCMP_ARCH_PPC64LE", riscv64 = "SCMP_ARCH_RISCV64", s390 = "SCMP_ARCH_S390",
   s390x = "SCMP_ARCH_S390X", loong64 = "SCMP_ARCH_LOONGARCH64",
 }
-local NAMESPACES = {
-  NEWNS = "mount", NEWPID = "pid", NEWNET = "network", NEWIPC = "ipc", NEWUTS = "uts", NEWUSER = "user",
-  NEWCGROUP = "cgroup", NEWTIME = "time",
-}
-local CAPABILITY_SETS = {
-  bounding = "Bounding", effective = "Effective", inheritable = "Inheritable", permitted = "Permitted",
-  ambient = "Ambient",
-}
-local RLIMITS = kernel.inverse(kernel.rlimits)
-local PERSONALITIES = kernel.inverse(kernel.personalities)
-local MEMORY_MODES, MEMORY_FLAGS = kernel.inverse(kernel.memory_modes), kernel.inverse(kernel.memory_flags)
 
-local function translated(value, kind, names, where, index, field)
-  local given = required(value, kind, where, index, field)
-  return names[given] or refuse(("%s: unknown value %s"):format(check.path(where, index, field), given))
+-- Makes a `finish` of `schema.object` that gives the fields their names in OCI's spelling.
+local function renamed(names)
+  return function(copy)
+    local result = {}
+    for name, other in pairs(names) do result[other] = copy[name] end
+    return result
+  end
 end
 
-local function seccomp_arguments(list, where)
-  if #list == 0 then return nil end
-  return check.array(list, where, function(item, _, index)
-    local arg = required(item, "an object", where, index)
-    return {
-      index = required(arg.index, "an integer", where, index, ".index"),
-      value = optional(arg.value, "a number", where, index, ".value"),
-      valueTwo = optional(arg.value_two, "a number", where, index, ".value_two"),
-      op = translated(arg.op, "an integer", OPERATORS, where, index, ".op"),
-    }
-  end)
-end
+local action = translated(integer, ACTIONS, "action")
 
-local function seccomp_rule(item, where, index)
-  local call = required(item, "an object", where, index)
-  local args = optional(call.args, "an array", where, index, ".args")
-  return {
-    names = { required(call.name, "a string", where, index, ".name") },
-    action = translated(call.action, "an integer", ACTIONS, where, index, ".action"),
-    errnoRet = optional(call.errnoRet, "an integer", where, index, ".errnoRet"),
-    args = args and seccomp_arguments(args, check.path(where, index, ".args")),
-  }
-end
+local ARGUMENT = object({
+  index = integer, value = schema.uint64, value_two = schema.uint64, op = translated(integer, OPERATORS, "operator"),
+}, { required = { "index", "op" },
+  finish = renamed { index = "index", value = "value", value_two = "valueTwo", op = "op" } })
 
-local function without(args)
-  return args == nil or args == null or type(args) == "table" and next(args) == nil
+local CALL = object({ name = string, action = action, errnoRet = integer, args = array(ARGUMENT) },
+  { required = { "name", "action" } })
+
+local function has_none(args)
+  return type(args) == "table" and next(args) == nil or schema.absent(args)
 end
 
 -- libcontainer has an entry a system call. Neighbours that say the same become one entry, as OCI allows and as the
 -- profile had it: a few dozen instead of hundreds, of which only the first is checked and translated in full.
-local function seccomp_rules(list, where)
-  local rules, rule, model = {}, nil, nil
-  for index, call in ipairs(optional(list, "an array", where) or {}) do
+local function syscalls(value, place)
+  if type(value) ~= "table" or type(next(value)) == "string" then schema.mismatch(place, "an array", value) end
+  local rules, rule, model, depth = {}, nil, nil, place.depth + 1
+  place.depth = depth
+  for index = 1, #value do
+    local call = value[index]
     if model and type(call) == "table" and call.action == model.action and call.errnoRet == model.errnoRet
-      and type(call.name) == "string" and without(call.args) then
+      and type(call.name) == "string" and has_none(call.args) then
       rule.names[#rule.names + 1] = call.name
     else
-      rule = seccomp_rule(call, where, index)
+      place[depth] = index
+      local good = CALL(call, place)
+      model = has_none(good.args) and call or nil
+      rule = { names = { good.name }, action = good.action, errnoRet = good.errnoRet,
+        args = not model and good.args or nil }
       rules[#rules + 1] = rule
-      model = not rule.args and call or nil
     end
   end
+  place.depth = depth - 1
   return rules
 end
 
-local function seccomp(value, where)
-  local profile = optional(value, "an object", where)
-  if not profile then return nil end
+local function profile_of(copy)
   return {
-    defaultAction = translated(profile.default_action, "an integer", ACTIONS, where .. ".default_action"),
-    defaultErrnoRet = optional(profile.default_errno_ret, "an integer", where .. ".default_errno_ret"),
-    architectures = check.array(profile.architectures, where .. ".architectures", function(item, path, index)
-      return translated(item, "a string", ARCHITECTURES, path, index)
-    end),
-    flags = check.strings(profile.flags, where .. ".flags"),
-    listenerPath = optional(profile.listener_path, "a string", where .. ".listener_path"),
-    listenerMetadata = optional(profile.listener_metadata, "a string", where .. ".listener_metadata"),
-    syscalls = seccomp_rules(profile.syscalls, where .. ".syscalls"),
+    defaultAction = copy.default_action, defaultErrnoRet = copy.default_errno_ret, architectures = copy.architectures,
+    flags = copy.flags, listenerPath = copy.listener_path, listenerMetadata = copy.listener_metadata,
+    syscalls = copy.syscalls or {},
   }
 end
 
-local function mappings(value, where)
-  return check.array(value, where, function(item, _, index)
-    local mapping = required(item, "an object", where, index)
-    return {
-      containerID = required(mapping.container_id, "an integer", where, index, ".container_id"),
-      hostID = required(mapping.host_id, "an integer", where, index, ".host_id"),
-      size = required(mapping.size, "an integer", where, index, ".size"),
-    }
-  end)
+local SECCOMP = object({
+  default_action = action, default_errno_ret = integer,
+  architectures = array(translated(string, ARCHITECTURES, "architecture")), flags = strings,
+  listener_path = string, listener_metadata = string, syscalls = syscalls,
+}, { required = { "default_action" }, finish = profile_of })
+
+-- --------------------------------------------------------------------------------------- the other settings
+
+local NAMESPACES = {
+  NEWNS = "mount", NEWPID = "pid", NEWNET = "network", NEWIPC = "ipc", NEWUTS = "uts", NEWUSER = "user",
+  NEWCGROUP = "cgroup", NEWTIME = "time",
+}
+
+local function inverse(numbers, what)
+  return translated(integer, kernel.inverse(numbers), what)
 end
 
-local function rlimits(value, where)
-  return check.array(value, where, function(item, _, index)
-    local limit = required(item, "an object", where, index)
-    return {
-      type = translated(limit.type, "an integer", RLIMITS, where, index, ".type"),
-      soft = required(limit.soft, "a number", where, index, ".soft"),
-      hard = required(limit.hard, "a number", where, index, ".hard"),
-    }
-  end)
+local MAPPINGS = array(object({ container_id = integer, host_id = integer, size = integer }, {
+  required = { "container_id", "host_id", "size" },
+  finish = renamed { container_id = "containerID", host_id = "hostID", size = "size" },
+}))
+
+-- A set of flags is a number, or an array of such.
+local MEMORY_FLAGS = kernel.inverse(kernel.memory_flags)
+local memory_flag = translated(integer, MEMORY_FLAGS, "flag")
+local memory_flag_array = array(memory_flag)
+
+local function memory_flags(value, place)
+  if type(value) == "table" then return memory_flag_array(value, place) end
+  local bits, flags = integer(value, place), {}
+  for bit, name in pairs(MEMORY_FLAGS) do
+    if bits & bit ~= 0 then flags[#flags + 1] = name end
+  end
+  table.sort(flags)
+  return flags
 end
 
-local function namespaces(value, where)
-  return check.array(value, where, function(item, _, index)
-    local namespace = required(item, "an object", where, index)
-    local path = optional(namespace.path, "a string", where, index, ".path")
-    return {
-      type = translated(namespace.type, "a string", NAMESPACES, where, index, ".type"),
-      path = path ~= "" and path or nil,
-    }
-  end)
+-- runc reads its own names without regard to case, and of this object has written both spellings.
+local memory_mode = inverse(kernel.memory_modes, "mode")
+local MEMORY_POLICY = object({ mode = memory_mode, Mode = memory_mode, flags = memory_flags, Flags = memory_flags }, {
+  finish = function(copy)
+    return { mode = copy.mode or copy.Mode or "MPOL_DEFAULT", flags = copy.flags or copy.Flags or {} }
+  end,
+})
+
+-- "" stands for none, and of cgroups for one that runc had no right to.
+local function optional_path(value, place)
+  return value ~= "" and schema.absolute(value, place) or nil
 end
 
-local function capabilities(value, where)
-  local sets = optional(value, "an object", where)
-  if not sets then return nil end
-  local result = {}
-  for name, field in pairs(CAPABILITY_SETS) do result[name] = check.strings(sets[field], where .. "." .. field) end
-  return result
-end
+local CONFIG = object {
+  labels = strings, cgroups = object { systemd = boolean, Systemd = boolean },
+  seccomp = SECCOMP,
+  no_new_keyring = boolean, no_new_privileges = boolean, rootless_euid = boolean, rootless_cgroups = boolean,
+  umask = integer, oom_score_adj = integer,
+  personality = object({ domain = inverse(kernel.personalities, "domain") },
+    { finish = function(copy) return { domain = copy.domain or "LINUX", flags = {} } end }),
+  memory_policy = MEMORY_POLICY,
+  rlimits = array(object({
+    type = inverse(kernel.rlimits, "resource limit"), soft = schema.uint64, hard = schema.uint64,
+  }, { required = { "type", "soft", "hard" } })),
+  apparmor_profile = schema.filled, process_label = schema.filled,
+  capabilities = object({
+    Bounding = strings, Effective = strings, Inheritable = strings, Permitted = strings, Ambient = strings,
+  }, { finish = renamed { Bounding = "bounding", Effective = "effective", Inheritable = "inheritable",
+    Permitted = "permitted", Ambient = "ambient" } }),
+  -- These two have OCI's spelling already.
+  scheduler = object({
+    policy = string, flags = strings, nice = integer, priority = integer, runtime = integer, deadline = integer,
+    period = integer,
+  }, { required = { "policy" } }),
+  io_priority = object({ class = string, priority = integer }, { required = { "class" } }),
+  exec_cpu_affinity = object {},
+  uid_mappings = MAPPINGS, gid_mappings = MAPPINGS,
+  namespaces = array(object({ type = translated(string, NAMESPACES, "namespace"), path = schema.filled },
+    { required = { "type" } })),
+}
+
+local STATE = object({
+  init_process_pid = integer, init_process_start = integer, created = string, rootless = boolean,
+  intel_rdt_path = schema.filled, cgroup_paths = schema.map(optional_path), config = CONFIG,
+}, { required = { "init_process_pid", "init_process_start", "config" } })
+
+-- ---------------------------------------------------------------------------------------------- sets of bits
 
 -- A set of CPUs or memory nodes is an array of 64-bit words. They are taken from the text, as the decoder gives
 -- floats, which are not exact when bits beyond 2^53 are set. Returns OCI's list, as "0-3,8".
@@ -171,99 +196,22 @@ local function object_text(text, field)
   return text:match('"' .. field .. '"%s*:%s*(%b{})') or ""
 end
 
-local function affinity(value, where, text)
-  if not optional(value, "an object", where) then return nil end
-  text = object_text(text, "exec_cpu_affinity")
-  return { initial = bit_list(text, "[Ii]nitial"), final = bit_list(text, "[Ff]inal") }
-end
-
--- runc reads its own names without regard to case, and of this object has written both spellings.
-local function memory_policy(value, where, text)
-  local policy = optional(value, "an object", where)
-  if not policy then return nil end
-  local given, flags = policy.flags or policy.Flags, {}
-  if type(given) == "table" then
-    flags = check.array(given, where .. ".flags", function(item, path, index)
-      return translated(item, "an integer", MEMORY_FLAGS, path, index)
-    end)
-  else
-    local bits = optional(given, "an integer", where .. ".flags") or 0
-    for bit, name in pairs(MEMORY_FLAGS) do
-      if bits & bit ~= 0 then flags[#flags + 1] = name end
-    end
-    table.sort(flags)
+local function add_bit_lists(settings, text)
+  if settings.memory_policy then
+    settings.memory_policy.nodes = bit_list(object_text(text, "memory_policy"), "[Nn]odes")
   end
-  local mode = policy.mode or policy.Mode or 0
-  return {
-    mode = translated(mode, "an integer", MEMORY_MODES, where .. ".mode"),
-    nodes = bit_list(object_text(text, "memory_policy"), "[Nn]odes"),
-    flags = flags,
-  }
-end
-
-local function personality(value, where)
-  local object = optional(value, "an object", where)
-  if not object then return nil end
-  return { domain = translated(object.domain or 0, "an integer", PERSONALITIES, where .. ".domain"), flags = {} }
-end
-
--- These two have OCI's spelling already.
-local function scheduler(value, where)
-  local object = optional(value, "an object", where)
-  if not object then return nil end
-  local result = {
-    policy = required(object.policy, "a string", where .. ".policy"),
-    flags = check.strings(object.flags, where .. ".flags"),
-  }
-  for _, name in ipairs { "nice", "priority", "runtime", "deadline", "period" } do
-    result[name] = optional(object[name], "an integer", where .. "." .. name)
+  if settings.exec_cpu_affinity then
+    text = object_text(text, "exec_cpu_affinity")
+    settings.exec_cpu_affinity = { initial = bit_list(text, "[Ii]nitial"), final = bit_list(text, "[Ff]inal") }
   end
-  return result
 end
 
-local function io_priority(value, where)
-  local object = optional(value, "an object", where)
-  return object and {
-    class = required(object.class, "a string", where .. ".class"),
-    priority = optional(object.priority, "an integer", where .. ".priority"),
-  }
-end
-
-local function not_empty(value, where)
-  local text = optional(value, "a string", where)
-  return text ~= "" and text or nil
-end
-
-local function settings(config, state, source)
-  local where = source.path .. ": config."
-  return {
-    seccomp = seccomp(config.seccomp, where .. "seccomp"),
-    no_new_keyring = optional(config.no_new_keyring, "a boolean", where .. "no_new_keyring") or false,
-    umask = optional(config.umask, "an integer", where .. "umask"),
-    personality = personality(config.personality, where .. "personality"),
-    memory_policy = memory_policy(config.memory_policy, where .. "memory_policy", source.text),
-    oom_score_adj = optional(config.oom_score_adj, "an integer", where .. "oom_score_adj"),
-    rlimits = rlimits(config.rlimits, where .. "rlimits"),
-    apparmor_profile = not_empty(config.apparmor_profile, where .. "apparmor_profile"),
-    process_label = not_empty(config.process_label, where .. "process_label"),
-    no_new_privileges = optional(config.no_new_privileges, "a boolean", where .. "no_new_privileges") or false,
-    capabilities = capabilities(config.capabilities, where .. "capabilities"),
-    scheduler = scheduler(config.scheduler, where .. "scheduler"),
-    io_priority = io_priority(config.io_priority, where .. "io_priority"),
-    exec_cpu_affinity = affinity(config.exec_cpu_affinity, where .. "exec_cpu_affinity", source.text),
-    intel_rdt_path = not_empty(state.intel_rdt_path, source.path .. ": intel_rdt_path"),
-    uid_mappings = mappings(config.uid_mappings, where .. "uid_mappings"),
-    gid_mappings = mappings(config.gid_mappings, where .. "gid_mappings"),
-    rootless_euid = optional(config.rootless_euid, "a boolean", where .. "rootless_euid") or false,
-    rootless_cgroups = optional(config.rootless_cgroups, "a boolean", where .. "rootless_cgroups") or false,
-    namespaces = namespaces(config.namespaces, where .. "namespaces"),
-  }
-end
+-- ------------------------------------------------------------------------------------------------- the whole
 
 -- The annotations of the bundle, and the bundle's own path: of two labels "bundle" runc's own is the last.
-local function labels(value, where)
+local function annotations_of(labels)
   local all = {}
-  for _, label in ipairs(check.strings(value, where) or {}) do
+  for _, label in ipairs(labels) do
     local name, text = label:match "^([^=]*)=(.*)$"
     if name then all[name] = text end
   end
@@ -272,39 +220,40 @@ local function labels(value, where)
   return all, bundle
 end
 
-local function cgroup_paths(value, where)
-  local paths = {}
-  for controller, path in pairs(optional(value, "an object", where) or {}) do
-    local name = ("%s[%q]"):format(where, controller)
-    -- Without the right to any cgroup, runc leaves the path empty.
-    if path ~= "" then paths[controller] = check.absolute(path, name) end
+-- runc's configuration has most settings of a record in its names.
+local function settings_of(state, text)
+  local settings = state.config
+  settings.labels, settings.cgroups = nil, nil
+  for _, name in ipairs { "no_new_keyring", "no_new_privileges", "rootless_euid", "rootless_cgroups" } do
+    settings[name] = settings[name] or false
   end
-  return paths
+  settings.intel_rdt_path = state.intel_rdt_path
+  add_bit_lists(settings, text)
+  return settings
 end
 
---- Reads a state file.
+--- Reads a state file, within `ctrexec.lib.unwind.guarded`.
 -- @tparam table source `text` of state.json, `tree` (the same, decoded raw) and `path` (for messages)
--- @treturn table the fields of a record that come from the file; refuses what is malformed
+-- @treturn table the fields of a record that come from the file; a malformed one unwinds with the code "bad_state"
 function runc.read(source)
-  local state, path = source.tree, source.path
-  local config = required(state.config, "an object", path .. ": config")
-  local cgroups = optional(config.cgroups, "an object", path .. ": config.cgroups") or {}
-  local annotations, bundle = labels(config.labels, path .. ": config.labels")
-  local record = {
+  local rules = { code = "bad_state" }
+  local state = schema.apply(STATE, source.tree, source.path .. ": ", rules)
+  local annotations, bundle = annotations_of(state.config.labels or {})
+  local cgroups = state.config.cgroups or {}
+  local settings = settings_of(state, source.text)
+  return {
     runtime = "runc",
-    pid = required(state.init_process_pid, "an integer", path .. ": init_process_pid"),
-    start_time = required(state.init_process_start, "an integer", path .. ": init_process_start"),
-    created = optional(state.created, "a string", path .. ": created"),
-    bundle = bundle and check.absolute(bundle, path .. ": config.labels: bundle"),
+    pid = state.init_process_pid,
+    start_time = state.init_process_start,
+    created = state.created,
+    bundle = bundle and schema.apply(schema.absolute, bundle, source.path .. ": config.labels: bundle", rules),
     labels = annotations,
     annotations = annotations,
-    cgroup_paths = cgroup_paths(state.cgroup_paths, path .. ": cgroup_paths"),
-    systemd = optional(cgroups.systemd, "a boolean", path .. ": config.cgroups.systemd")
-      or optional(cgroups.Systemd, "a boolean", path .. ": config.cgroups.Systemd") or false,
-    settings = settings(config, state, source),
+    cgroup_paths = state.cgroup_paths or {},
+    systemd = cgroups.systemd or cgroups.Systemd or false,
+    rootless = state.rootless or settings.rootless_euid,
+    settings = settings,
   }
-  record.rootless = optional(state.rootless, "a boolean", path .. ": rootless") or record.settings.rootless_euid
-  return record
 end
 
 return runc

@@ -7,7 +7,11 @@
 local trust = {}
 
 local core = require "ctrexec.core"
-local check = require "ctrexec.container.check"
+local unwind = require "ctrexec.lib.unwind"
+
+local function refuse(message, code)
+  unwind.fail(message, code or "bad_state")
+end
 
 local ENOENT, EACCES, ENOTDIR, EFBIG, ENAMETOOLONG, ELOOP =
   core.errno.ENOENT, core.errno.EACCES, core.errno.ENOTDIR, core.errno.EFBIG, core.errno.ENAMETOOLONG, core.errno.ELOOP
@@ -24,26 +28,26 @@ local FILE = { read = true, nofollow = true, nonblock = true }
 -- Results of an open call: the descriptor; nil where there is nothing; nil and a message where we may not look.
 local function opened(path, fd, message, errno)
   if fd or ABSENT[errno] then return fd end
-  if errno == ELOOP then check.refuse(path .. ": is a symbolic link") end
+  if errno == ELOOP then refuse(path .. ": is a symbolic link") end
   message = ("open %s: %s"):format(path, require "ctrexec.lib.wording".reason(message))
-  if errno ~= EACCES then check.refuse(message, "system") end
+  if errno ~= EACCES then refuse(message, "system") end
   return nil, message
 end
 
 local function status_of(fd, path)
   local status, message = core.file.stat(fd)
-  return status or check.refuse(("%s: %s"):format(path, message), "system")
+  return status or refuse(("%s: %s"):format(path, message), "system")
 end
 
 -- Refuses what an untrusted user owns or can write. In a sticky directory others cannot touch what is not theirs.
 local function demand(status, path, sticky, also)
   local euid = status.uid ~= 0 and core.process.ids().euid or 0
   if status.uid ~= euid and status.uid ~= also then
-    check.refuse(("%s: is owned by user %d, must be owned by root%s"):format(path, status.uid,
+    refuse(("%s: is owned by user %d, must be owned by root%s"):format(path, status.uid,
       euid == 0 and "" or (" or user %d"):format(euid)), "untrusted")
   end
   if status.mode & WRITABLE_BY_OTHERS ~= 0 and not (sticky and status.mode & STICKY ~= 0) then
-    check.refuse(("%s: can be written by group or others (mode %04o)"):format(path, status.mode), "untrusted")
+    refuse(("%s: can be written by group or others (mode %04o)"):format(path, status.mode), "untrusted")
   end
 end
 
@@ -96,8 +100,8 @@ end
 -- @treturn table its status, as `ctrexec.core.file.stat` gives it
 function trust.demand_file(fd, path)
   local status = status_of(fd, path)
-  if status.type == "directory" then check.refuse(("read %s: is a directory"):format(path)) end
-  if status.type ~= "file" then check.refuse(("%s: is a %s, must be a plain file"):format(path, status.type)) end
+  if status.type == "directory" then refuse(("read %s: is a directory"):format(path)) end
+  if status.type ~= "file" then refuse(("%s: is a %s, must be a plain file"):format(path, status.type)) end
   demand(status, path)
   return status
 end
@@ -112,8 +116,8 @@ function trust.read(fd, path)
   local text, message, errno = nil, nil, EFBIG
   if status.size <= MAX_SIZE then text, message, errno = core.file.read_all(fd, MAX_SIZE) end
   if text then return text, status end
-  if errno ~= EFBIG then check.refuse(("%s: %s"):format(path, message), "system") end
-  check.refuse(("%s: larger than %d MiB"):format(path, MAX_SIZE >> 20))
+  if errno ~= EFBIG then refuse(("%s: %s"):format(path, message), "system") end
+  refuse(("%s: larger than %d MiB"):format(path, MAX_SIZE >> 20))
 end
 
 return trust

@@ -1,12 +1,17 @@
 --- Reads the state of youki: ROOT/ID/state.json (an OCI state with additions), config.json and youki_config.json.
 -- @module ctrexec.container.youki
+local cgroups = require "ctrexec.container.cgroups"
+local configuration = require "ctrexec.container.configuration"
+local schema = require "ctrexec.lib.schema"
+
 local youki = {}
 
-local cgroups = require "ctrexec.container.cgroups"
-local check = require "ctrexec.container.check"
-local oci = require "ctrexec.container.oci"
+local STATE = schema.object({
+  status = schema.string, bundle = schema.absolute, pid = schema.integer(), created = schema.string,
+  useSystemd = schema.boolean, annotations = schema.map(schema.string),
+}, { required = { "bundle", "status" } })
 
-local optional, required = check.optional, check.required
+local OWN = schema.object { cgroup_path = schema.string }
 
 -- The cgroup's path as it ends in /proc/PID/cgroup: of systemd's "slice:prefix:name" the scope.
 local function cgroup_suffix(path)
@@ -40,32 +45,35 @@ function youki.identify(record)
   return next(record.cgroup_paths) ~= nil or record.rootless
 end
 
---- Reads a state file and what lies beside it.
+--- Reads a state file and what lies beside it, within `ctrexec.lib.unwind.guarded`.
 -- @tparam table source `tree` (of state.json, decoded raw), `path` (for messages), `owner` (user id of the state
 -- directory), `decoded(name)` (gives another file of the directory, decoded, and its path; nil when absent) and
 -- `config()` (gives config.json there, decoded, and its path)
--- @treturn table the fields of a record that come from the files; refuses what is malformed
+-- @treturn table the fields of a record that come from the files; a malformed one unwinds with the code "bad_state"
 function youki.read(source)
-  local state, path = source.tree, source.path
-  local record = {
-    runtime = "youki",
-    pid = optional(state.pid, "an integer", path .. ": pid"),
-    created = optional(state.created, "a string", path .. ": created"),
-    bundle = check.absolute(state.bundle, path .. ": bundle"),
-    systemd = optional(state.useSystemd, "a boolean", path .. ": useSystemd") or false,
-    annotations = check.string_map(state.annotations, path .. ": annotations"),
-    rootless = source.owner ~= 0,
-    cgroup_paths = {},
-    not_started = required(state.status, "a string", path .. ": status") == "created",
-  }
-  record.labels = record.annotations
+  local rules = { code = "bad_state" }
+  local state = schema.apply(STATE, source.tree, source.path .. ": ", rules)
   local own, own_path = source.decoded "youki_config.json"
-  record.cgroup = own and optional(own.cgroup_path, "a string", own_path .. ": cgroup_path") or ""
+  own = own and schema.apply(OWN, own, own_path .. ": ", rules) or {}
   local config, config_path = source.config()
-  record.configuration = config
-  record.settings = oci.settings(config, config_path)
-  record.settings.rootless_cgroups = record.rootless
-  return record
+  local settings = configuration.read(config, config_path)
+  local annotations, rootless = state.annotations or {}, source.owner ~= 0
+  settings.rootless_cgroups = rootless
+  return {
+    runtime = "youki",
+    pid = state.pid,
+    created = state.created,
+    bundle = state.bundle,
+    systemd = state.useSystemd or false,
+    annotations = annotations,
+    labels = annotations,
+    rootless = rootless,
+    cgroup_paths = {},
+    cgroup = own.cgroup_path or "",
+    not_started = state.status == "created",
+    configuration = config,
+    settings = settings,
+  }
 end
 
 return youki

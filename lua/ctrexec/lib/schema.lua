@@ -95,6 +95,14 @@ function schema.string(value, place)
   return value
 end
 
+--- A string without a NUL byte; an empty one counts as absent.
+-- @param value
+-- @tparam table place
+-- @treturn ?string
+function schema.filled(value, place)
+  return schema.string(value, place) ~= "" and value or nil
+end
+
 --- A boolean.
 -- @param value
 -- @tparam table place

@@ -16,8 +16,9 @@ end
 
 local function finish(ok, result, ...)
   if ok then return result, ... end
-  if getmetatable(result) == Failure then return nil, result.message, result.code, result.detail end
-  error(result, 0)
+  if getmetatable(result) ~= Failure then error(result, 0) end
+  if result.detail == nil then return nil, result.message, result.code end
+  return nil, result.message, result.code, result.detail
 end
 
 --- Calls a function in which `fail` may be called. Other errors pass through.

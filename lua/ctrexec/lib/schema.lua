@@ -255,10 +255,10 @@ local function by_name(one, other)
   return tostring(one) < tostring(other)
 end
 
-local function sorted_keys(map)
+local function sorted_keys(map, order)
   local keys = {}
   for key in next, map do keys[#keys + 1] = key end
-  table.sort(keys, by_name)
+  table.sort(keys, order)
   return keys
 end
 
@@ -287,7 +287,7 @@ local function each_unknown(value, fields, handle, place, names)
     if not fields[key] then unknown[key] = true end
   end
   if next(unknown) == nil then return end
-  for _, name in ipairs(sorted_keys(unknown)) do
+  for _, name in ipairs(sorted_keys(unknown, by_name)) do
     place[depth] = name
     handle(place, names)
   end

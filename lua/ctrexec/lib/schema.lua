@@ -25,7 +25,7 @@ end
 local absent = schema.absent
 
 local function is_array(value)
-  return math.type(next(value)) ~= nil
+  return math.type(next(value)) == "integer"
 end
 
 local function step_of(key, dot)

@@ -66,7 +66,8 @@ describe("a bare pid", function()
       if record then record:close() end
       record = assert(container.open(nil, { pid = unshared.pid }))
       if record.status == "stopped" then return pending "no user namespace can be made here" end
-    until #record.settings.namespaces == 3 and #record.settings.uid_mappings == 1 or core.clock.now() > deadline
+    until #record.settings.namespaces == 3 and (record.settings.uid_mappings[1] or {}).size == 1
+      or core.clock.now() > deadline
     finally(function()
       record:close()
       unshared.stop()

@@ -10,11 +10,11 @@ local crun = {}
 -- Written with and without the leading "/", as the bundle had it.
 local function cgroup_path(value, place)
   local path = schema.filled(value, place)
-  return path and schema.absolute(path:gsub("^[^/]", "/%0"), place)
+  return path and schema.straight(path:gsub("^[^/]", "/%0"), place)
 end
 
 local STATUS = schema.object({
-  pid = schema.integer(), bundle = schema.absolute, created = schema.string, owner = schema.string,
+  pid = schema.integer(), bundle = schema.straight, created = schema.string, owner = schema.string,
   ["process-start-time"] = schema.integer(), ["cgroup-path"] = cgroup_path, ["systemd-cgroup"] = schema.boolean,
 }, { required = { "pid", "bundle" } })
 

@@ -25,11 +25,11 @@ local unwind = require "ctrexec.lib.unwind"
 local cache = late "ctrexec.container.cache" -- only where the caller wants one
 local json = late "ctrexec.lib.json" -- not where the cache has all that is asked for
 
--- By the runtime; a container is of one.
-local readers = {
-  runc = late "ctrexec.container.runc", crun = late "ctrexec.container.crun", youki = late "ctrexec.container.youki",
-  pid = late "ctrexec.container.pid",
-}
+-- A container is of one runtime.
+local crun = late "ctrexec.container.crun"
+local pid = late "ctrexec.container.pid"
+local runc = late "ctrexec.container.runc"
+local youki = late "ctrexec.container.youki"
 
 local container = {}
 
@@ -60,7 +60,7 @@ local function is_ours(self)
   if not stat and errno ~= ENOENT and errno ~= ESRCH then refuse(message, "system") end
   if not stat or stat.state == "Z" or stat.state == "X" then return false end
   if self.start_time then return stat.start_time == self.start_time end
-  local identify = self.runtime == "youki" and readers.youki.identify
+  local identify = self.runtime == "youki" and youki.identify
   return not identify or identify(self)
 end
 
@@ -238,6 +238,8 @@ local function source_of(found, owner)
   return source
 end
 
+local READERS = { runc = runc, crun = crun, youki = youki }
+
 local function runtime_of(found, tree)
   if found.name == "status" then return "crun" end
   return tree.init_process_pid == nil and tree.ociVersion ~= nil and "youki" or "runc"
@@ -249,7 +251,7 @@ local function fields_of(found, owner, digest)
   if fields then return fields, digest end
   local source = source_of(found, owner)
   local runtime = runtime_of(found, source.tree)
-  fields = readers[runtime].read(source)
+  fields = READERS[runtime].read(source)
   if digest then digest:learn(runtime, fields) end
   return fields, runtime == "runc" and digest or nil
 end
@@ -371,7 +373,7 @@ local function open_pid(id, number)
     refuse(errno == ESRCH and ("process %d does not exist"):format(number) or message,
       errno == ESRCH and "no_such_container" or "system")
   end
-  local stat, fields, kernel = core.process.stat(number), readers.pid.read(number), is_kernel_thread(number)
+  local stat, fields, kernel = core.process.stat(number), pid.read(number), is_kernel_thread(number)
   if not stat or not fields or stat.state == "Z" or not core.pidfd.alive(pidfd) then
     pidfd:close()
     refuse(("process %d does not exist"):format(number), "no_such_container")

@@ -131,7 +131,7 @@ local MEMORY_POLICY = object({ mode = memory_mode, Mode = memory_mode, flags = m
 
 -- "" stands for none, and of cgroups for one that runc had no right to.
 local function optional_path(value, place)
-  return value ~= "" and schema.absolute(value, place) or nil
+  return value ~= "" and schema.straight(value, place) or nil
 end
 
 local CONFIG = object {
@@ -246,7 +246,7 @@ function runc.read(source)
     pid = state.init_process_pid,
     start_time = state.init_process_start,
     created = state.created,
-    bundle = bundle and schema.apply(schema.absolute, bundle, source.path .. ": config.labels: bundle", rules),
+    bundle = bundle and schema.apply(schema.straight, bundle, source.path .. ": config.labels: bundle", rules),
     labels = annotations,
     annotations = annotations,
     cgroup_paths = state.cgroup_paths or {},

@@ -7,7 +7,7 @@ local schema = require "ctrexec.lib.schema"
 local youki = {}
 
 local STATE = schema.object({
-  status = schema.string, bundle = schema.absolute, pid = schema.integer(), created = schema.string,
+  status = schema.string, bundle = schema.straight, pid = schema.integer(), created = schema.string,
   useSystemd = schema.boolean, annotations = schema.map(schema.string),
 }, { required = { "bundle", "status" } })
 

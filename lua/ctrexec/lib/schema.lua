@@ -121,15 +121,25 @@ function schema.func(value, place)
   return value
 end
 
---- An absolute path in which no ".." leads elsewhere than it reads.
+local function refuse_path(value, place)
+  schema.refuse(place, "expected an absolute path, got %s", wording.quote(value))
+end
+
+--- An absolute path.
 -- @param value
 -- @tparam table place
 -- @return the same
 function schema.absolute(value, place)
-  schema.string(value, place)
-  if value:sub(1, 1) ~= "/" or (value .. "/"):find("/../", 1, true) then
-    schema.refuse(place, "expected an absolute path, got %s", wording.quote(value))
-  end
+  if schema.string(value, place):sub(1, 1) ~= "/" then refuse_path(value, place) end
+  return value
+end
+
+--- An absolute path in which no ".." leads elsewhere than it reads.
+-- @param value
+-- @tparam table place
+-- @return the same
+function schema.straight(value, place)
+  if (schema.absolute(value, place) .. "/"):find("/../", 1, true) then refuse_path(value, place) end
   return value
 end
 

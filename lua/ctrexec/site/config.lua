@@ -5,88 +5,51 @@
 -- @module ctrexec.site.config
 local defaults = require "ctrexec.policy.defaults"
 
+local core = require "ctrexec.core"
+local schema = require "ctrexec.lib.schema"
+local trust = require "ctrexec.lib.trust"
+
 local config = {}
 
 --- Where the configuration lies.
 config.DIRECTORY = "/etc/ctrexec"
 
+local ENOENT, ENOTDIR = core.errno.ENOENT, core.errno.ENOTDIR
+
 -- Instructions that the file may run for: a loop in it must not hang every exec of the machine.
 local MAX_INSTRUCTIONS = 10000000
 
-local function mismatch(path, expected, value)
-  return ("%s: expected %s, got %s"):format(path, expected, value == nil and "nothing" or "a " .. type(value))
-end
+-- Of seconds or bytes: more than any machine has.
+local MAX = 1e12
 
-local function is(kind)
-  return function(value, path)
-    if type(value) ~= kind then return mismatch(path, "a " .. kind, value) end
+local function limit(unit)
+  local number = schema.number(unit, true)
+  return function(value, place)
+    if number(value, place) > MAX then schema.refuse(place, "must be at most %g %s", MAX, unit) end
+    return value
   end
 end
 
-local function absolute(value, path)
-  if type(value) ~= "string" then return mismatch(path, "a string", value) end
-  if value:sub(1, 1) ~= "/" or value:find("\0", 1, true) then return path .. ": must be an absolute path" end
+local function pattern(value, place)
+  local ok, problem = pcall(string.find, "", schema.string(value, place))
+  if not ok then schema.refuse(place, "%s", problem:match "[^:]*$":gsub("^ ", "")) end
+  return value
 end
 
-local function positive(value, path)
-  if type(value) ~= "number" then return mismatch(path, "a number", value) end
-  if not (value > 0 and value <= 1e12) then return path .. ": must be greater than 0" end
+local function strict(fields)
+  return schema.object(fields, { unknown = "refuse" })
 end
 
-local function count(value, path)
-  if math.type(value) ~= "integer" then return mismatch(path, "a whole number", value) end
-  if value < 1 then return path .. ": must be greater than 0" end
-end
+local absolute, boolean, seconds = schema.absolute, schema.boolean, limit "seconds"
+local paths = schema.array(absolute)
 
-local function array(item)
-  return function(value, path)
-    if type(value) ~= "table" then return mismatch(path, "an array", value) end
-    for key in pairs(value) do
-      if math.type(key) ~= "integer" or key < 1 or key > #value then return path .. ": expected an array" end
-    end
-    for index, element in ipairs(value) do
-      local fault = item(element, ("%s[%d]"):format(path, index))
-      if fault then return fault end
-    end
-  end
-end
-
-local function pattern(value, path)
-  if type(value) ~= "string" then return mismatch(path, "a string", value) end
-  local ok, problem = pcall(string.find, "", value)
-  if not ok then return ("%s: %s"):format(path, problem:match "[^:]*$":gsub("^ ", "")) end
-end
-
-local function record(fields)
-  return function(value, path)
-    if type(value) ~= "table" then return mismatch(path, "a table", value) end
-    local names = {}
-    for name in pairs(value) do names[#names + 1] = tostring(name) end
-    table.sort(names)
-    for _, name in ipairs(names) do
-      if not fields[name] then return ("%s.%s: unknown field"):format(path, name) end
-      local fault = fields[name](value[name], path .. "." .. name)
-      if fault then return fault end
-    end
-  end
-end
-
-local check = record {
-  roots = array(absolute),
-  policy_directories = array(absolute),
-  runtime = absolute,
-  module_directory = absolute,
-  audit = record {
-    file = absolute,
-    syslog = is "boolean",
-    journald = is "boolean",
-    required = is "boolean",
-    redact = array(pattern),
-    command = is "boolean",
-  },
-  record = record { folder = absolute, input = is "boolean", passwords = is "boolean", required = is "boolean",
-    max_size = count },
-  limits = record { policy_time = positive, policy_memory = positive, exec_timeout = positive },
+local CONFIG = strict {
+  roots = paths, policy_directories = paths, runtime = absolute, module_directory = absolute,
+  audit = strict { file = absolute, syslog = boolean, journald = boolean, required = boolean,
+    redact = schema.array(pattern), command = boolean },
+  record = strict { folder = absolute, input = boolean, passwords = boolean, required = boolean,
+    max_size = schema.integer(1) },
+  limits = strict { policy_time = seconds, policy_memory = limit "bytes", exec_timeout = seconds },
 }
 
 -- What is not set in the file.
@@ -122,9 +85,7 @@ local function evaluate(text, path)
   local results
   results, message = run(chunk, path)
   if not results then return nil, message end
-  local fault = check(results[1], "config")
-  if fault then return nil, ("%s: %s"):format(path, fault) end
-  return results[1]
+  return schema.check(CONFIG, results[1], path .. ": config")
 end
 
 --- Loads the site's configuration.
@@ -143,15 +104,13 @@ end
 -- @treturn[2] string "untrusted" (owner or mode of the file or a folder above it), "invalid" or "system"
 function config.load(directory)
   directory = directory or config.DIRECTORY
-  local core = require "ctrexec.core"
-  local ENOENT, ENOTDIR = core.errno.ENOENT, core.errno.ENOTDIR
   -- Most machines have none, and an exec should not pay for it there.
   local status, _, errno = core.file.stat(directory, true)
   if not status and errno == ENOENT then return complete({ policy_directories = {} }, directory) end
   local path = directory .. "/config.lua"
   status, _, errno = core.file.stat(path, true)
   if not status and (errno == ENOENT or errno == ENOTDIR) then return complete({}, directory) end
-  local reader <close> = require "ctrexec.lib.trust".reader()
+  local reader <close> = trust.reader()
   local text, message, code = reader:read(path)
   if not text then return nil, message, code == "not_found" and "untrusted" or code end
   local settings

@@ -20,14 +20,14 @@ local function argument(word)
   return '"' .. text(word):gsub('"', '""') .. '"'
 end
 
-local function list_options(entries, texts)
+local function list_options(entries, command)
   say ".Bl -tag -width Ds"
   for _, entry in ipairs(entries) do
-    local metavar, about = table.unpack(texts[entry.name])
+    local metavar, about = help.of(entry, command)
     local value = metavar and " Ar " .. argument(metavar) or ""
     local short = entry.short and ("Fl %s , "):format(entry.short:sub(1, 1)) or ""
     say((".It %sFl \\-%s%s"):format(short, text(entry.name), value))
-    say(text(entry.unsupported and about .. " (" .. entry.unsupported .. ")" or about))
+    say(text(about))
   end
   say ".El"
 end
@@ -55,12 +55,12 @@ say "The job of runc exec, for containers of runc, crun and youki and for any pr
 say "A container is named by its id or by the beginning of one."
 say ".Pp"
 say "Global options:"
-list_options(options.global, help.global)
+list_options(options.global)
 for _, name in ipairs(help.order) do
   local command = help.commands[name]
   say(".Ss", argument("ctrexec " .. name))
   say(text(command.about:gsub("^%l", string.upper)) .. ".")
-  list_options(options.commands[name], command.options)
+  list_options(options.commands[name], name)
   examples(command.examples)
 end
 say ".Sh FILES"

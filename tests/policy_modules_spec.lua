@@ -39,6 +39,28 @@ describe("the example of the guide", function()
   end)
 end)
 
+describe("an option of the site's own", function()
+  local function says(words, expected)
+    local result = run(words)
+    assert.is_truthy((result.stdout .. result.stderr):find(expected, 1, true), result.stdout .. result.stderr)
+    assert.is_nil(result.stderr:find("%.lua:%d+:"))
+    return result
+  end
+
+  check("is in --help, in the completion and in refusals, and is read", function()
+    site:write("modules/ctrexec/command/options.lua", [[
+      local o = require "original.ctrexec.command.options"
+      table.insert(o.commands.exec, { name = "as" })
+      return o]])
+    says({ "exec", "--help" }, "      --as VALUE\n")
+    for _, shell in ipairs { "bash", "zsh" } do says({ "completion", shell }, "--as") end
+    assert.equal(1, says({ "exec", "--as" }, "flag needs an argument: -as (--as VALUE)").code)
+    says({ "exec", "--az" }, "did you mean --as?")
+    assert.equal("0\n", says({ "exec", "--as", "who", "ct", "id", "-u" }, "").stdout)
+    assert.equal(0, says({ "explain", "exec", "--as", "who", "ct", "true" }, "would run").code)
+  end)
+end)
+
 describe("a module of the site", function()
   local function assert_fails(message)
     local result = site:run(ct, at.TOUCH, { logged = true })

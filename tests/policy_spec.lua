@@ -208,9 +208,12 @@ describe("the module", function()
 
   check("refuses wrong options of the caller as his, not as a policy's", function()
     local container <close> = open(body "request.env.X = '1'")
-    local _, message, code = container:spawn { "true", host_env = { "" } }
-    assert.equal("host_env: expected an array of names", message)
+    local _, message, code = container:exec { "true", record = { file = "x" } }
+    assert.equal('record.file: expected an absolute path, got "x"', message)
     assert.equal("invalid", code)
+    local ok, problem = pcall(container.exec, container, { "true", host_env = { "" } })
+    assert.is_false(ok)
+    assert.matches('spec.host_env%[1%]: expected the name of a variable, got ""$', problem)
   end)
 
   check("leaves no process of the policies behind a closed container", function()

@@ -435,7 +435,7 @@ describe("a policy that wants a recording", function()
       ["request.options.record = { file = '/tmp/x' }"] = "2: options.record was set by an earlier policy",
       ["request.options.record = { input = true }"] = "2: options.record was set by an earlier policy",
       ["request.options.record = 7"] = "2: options.record: expected true, an absolute path, or a table",
-      ["request.options.record = { fodler = '/x' }"] = "2: options.record: expected true, an absolute path, or a table",
+      ["request.options.record = { fodler = '/x' }"] = "2: options.record.fodler: unknown field (did you mean folder?)",
     } do
       site:write("policy.d/2.lua", body(code))
       assert_denied(run(TOUCH), message)
@@ -527,7 +527,7 @@ describe("container:exec", function()
     local path = new_path()
     for _, spec in ipairs {
       { stdout = "inherit" }, { stderr = 2 }, { stdin = "inherit" }, { stdin = 0 },
-      { detach = true }, { record = "relative" }, { record = true },
+      { record = "relative" }, { record = true },
       { record = {} }, { record = { file = path, inputs = true } }, { record = { folder = dir .. "/nosuch" } },
     } do
       spec.args, spec.record = { "touch", "/ran" }, spec.record or path

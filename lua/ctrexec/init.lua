@@ -7,9 +7,9 @@
 -- @module ctrexec
 local core = require "ctrexec.core"
 local containers = require "ctrexec.container"
+local fields = require "ctrexec.exec.fields"
 local launch = require "ctrexec.exec.launch"
 local process = require "ctrexec.oci.process"
-local usage = require "ctrexec.exec.usage"
 local late = require "ctrexec.lib.late"
 -- What only some commands or programs want:
 local caller = late "ctrexec.policy.caller"
@@ -38,7 +38,7 @@ local class = { __index = methods, __name = "ctrexec.container" }
 -- @treturn[2] string code "no_such_container", "ambiguous", "bad_state", "untrusted", "invalid"
 function ctrexec.open(id, options)
   options = options or {}
-  usage.options(options, 2)
+  fields.demand_options(options, "open", 2)
   if type(id) ~= "string" and (id ~= nil or options.pid == nil) then
     error(("bad id (string expected, got %s)"):format(type(id)), 2)
   end
@@ -55,7 +55,7 @@ end
 -- @treturn {table,...} records: see `ctrexec.container`
 function ctrexec.list(options)
   options = options or {}
-  usage.options(options, 2)
+  fields.demand_options(options, "list", 2)
   return containers.list(options)
 end
 
@@ -85,10 +85,12 @@ local function check_status(record, spec)
   return true
 end
 
--- Mistakes of the program that calls one of the methods raise at its position.
-local function check_call(self, spec)
+-- Mistakes of the program that calls one of the methods raise at its position. Returns the gate of the exec, if any.
+local function check_call(self, spec, call)
   if self.closed then error("the container is closed", 3) end
-  usage.spec(spec, 3)
+  local gate = call ~= "check" and self.policy and gates.new(self, call == "explain") or nil
+  fields.demand(spec, call, { policies = self.policy, keeper = gate }, 3)
+  return gate
 end
 
 --- Whether the container takes a command, as it was when it was opened or last refreshed.
@@ -99,7 +101,7 @@ end
 -- @treturn[2] string code "stopped" or "paused"
 function methods:check(spec)
   spec = spec or {}
-  check_call(self, spec)
+  check_call(self, spec, "check")
   return check_status(self.record, spec)
 end
 
@@ -197,8 +199,7 @@ local function begin(self, spec, pause, gate)
   return handle
 end
 
-local function spawn(self, spec, pause)
-  local gate = self.policy and gates.new(self)
+local function spawn(self, spec, gate, pause)
   local handle, message, code, warnings = begin(self, spec, pause, gate)
   if not gate then return handle, message, code, warnings end
   if not handle then return nil, message, code, gate:failed(message) end
@@ -225,8 +226,7 @@ end
 -- @treturn[2] string code
 -- @treturn[2] ?{table,...} warnings, where it came so far
 function methods:spawn(spec)
-  check_call(self, spec)
-  return spawn(self, spec)
+  return spawn(self, spec, check_call(self, spec, "spawn"))
 end
 
 --- Brings a command in, up to its start: it is in the container's namespaces and cgroup and has a pidfd, but runs only
@@ -237,8 +237,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:prepare(spec)
-  check_call(self, spec)
-  return spawn(self, spec, true)
+  return spawn(self, spec, check_call(self, spec, "spawn"), true)
 end
 
 --- Says what an exec would do; nothing is started and nothing recorded.
@@ -248,8 +247,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:explain(spec)
-  check_call(self, spec)
-  local gate = self.policy and gates.new(self, true)
+  local gate = check_call(self, spec, "explain")
   local resolved, message, code, warnings = resolve(self, spec, gate)
   return explain.report(self.record, gate, resolved or { message = message, code = code, warnings = warnings })
 end
@@ -269,9 +267,9 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code
 function methods:exec(spec)
-  check_call(self, spec)
+  local gate = check_call(self, spec, "exec")
   local run = capture.new(spec)
-  local handle <close>, message, code = spawn(self, run.spec)
+  local handle <close>, message, code = spawn(self, run.spec, gate)
   if not handle then return nil, message, code end
   return run:run(handle)
 end

@@ -30,22 +30,6 @@ local function needs(...)
   end
 end
 
--- All options are completed here, also those that this version refuses.
-local lifted = {}
-
-local function lift()
-  for _, command in pairs(options.commands) do
-    for _, entry in ipairs { command, table.unpack(command) } do
-      lifted[entry] = entry.unsupported
-      entry.unsupported = nil
-    end
-  end
-end
-
-local function restore()
-  for entry, reason in pairs(lifted) do entry.unsupported = reason end
-end
-
 -- Stands for ctrexec: lists containers by root; anything else it records.
 local FAKE = [[
 #!/bin/sh
@@ -130,10 +114,8 @@ local function make_directory()
   write("first.json", "{}")
   write("second.lua", "")
   assert(os.execute("chmod +x " .. path "ctrexec"))
-  lift()
   write("bash.completion", completion.script "bash")
   write("zsh.completion", completion.script "zsh")
-  restore()
 end
 
 local function remove_directory() os.execute("rm -rf " .. directory) end
@@ -246,15 +228,14 @@ print -r -- "$seen"
 end)
 
 describe("completion", function()
-  it("leaves out what is not implemented", function()
-    local entry = options.find(options.commands.exec, "cwd")
-    entry.unsupported = "because of the test"
-    local without = { bash = completion.script "bash", zsh = completion.script "zsh" }
-    entry.unsupported = nil
-    for shell, text in pairs(without) do
-      assert.is_nil(text:find("--cwd", 1, true), shell)
-      assert.truthy(completion.script(shell):find("--cwd", 1, true), shell)
-    end
+  it("offers an option of the site's own, which has no texts", function()
+    local exec = options.commands.exec
+    exec[#exec + 1] = { name = "as" }
+    local bash, zsh = completion.script "bash", completion.script "zsh"
+    exec[#exec] = nil
+    assert.matches("exec:%-%-as", bash)
+    assert.matches("'%(%-%-as%)%-%-as=:VALUE: '", zsh)
+    assert.is_nil(completion.script("zsh"):find("--as", 1, true))
   end)
 
   it("knows no other shell", function()

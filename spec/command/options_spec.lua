@@ -2,28 +2,6 @@ local cjson = require "cjson"
 local help = require "ctrexec.command.help"
 local options = require "ctrexec.command.options"
 
--- The grammar of an option does not depend on whether it is implemented: these tests lift the refusals.
-local function each_entry(visit)
-  visit(options.global)
-  for _, command in pairs(options.commands) do
-    visit(command)
-    for _, entry in ipairs(command) do visit(entry) end
-  end
-end
-
-local lifted = {}
-
-local function lift()
-  each_entry(function(entry)
-    lifted[entry] = lifted[entry] or entry.unsupported
-    entry.unsupported = nil
-  end)
-end
-
-local function restore()
-  for entry, reason in pairs(lifted) do entry.unsupported = reason end
-end
-
 -- "exec -u 1 web" -> words; a word in quotes may hold blanks or be empty.
 local function words(line)
   local result = {}
@@ -322,9 +300,6 @@ local MISTAKES = {
 }
 
 describe("options", function()
-  setup(lift)
-  teardown(restore)
-
   for _, row in ipairs(EXEC_ROWS) do
     it("reads: " .. row[1], function()
       assert.same({ command = "exec", global = {}, options = row[2], id = row[3], args = row[4] },
@@ -410,32 +385,6 @@ describe("options", function()
         assert.equal("usage", code)
       end
     end
-  end)
-end)
-
-describe("an option that is not implemented", function()
-  local entry = options.find(options.commands.exec, "tool")
-  local command = options.commands.policy
-  local switch = options.find(options.commands.exec, "tty")
-  local before = { entry.unsupported, command.unsupported, switch.unsupported }
-
-  before_each(function()
-    entry.unsupported, command.unsupported, switch.unsupported = "no reason", "no policies", "no terminals"
-  end)
-  after_each(function() entry.unsupported, command.unsupported, switch.unsupported = table.unpack(before, 1, 3) end)
-
-  it("is refused by name", function()
-    local _, message, code = options.parse { "exec", "--tool", "/bin/sh", "web", "sh" }
-    assert.equal("--tool is not supported (no reason)", message)
-    assert.equal("usage", code)
-    _, message = options.parse { "exec", "-dt", "web", "sh" }
-    assert.equal("--tty is not supported (no terminals)", message)
-    _, message = options.parse { "policy", "check", "x" }
-    assert.equal("policy is not supported (no policies)", message)
-  end)
-
-  it("may be switched off", function()
-    assert.is_false(options.parse({ "exec", "--tty=false", "web", "sh" }).options.tty)
   end)
 end)
 

@@ -32,7 +32,8 @@ describe("a time-out", function ()
 
   check("leaves no cgroup when the command cannot be started", function ()
     for _, name in ipairs { "exec", "spawn", "prepare" } do
-      local result, _, code = container[name](container, { "/no/such", timeout = 30 })
+      local keeps = name ~= "exec" or nil
+      local result, _, code = container[name](container, { "/no/such", timeout = 30, keeps_limits = keeps })
       if name == "prepare" then result, _, code = result:start() end
       assert.is_nil(result)
       assert.equal("not_found", code)

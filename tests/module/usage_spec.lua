@@ -13,15 +13,15 @@ local VALUES = { boolean = true, number = 5, fraction = 5.5, string = "text", ta
   strings = { "text", "more" }, mixed = { "text", 5 }, ["function"] = function () end,
   thread = coroutine.create(function () end), userdata = require "cjson".null }
 
-local BOOLEAN, STRING, STRINGS, NUMBER = { boolean = true }, { string = true }, { strings = true, table = true },
+local BOOLEAN, STRING, STRINGS, NUMBER = { boolean = true }, { string = true }, { strings = true },
   { number = true, fraction = true }
 
 -- What raises an error: the types that are right, and the word for them.
 local RAISING = {
-  timeout = { NUMBER, "number of seconds" }, kill_after = { NUMBER, "number of seconds" },
+  timeout = { NUMBER, "number of seconds" }, kill_after = { NUMBER, "number of seconds" }, audit = { {}, "expected" },
   max_output = { NUMBER, "number of bytes" }, input = { { string = true, ["function"] = true }, "string, function or" },
-  cgroup = { STRINGS, "array of strings" }, tools = { STRINGS, "array of strings" },
-  host_env = { STRINGS, "array of strings" }, preserve_fds = { { number = true }, "integer" },
+  cgroup = { STRINGS, "string" }, tools = { {}, "expected" }, host_env = { STRINGS, "string" },
+  preserve_fds = { { number = true }, "integer" },
   login_uid = { { number = true }, "integer" }, pid_file = { STRING, "string" }, console_socket = { STRING, "string" },
   pidfd_socket = { STRING, "string" }, detach = { BOOLEAN, "boolean" }, tree = { BOOLEAN, "boolean" },
   ignore_paused = { BOOLEAN, "boolean" }, groups_from_container = { BOOLEAN, "boolean" },
@@ -53,6 +53,8 @@ local ANSWERED = {
 -- What is named otherwise in the answer.
 local NAMED = { caps = "cap", no_new_privs = "noNewPrivileges" }
 
+local TERMINAL = ": has no effect with terminal, which takes the place of the streams"
+
 local CALLS = { "exec", "spawn", "prepare", "explain", "check" }
 
 local function case_of(call, name, kind, text)
@@ -71,7 +73,7 @@ describe("a value of a wrong type", function ()
           local done, text = pcall(function () return (container[call](container, { "true", [name] = value })) end)
           local about = case_of(call, name, kind, text)
           assert.is_false(done, about)
-          assert.matches("^[^\n]*usage_spec%.lua:%d+: bad " .. name .. " %([^\n]*%)$", text, about)
+          assert.matches("^[^\n]*usage_spec%.lua:%d+: spec%." .. name .. "[%w%[%].]*: [^\n]*$", text, about)
           assert.is_truthy(text:find(rule[2], 1, true), about)
         end
       end
@@ -103,7 +105,8 @@ describe("a value of a wrong type", function ()
           local done, text = pcall(open)
           local about = case_of(call, name, kind, text)
           assert.is_false(done, about)
-          assert.matches("^[^\n]*usage_spec%.lua:%d+: bad " .. name .. " %([^\n]* expected, got [^\n]*%)$", text, about)
+          assert.matches("^[^\n]*usage_spec%.lua:%d+: options%." .. name .. "[%[%d%]]*: expected [^\n]*, got [^\n]*$",
+            text, about)
         end
       end
     end
@@ -111,7 +114,7 @@ describe("a value of a wrong type", function ()
       for _, options in ipairs { 5, "text", true } do
         local done, text = pcall(function () return (open(open == ctrexec.open and "ct" or options, options)) end)
         assert.is_false(done)
-        assert.matches("usage_spec%.lua:%d+: bad options %(table expected", text)
+        assert.matches("usage_spec%.lua:%d+: options: expected a table, got ", text)
       end
     end
   end)
@@ -122,8 +125,74 @@ describe("a value of a wrong type", function ()
       options.root = ct.root
       local done, text = pcall(function () return (ctrexec.open("ct", options)) end)
       assert.is_false(done, next(options))
-      assert.matches("^[^\n]*usage_spec%.lua:%d+: bad [^\n]+$", text)
+      assert.matches("^[^\n]*usage_spec%.lua:%d+: options%.pol[^\n]+$", text)
     end
+  end)
+
+  check("in a field that is not there, or would have no effect, raises one line at the caller's position", function ()
+    for call, wrong in pairs {
+      exec = {
+        { "timout: unknown field (did you mean timeout?)", { timout = 5 } },
+        { "usr: unknown field (did you mean user?)", { usr = "alice", env = { A = "1" } } },
+        { "[3]: unknown field", { [3] = "after a gap" } },
+        { "user.umaks: unknown field (did you mean umask?)", { user = { uid = 5, umaks = 7 } } },
+        { "consoleSize.rows: unknown field", { consoleSize = { rows = 24 } } },
+        { "input" .. TERMINAL, { input = "x", terminal = true } },
+        { "stdin" .. TERMINAL, { stdin = 0, terminal = true } },
+        { "detach: has an effect only in spawn and prepare", { detach = true } },
+        { "console_socket: has an effect only in spawn and prepare", { console_socket = "/x" } },
+        { "records: has an effect only in spawn and prepare", { records = true } },
+        { "kill_after: has an effect only with timeout or under policies", { kill_after = 1 } },
+        { "cwd: has no effect with process, which is the whole of it", { cwd = "/", process = { args = { "true" } } } },
+        { "noNewPrivileges: has no effect with no_new_privs, which says the same",
+          { noNewPrivileges = true, no_new_privs = true } },
+      },
+      spawn = {
+        { "input: has an effect only in exec", { input = "x" } },
+        { "max_output: has an effect only in exec", { max_output = 5 } },
+        { "timeout: has an effect only in exec, with keeps_limits or under policies", { timeout = 5 } },
+        { "timeout: nobody would be there to end a detached command", { timeout = 5, detach = true } },
+        { "record: nobody would be there to record a detached command",
+          { record = "/x", records = true, detach = true } },
+      },
+      prepare = { { "input: has an effect only in exec", { input = "x" } } },
+      explain = { { "polcy: unknown field", { polcy = "x" } } },
+      check = { { "ignore_pause: unknown field (did you mean ignore_paused?)", { ignore_pause = true } } },
+    } do
+      for _, case in ipairs(wrong) do
+        local spec = case[2]
+        if not spec.process then spec[1] = "true" end
+        local done, text = pcall(function () return (container[call](container, spec)) end)
+        assert.is_false(done, case[1])
+        assert.equal(case[1], text:match "^[^\n]*usage_spec%.lua:%d+: spec%.?([^\n]*)$" or text)
+      end
+    end
+  end)
+
+  check("in an option that would have no effect raises, too", function ()
+    local done, text = pcall(function () return (ctrexec.list { pid = 1 }) end)
+    assert.is_false(done)
+    assert.matches("usage_spec%.lua:%d+: options%.pid: has an effect only in open$", text)
+  end)
+
+  check("is what it is called only where it is one", function ()
+    for _, spec in ipairs {
+      { detach = false, input = "", terminal = false },
+      { user = { uid = 0, gid = 0, umask = 18, additionalGids = { 4 } } },
+      setmetatable({ "true" }, { __index = { cwd = "/" } }),
+    } do
+      spec[1] = "true"
+      assert.equal(0, assert(container:exec(spec)).code)
+    end
+    local process <close> = assert(container:spawn { "true", timeout = 5, kill_after = 1, keeps_limits = true })
+    assert.equal(5, process.timeout)
+    process:wait()
+    assert.is_true(container:check { "true", input = "x", detach = true, timeout = 1 })
+    local done, text = pcall(function ()
+      return (container:exec(setmetatable({ "true", usr = "x" }, { __index = { cwd = "/" } })))
+    end)
+    assert.is_false(done)
+    assert.matches("spec%.usr: unknown field", text)
   end)
 
   check("in a call on a closed container raises one line at the caller's position", function ()

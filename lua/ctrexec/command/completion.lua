@@ -8,27 +8,11 @@ local options = require "ctrexec.command.options"
 
 local completion = {}
 
--- The metavars whose values are files or directories of this host; other values cannot be listed.
-local FILES = { FILE = "files", SOCKET = "files", ["PATH[:DEST]"] = "files", DIR = "directories" }
-
-local function texts_of(command) return command and help.commands[command].options or help.global end
-
-local function entries_of(command) return command and options.commands[command] or options.global end
-
--- Visits the options that are implemented: entry, metavar, help text.
+-- Visits the options of a command, or those before it: entry, metavar, text, what its values are.
 local function each_option(command, visit)
-  for _, entry in ipairs(entries_of(command)) do
-    local text = texts_of(command)[entry.name]
-    if not entry.unsupported then visit(entry, text[1], text[2]) end
+  for _, entry in ipairs(command and options.commands[command] or options.global) do
+    visit(entry, help.of(entry, command))
   end
-end
-
-local function commands()
-  local names = {}
-  for _, name in ipairs(help.order) do
-    if not options.commands[name].unsupported then names[#names + 1] = name end
-  end
-  return names
 end
 
 local function spellings(entry)
@@ -53,16 +37,16 @@ end
 local function bash_values()
   local names, kinds = {}, {}
   local function collect(command)
-    each_option(command, function(entry, metavar)
+    each_option(command, function(entry, _, _, complete)
       if entry.type == "bool" then return end
       names[#names + 1] = bash_pattern(command, entry)
       local action = entry.choices and ('_ctrexec_words "%s"'):format(table.concat(entry.choices, " "))
-        or FILES[metavar] and "_ctrexec_" .. FILES[metavar]
+        or complete and "_ctrexec_" .. complete
       if action then kinds[#kinds + 1] = ("    %s) %s ;;"):format(names[#names], action) end
     end)
   end
   collect()
-  for _, name in ipairs(commands()) do collect(name) end
+  for _, name in ipairs(help.order) do collect(name) end
   return "    " .. table.concat(names, " | \\\n      ") .. ")", table.concat(kinds, "\n")
 end
 
@@ -74,13 +58,13 @@ local function bash_options()
     lines[#lines + 1] = ('    %s) _ctrexec_words "%s" ;;'):format(command or '""', table.concat(words, " "))
   end
   collect()
-  for _, name in ipairs(commands()) do collect(name) end
+  for _, name in ipairs(help.order) do collect(name) end
   return table.concat(lines, "\n")
 end
 
 local function bash_operands()
   local lines = {}
-  for _, name in ipairs(commands()) do
+  for _, name in ipairs(help.order) do
     local command = options.commands[name]
     local action = command.id and "_ctrexec_containers" or command.file and "_ctrexec_files" or command.actions
       and ('_ctrexec_words "%s"'):format(table.concat(command.actions, " ")) or command.wraps
@@ -185,7 +169,7 @@ complete -F _ctrexec ctrexec ctrexec.lua
 local function bash()
   local takers, values = bash_values()
   return fill(BASH, {
-    takers = takers, values = values, options = bash_options(), commands = table.concat(commands(), " "),
+    takers = takers, values = values, options = bash_options(), commands = table.concat(help.order, " "),
     operands = bash_operands(),
   })
 end
@@ -198,18 +182,19 @@ local ZSH_FILES = { files = "_files", directories = "_files -/" }
 -- One spec a spelling: '(all spellings)-u+[text]:USER:action', or '*-e+...' for what may be repeated.
 local function zsh_specs(command)
   local lines = {}
-  each_option(command, function(entry, metavar, text)
+  each_option(command, function(entry, metavar, text, complete)
     local words = spellings(entry)
     local prefix = entry.list and "*" or "(" .. table.concat(words, " ") .. ")"
     local value = ""
     if entry.type ~= "bool" then
       local choices = entry.choices and "(" .. table.concat(entry.choices, " ") .. ")"
-      local action = choices or ZSH_FILES[FILES[metavar]] or " "
+      local action = choices or ZSH_FILES[complete] or " "
       value = (":%s:%s"):format(zsh_text(metavar), action)
     end
     for _, word in ipairs(words) do
       local sign = value == "" and "" or word:find "^%-%-" and "=" or "+"
-      lines[#lines + 1] = ("      '%s%s%s[%s]%s' \\"):format(prefix, word, sign, zsh_text(text), value)
+      local shown = text == "" and "" or "[" .. zsh_text(text) .. "]"
+      lines[#lines + 1] = ("      '%s%s%s%s%s' \\"):format(prefix, word, sign, shown, value)
     end
   end)
   return table.concat(lines, "\n")
@@ -227,12 +212,12 @@ local function zsh_operands(name)
     local files = command.max ~= 0 and " '*:file:_files'" or ""
     return ("'1:action:(%s)'%s"):format(table.concat(command.actions, " "), files)
   end
-  return name == "help" and ("'1:command:(%s)'"):format(table.concat(commands(), " ")) or ""
+  return name == "help" and ("'1:command:(%s)'"):format(table.concat(help.order, " ")) or ""
 end
 
 local function zsh_commands()
   local described, cases = {}, {}
-  for _, name in ipairs(commands()) do
+  for _, name in ipairs(help.order) do
     described[#described + 1] = ("    '%s:%s'"):format(name, zsh_text(help.commands[name].about))
     cases[#cases + 1] = ("    %s)\n      _arguments -C -s -S -A '-*' : \\\n%s\n      %s ;;")
       :format(name, zsh_specs(name), zsh_operands(name))

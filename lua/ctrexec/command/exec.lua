@@ -156,8 +156,8 @@ function exec.run(parsed, log, site)
   log:debug(("container %s of %s: pid %s, %s"):format(record.id, record.runtime, record.pid, record.status))
   local spec, ready
   -- before the options are looked at more closely, as runc does
-  ready, message = container:check(parsed.options)
-  if ready then spec, message = specs.of(parsed) end
+  ready, message = container:check { ignore_paused = parsed.options.ignore_paused }
+  if ready then spec, message = specs.of(parsed, container.policy) end
   if not spec then return failed(message) end
   local terminal
   spec.records = true -- below

@@ -66,7 +66,7 @@ function explain.run(parsed, log, site)
     root = parsed.global.root, pid = parsed.options.pid,
   }, parsed.options.policy)
   local spec
-  if container then spec, message = specs.of(parsed) end
+  if container then spec, message = specs.of(parsed, container.policy) end
   if not spec then
     log:error("exec failed: " .. message)
     return FAILED

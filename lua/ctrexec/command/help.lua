@@ -3,7 +3,9 @@
 -- The options are those of `ctrexec.command.options`; here are their texts. A refusal starts with runc 1.1's words for
 -- the same mistake and ends with the fix in parentheses.
 -- @module ctrexec.command.help
+local fields = require "ctrexec.exec.fields"
 local options = require "ctrexec.command.options"
+local texts = require "ctrexec.exec.field_texts"
 local wording = require "ctrexec.lib.wording"
 
 local help = {}
@@ -14,10 +16,12 @@ local TEXT_COLUMN = 31
 --- The commands in the order in which they are shown.
 help.order = { "exec", "explain", "list", "policy", "replay", "completion", "help" }
 
---- The options before the command: long name -> { metavar (false for a switch), text }.
+--- The options before the command: long name -> { metavar (false for a switch), text }; `complete`: what its values
+-- are, "files" or "directories".
 help.global = {
-  root = { "DIR", "look for containers in DIR only" },
-  log = { "FILE", "append log lines to FILE (also file:FILE, journald:NAME, syslog:NAME) instead of stderr" },
+  root = { "DIR", "look for containers in DIR only", complete = "directories" },
+  log = { "FILE", "append log lines to FILE (also file:FILE, journald:NAME, syslog:NAME) instead of stderr",
+    complete = "files" },
   ["log-format"] = { "FORMAT", "text (the default) or json" },
   ["log-level"] = { "LEVEL", "debug, info (the default), warning or error" },
   debug = { false, "the same as --log-level debug" },
@@ -29,36 +33,12 @@ help.global = {
   help = { false, "print this help; after a command, that command's" },
 }
 
-local EXEC = {
-  ["console-socket"] = { "SOCKET", "send the terminal's master to this unix socket (with --tty --detach)" },
-  ["pidfd-socket"] = { "SOCKET", "send a pidfd of the new process to this unix socket" },
-  cwd = { "PATH", "working directory in the container" },
-  env = { "KEY=VALUE", "set an environment variable; may be repeated" },
-  ["env-file"] = { "FILE", "set environment variables from a file of KEY=VALUE lines; may be repeated" },
-  tty = { false, "give the command a terminal of its own" },
-  user = { "USER[:GROUP]", "run as this user and group: numbers, or names that the container knows" },
-  ["additional-gids"] = { "GID", "add a supplementary group; may be repeated" },
-  ["groups-from-container"] = { false, "add the user's groups from the container's group file" },
-  process = { "FILE", "take the whole process from an OCI process file (JSON)" },
-  detach = { false, "return once the command has started" },
-  ["pid-file"] = { "FILE", "write the command's pid, as seen from here, to FILE" },
-  ["process-label"] = { "LABEL", "SELinux label of the process" },
-  apparmor = { "PROFILE", "AppArmor profile of the process" },
-  ["no-new-privs"] = { false, "forbid gaining privileges by execve(2)" },
-  cap = { "CAP_NAME", "add a capability; may be repeated" },
-  ["preserve-fds"] = { "N", "pass N more descriptors, from 3 on (after those of LISTEN_FDS)" },
-  cgroup = { "[CTRL:]PATH", "run in a cgroup below the container's; CTRL is a list of v1 controllers" },
-  ["ignore-paused"] = { false, "exec even if the container is paused" },
-  pid = { "PID", "enter the namespaces of a process of this host instead of a CONTAINER" },
-  timeout = { "TIME", "end the command after TIME (5, 1.5s, 2m, 1h) with exit status 124" },
-  ["kill-after"] = { "TIME", "with --timeout: TERM first, KILL after TIME" },
-  policy = { "FILE", "ask this policy too, after those of the configuration; may be repeated" },
-  tool = { "PATH[:DEST]", "lend a program of this host to the command, read-only; may be repeated" },
-  ["login-uid"] = { "UID", "set the login uid, for the audit trail" },
-  record = { "FILE", "record what the command shows in a new FILE, for replay or asciinema play" },
-  ["host-env"] = { "NAME", "take over this environment variable from the caller; may be repeated" },
-  help = { false, "print this help" },
-}
+-- Those of exec stand with its fields.
+local EXEC = { help = { false, "print this help" } }
+for _, row in ipairs(fields.options) do
+  local text = texts.of(row)
+  EXEC[row.name] = { text.metavar or false, text.help, complete = text.complete }
+end
 
 --- Each command: `usage` (the words after its name), `about`, `options` (as `help.global`), `examples`, `notes`.
 help.commands = {
@@ -146,18 +126,24 @@ local function row(name, text, out)
   wrap(text, left .. (" "):rep(TEXT_COLUMN - #left), out)
 end
 
--- "-u, --user USER[:GROUP]"
-local function spelling(entry, texts)
-  local short = entry.short and "-" .. entry.short:sub(1, 1) .. ", " or "    "
-  local metavar = texts[entry.name][1]
-  return short .. "--" .. entry.name .. (metavar and " " .. metavar or "")
+--- What people read about an option. One of the site's own may have its texts in its entry, or none.
+-- @tparam table entry of `ctrexec.command.options`
+-- @tparam ?string command whose option it is; nil for one before the command
+-- @treturn string|boolean metavar; false for a switch
+-- @treturn string text, "" where there is none
+-- @treturn ?string what its values are: "files" or "directories"
+function help.of(entry, command)
+  local known = (command and help.commands[command].options or help.global)[entry.name] or {}
+  local metavar = entry.metavar or known[1] or entry.type ~= "bool" and "VALUE"
+  return metavar, entry.help or known[2] or "", entry.complete or known.complete
 end
 
-local function option_rows(entries, texts, out)
+-- A row for each option: "-u, --user USER[:GROUP]" and its text.
+local function option_rows(entries, command, out)
   for _, entry in ipairs(entries) do
-    local text = texts[entry.name][2]
-    if entry.unsupported then text = text .. " (" .. entry.unsupported .. ")" end
-    row(spelling(entry, texts), text, out)
+    local metavar, text = help.of(entry, command)
+    local short = entry.short and "-" .. entry.short:sub(1, 1) .. ", " or "    "
+    row(short .. "--" .. entry.name .. (metavar and " " .. metavar or ""), text, out)
   end
 end
 
@@ -175,7 +161,7 @@ local function tool_text(out)
   list_of("Commands:", {}, out)
   for _, name in ipairs(help.order) do row(name, help.commands[name].about, out) end
   list_of("Global options:", {}, out)
-  option_rows(options.global, help.global, out)
+  option_rows(options.global, nil, out)
   list_of("Examples:", {
     "ctrexec exec web -- nginx -t",
     "ctrexec --root /run/crun exec -u 33:33 web id",
@@ -189,7 +175,7 @@ local function command_text(name, out)
   out[#out + 1] = ""
   out[#out + 1] = (command.about:gsub("^%l", string.upper)) .. "."
   list_of("Options:", {}, out)
-  option_rows(options.commands[name], command.options, out)
+  option_rows(options.commands[name], name, out)
   list_of("Examples:", command.examples, out)
   if command.notes then
     out[#out + 1] = ""
@@ -257,12 +243,6 @@ local function bad_value(problem)
   return message, entry.min and "a whole number from " .. entry.min .. " on" or "a whole number"
 end
 
-local function metavar(entry, command)
-  for _, texts in ipairs { command and help.commands[command].options or {}, help.global, EXEC } do
-    if texts[entry.name] then return texts[entry.name][1] end
-  end
-end
-
 -- By kind of fault: returns runc's words and the fix.
 local WORDS = {
   malformed = function(problem) return "bad flag syntax: " .. problem.name, 'an option is "-x" or "--name"' end,
@@ -271,13 +251,12 @@ local WORDS = {
   end,
   missing = function(problem, command)
     local entry = problem.entry
-    return "flag needs an argument: -" .. problem.name, ("--%s %s"):format(entry.name, metavar(entry, command))
+    local known = options.commands[command]
+    -- An exec that is explained is part of the explain command.
+    if known and not options.find(known, entry.name) then command = known.wraps end
+    return "flag needs an argument: -" .. problem.name, ("--%s %s"):format(entry.name, (help.of(entry, command)))
   end,
   value = bad_value,
-  unsupported = function(problem)
-    local name = problem.entry.name and "--" .. problem.entry.name or problem.name
-    return name .. " is not supported", problem.entry.unsupported
-  end,
   few = function(_, command)
     return ('ctrexec: "%s" requires a minimum of 1 argument(s)'):format(command), help.usage(command)
   end,

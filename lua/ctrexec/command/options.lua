@@ -5,14 +5,25 @@
 -- that is no option, so a command's own options pass through. All wording, of refusals too, is in
 -- `ctrexec.command.help`, which an exec that goes well never loads.
 -- @module ctrexec.command.options
+local fields = require "ctrexec.exec.fields"
+local late = require "ctrexec.lib.late"
+local readers = late "ctrexec.command.readers" -- few options have numbers
+
 local options = {}
+
+local NUMERIC = { int = true, duration = true, number = true }
 
 local HELP = { name = "help", short = "h?", type = "bool" }
 
+-- What can be said of an exec, and --help.
+local exec = table.move(fields.options, 1, #fields.options, 1, { id = true })
+exec[#exec + 1] = HELP
+
 --- The options before the command. An entry: `name` (the long one; the key of the result, with `_` for `-`), `short`
--- (its letters), `type` ("string" when absent, "bool", "int", "number": greater than 0, "duration": a number of
--- seconds), `list` (may be repeated, the result is an array), `choices` (the only values), `min` (the least integer),
--- `unsupported` (why it is refused by name). Metavar and help text are in `ctrexec.command.help`, under the same name.
+-- (its letters), `type` ("bool", "int", "number": greater than 0, "duration": a number of seconds; with any other the
+-- text is the value), `list` (may be repeated, the result is an array), `choices` (the only values), `min` (the least
+-- integer). Metavar and help text are in `ctrexec.command.help`, under the same name; an entry of a site's own may have
+-- them as `metavar` and `help`.
 options.global = {
   { name = "root" },
   { name = "log" },
@@ -31,37 +42,7 @@ options.global = {
 -- words there are, `file` that a file is named first, `max` how many words there may be besides an action, `wraps`
 -- which command must follow.
 options.commands = {
-  exec = {
-    id = true,
-    { name = "console-socket" },
-    { name = "pidfd-socket" },
-    { name = "cwd" },
-    { name = "env", short = "e", list = true },
-    { name = "env-file", list = true },
-    { name = "tty", short = "t", type = "bool" },
-    { name = "user", short = "u" },
-    { name = "additional-gids", short = "g", type = "int", list = true },
-    { name = "groups-from-container", type = "bool" },
-    { name = "process", short = "p" },
-    { name = "detach", short = "d", type = "bool" },
-    { name = "pid-file" },
-    { name = "process-label" },
-    { name = "apparmor" },
-    { name = "no-new-privs", type = "bool" },
-    { name = "cap", short = "c", list = true },
-    { name = "preserve-fds", type = "int" },
-    { name = "cgroup", list = true },
-    { name = "ignore-paused", type = "bool" },
-    { name = "pid", type = "int", min = 1 },
-    { name = "timeout", type = "duration" },
-    { name = "kill-after", type = "duration" },
-    { name = "policy", list = true },
-    { name = "tool", list = true },
-    { name = "login-uid", type = "int", min = 0 },
-    { name = "host-env", list = true },
-    { name = "record" },
-    HELP,
-  },
+  exec = exec,
   explain = {
     wraps = "exec",
     { name = "format", short = "f", choices = { "text", "json" } },
@@ -83,15 +64,6 @@ options.commands = {
   help = { max = 1, HELP },
 }
 
--- The words strconv.ParseBool knows, and crun's "no".
-local BOOL = {
-  ["1"] = true, t = true, T = true, ["true"] = true, TRUE = true, True = true,
-  ["0"] = false, f = false, F = false, ["false"] = false, FALSE = false, False = false, no = false,
-}
-local BASE = { x = 16, o = 8, b = 2 }
-local UNIT = { [""] = 1, s = 1, m = 60, h = 3600, d = 86400 }
-local MAX_DIGITS = 15 -- fewer than wrap a Lua integer round in any base
-
 --- Finds an option by its long name or one of its letters.
 -- @tparam table entries `options.global` or one of `options.commands`
 -- @tparam string name without dashes
@@ -107,35 +79,10 @@ local function fault(kind, name, entry, text, reason)
   return nil, { kind = kind, name = name, entry = entry, text = text, reason = reason }
 end
 
--- strconv.ParseInt: base 10 in a list, else the prefix says which.
-local function integer(text, entry)
-  local sign, digits = text:match "^([+-]?)(%w+)$"
-  local base = 10
-  if digits and not entry.list and digits:find "^0%w" then
-    local prefix = BASE[digits:sub(2, 2):lower()]
-    base, digits = prefix or 8, digits:sub(prefix and 3 or 2)
-  end
-  local value = digits and tonumber(digits, base)
-  if not value then return nil, "syntax" end
-  if #digits:gsub("^0+", "") > MAX_DIGITS then return nil, "range" end
-  if sign == "-" then value = -value end
-  if entry.min and value < entry.min then return nil, "range" end
-  return value
+-- A switch that is only named needs no reader.
+local function bool(text)
+  return text == "true" or readers.bool(text)
 end
-
--- As timeout(1) takes them: 5, 1.5s, 2m, 1h, 1d.
-local function duration(text)
-  local number, unit = text:match "^(%d*%.?%d*)([smhd]?)$"
-  number = tonumber(number)
-  return number and number * UNIT[unit]
-end
-
-local function number(text)
-  local value = text:find "^%d*%.?%d*$" and tonumber(text)
-  return value and value > 0 and value or nil
-end
-
-local function bool(text) return BOOL[text] end
 
 local function string(text, entry)
   if not entry.choices then return text end
@@ -144,7 +91,11 @@ local function string(text, entry)
   end
 end
 
-local CONVERT = { int = integer, duration = duration, number = number, bool = bool }
+-- By type: what makes the value of a text, or returns nil and a reason.
+local function reader_of(entry)
+  if entry.type == "bool" then return bool end
+  return NUMERIC[entry.type] and readers[entry.type] or string
+end
 
 -- Puts one option into `values`. `name` is as typed: runc's messages show that.
 local function store(entry, name, text, values)
@@ -153,9 +104,8 @@ local function store(entry, name, text, values)
     values[key] = nil
     return true
   end
-  local value, reason = (CONVERT[entry.type] or string)(text, entry)
+  local value, reason = reader_of(entry)(text, entry)
   if value == nil then return fault("value", name, entry, text, reason) end
-  if value and entry.unsupported then return fault("unsupported", name, entry) end
   if entry.list then
     local list = values[key] or {}
     list[#list + 1] = value
@@ -240,7 +190,6 @@ local function parse_command(argv, i, result)
   local command = options.commands[name]
   if not command then return fault("command", name) end
   result.command = result.command or name
-  if command.unsupported then return fault("unsupported", name, command) end
   local problem
   i, problem = scan(command, argv, i + 1, result.options)
   if not i then return nil, problem end

@@ -1,104 +1,61 @@
 --- From the options of `exec` to a spec of the public module.
 -- @module ctrexec.command.spec
+local file = require "ctrexec.core".file
+local fields = require "ctrexec.exec.fields"
+local late = require "ctrexec.lib.late"
+local options = require "ctrexec.command.options"
+local files = late "ctrexec.command.files" -- only --process and --env-file name files to read
+
 local specs = {}
-
--- The options that a spec has under the same name.
-local SAME = {
-  "cwd", "additional_gids", "no_new_privs", "detach", "pid_file", "console_socket", "pidfd_socket",
-  "preserve_fds", "cgroup", "ignore_paused", "groups_from_container", "login_uid", "host_env", "timeout", "kill_after",
-}
-
--- A file of the caller's, with Go's words for what is wrong with it.
-local function read_file(path)
-  local core, limit = require "ctrexec.core", require "ctrexec.lib.json".MAX_SIZE
-  local fd <close>, message = core.file.open(path)
-  local text, why, errno
-  if fd then text, why, errno = core.file.read_all(fd, limit) end
-  if text then return text end
-  if errno == core.errno.EFBIG then return nil, ("%s: larger than %d MiB"):format(path, limit >> 20) end
-  return nil, ("%s %s: %s"):format(fd and "read" or "open", path, require "ctrexec.lib.wording".reason(message or why))
-end
-
-local function read_process(path)
-  local text, message = read_file(path)
-  if not text then return nil, message end
-  -- The decoder lets them pass, but RFC 8259 does not; white space is not worth a look at every string.
-  local control = text:match "[\0-\8\11\12\14-\31]"
-  if control then return nil, ("invalid character '\\x%02x' in string literal"):format(control:byte()) end
-  return require "ctrexec.lib.json".decode(text, path)
-end
-
--- The lines of an environment file as docker reads it: NAME=VALUE, a NAME alone takes the caller's value, # starts a
--- comment.
-local function add_env_file(env, path)
-  local text, message = read_file(path)
-  if not text then return nil, message end
-  local number = 0
-  for line in text:gmatch "([^\n]*)\n?" do
-    number = number + 1
-    line = line:gsub("\r$", ""):gsub("^%s+", "")
-    local name, value = line:match "^([^=]*)=(.*)$"
-    name = name or line
-    if line ~= "" and line:sub(1, 1) ~= "#" then
-      if name == "" or name:find "%s" then
-        return nil, ("%s: line %d: not a variable's name: %q"):format(path, number, name)
-      end
-      value = value or os.getenv(name)
-      env[#env + 1] = value and name .. "=" .. value
-    end
-  end
-  return true
-end
-
-local function environment(options)
-  if not options.env_file then return options.env end
-  local env = {}
-  for _, path in ipairs(options.env_file) do
-    local ok, message = add_env_file(env, path)
-    if not ok then return nil, message end
-  end
-  return table.move(options.env or {}, 1, #(options.env or {}), #env + 1, env)
-end
-
--- An empty text counts as not given, as with runc.
-local function given(value)
-  if value == "" then return nil end
-  return value
-end
 
 local function absolute(path)
   if path:sub(1, 1) == "/" then return path end
-  local here, message = require "ctrexec.core".file.realpath "."
-  if not here then return nil, message end
+  local here, message = file.realpath "."
+  if not here then return nil, "--record: " .. message end
   return here .. "/" .. path
+end
+
+-- Each option's value under the name of its field, and the rows of those fields. An empty text counts as not given, as
+-- with runc. So does what a whole process object takes the place of.
+local function fields_of(parsed)
+  local spec, rows, keys = {}, {}, {}
+  local whole = (parsed.options.process or "") ~= ""
+  for key, value in next, parsed.options do
+    if value ~= "" then keys[#keys + 1] = key end
+  end
+  table.sort(keys) -- so that of two mistakes the same one is always reported
+  for _, key in ipairs(keys) do
+    local row = options.find(options.commands.exec, (key:gsub("_", "-")))
+    if row and row.field and not (whole and row.process) then
+      spec[row.field], rows[#rows + 1] = parsed.options[key], row
+    end
+  end
+  if not whole then spec.args = parsed.args end
+  return spec, rows
 end
 
 --- Makes the spec of an exec.
 -- @tparam table parsed from `ctrexec.command.options`
+-- @tparam ?table policies the chain that the exec will pass
 -- @treturn[1] table spec
 -- @treturn[2] nil
 -- @treturn[2] string message
-function specs.of(parsed)
-  local options = parsed.options
-  local spec = { args = parsed.args, terminal = options.tty, user = given(options.user), caps = options.cap,
-    selinuxLabel = given(options.process_label), apparmorProfile = given(options.apparmor) }
-  for _, name in ipairs(SAME) do spec[name] = given(options[name]) end
+function specs.of(parsed, policies)
+  local spec, rows = fields_of(parsed)
   local message
-  spec.env, message = environment(options)
+  if parsed.options.env_file and not spec.process then
+    spec.env, message = files.environment(parsed.options.env_file, spec.env)
+    if message then return nil, message end
+  end
+  if spec.record then
+    spec.record, message = absolute(spec.record)
+    if message then return nil, message end
+  end
+  message = fields.fault(spec, rows, policies)
   if message then return nil, message end
-  spec.tree = options.timeout ~= nil
-  spec.tools = options.tool
-  if options.timeout and options.detach then
-    return nil, "--timeout: nobody would be there to end a detached command"
-  end
-  if given(options.record) then
-    if options.detach then return nil, "--record: nobody would be there to record a detached command" end
-    spec.record, message = absolute(options.record)
-    if not spec.record then return nil, "--record: " .. message end
-  end
-  if given(options.process) then
-    spec.process, message = read_process(options.process)
-    if not spec.process then return nil, message end
+  if spec.process then
+    spec.process, message = files.process(spec.process)
+    if message then return nil, message end
   end
   return spec
 end

@@ -1,6 +1,7 @@
 --- Brings a command into a container: its streams, sockets, tools and cgroups, up to the handle of the running command.
 -- @module ctrexec.exec.launch
 local core = require "ctrexec.core"
+local fields = require "ctrexec.exec.fields"
 local handles = require "ctrexec.exec.handle"
 local late = require "ctrexec.lib.late"
 local plans = require "ctrexec.exec.plan"
@@ -110,11 +111,9 @@ local function begin(record, spec, object, set, pause, warnings)
   end
   local connected, message, code = connect(spec)
   if not connected then return nil, message, code end
-  local options = {
-    stdin = set.theirs.stdin, stdout = set.theirs.stdout, stderr = set.theirs.stderr, preserve_fds = spec.preserve_fds,
-    cgroup = spec.cgroup, login_uid = spec.login_uid, warnings = warnings,
-    tree = spec.tree or spec.timeout ~= nil or spec.record ~= nil,
-  }
+  local options = fields.plan_options(spec)
+  options.stdin, options.stdout, options.stderr = set.theirs.stdin, set.theirs.stdout, set.theirs.stderr
+  options.tree, options.warnings = spec.tree or spec.timeout ~= nil or spec.record ~= nil, warnings
   if spec.tools then
     options.mounts, message, code = tools.open(spec.tools, object, record)
     if message then return nil, message, code end

@@ -11,8 +11,13 @@
 -- * `decision`: "accept", "reject" or "error"; unless accepted `message`, and of a denial `policy` and `reason`
 -- * `after`: `{process=, options=}` as it would be run, and `plan`: an array of `{"subject", "words"}`
 -- @module ctrexec.policy.explain
+local core = require "ctrexec.core"
 local diff = require "ctrexec.policy.diff"
+local fields = require "ctrexec.exec.fields"
 local plans = require "ctrexec.exec.plan"
+local requests = require "ctrexec.policy.request"
+local texts = require "ctrexec.exec.field_texts"
+local tools = require "ctrexec.exec.tools"
 
 local explain = {}
 
@@ -32,12 +37,12 @@ local function seconds(value)
   return ("%g s"):format(value)
 end
 
--- The plan in words: each function returns them, or nil where there is nothing to say.
-
+-- The plan in words, by subject: each function returns them, or nil where there is nothing to say. A subject without a
+-- function is told by the value of its field.
 local WORDS = {}
-local SUBJECTS = { "command", "directory", "user", "umask", "capabilities", "namespaces", "cgroup", "terminal",
-  "seccomp", "label", "limits", "scheduling", "lent", "login uid", "host environment", "time limit", "recording",
-  "after the start" }
+
+-- What is told besides the fields, and after which of their subjects.
+local BESIDES = { user = "umask", capabilities = "namespaces", terminal = "seccomp" }
 
 function WORDS.command(s) return list(s.process.args, quoted) end
 function WORDS.directory(s) return s.process.cwd end
@@ -61,7 +66,7 @@ function WORDS.capabilities(s)
 end
 
 function WORDS.namespaces(s)
-  local _, differing = require "ctrexec.core".namespace.differing(s.record.pid)
+  local _, differing = core.namespace.differing(s.record.pid)
   local names = {}
   for _, name in ipairs(NAMESPACES) do
     if differing and differing[name] then names[#names + 1] = name end
@@ -111,9 +116,6 @@ function WORDS.lent(s)
   return s.spec.tools and #s.spec.tools > 0 and list(s.spec.tools) .. ", read-only, seen by this command alone"
 end
 
-WORDS["login uid"] = function(s) return s.spec.login_uid and tostring(s.spec.login_uid) end
-WORDS["host environment"] = function(s) return s.spec.host_env and list(s.spec.host_env) end
-
 WORDS["time limit"] = function(s)
   local timeout, kill_after = s.spec.timeout, s.spec.kill_after
   if not timeout then return nil end
@@ -138,14 +140,14 @@ end
 
 -- A plan is made as for the start, so that what would fail there fails here, and closed again.
 local function plan_of(record, process, spec, warnings)
-  local options = { preserve_fds = spec.preserve_fds, cgroup = spec.cgroup, login_uid = spec.login_uid,
-    warnings = warnings }
+  local options = fields.plan_options(spec)
+  options.warnings = warnings
   local message, code
-  options.mounts, message, code = require "ctrexec.exec.tools".open(spec.tools, process, record)
+  options.mounts, message, code = tools.open(spec.tools, process, record)
   if message then return nil, message, code end
   local plan
   plan, message, code = plans.build(record, process, options)
-  require "ctrexec.exec.tools".close(options.mounts)
+  tools.close(options.mounts)
   if not plan then return nil, message, code end
   plans.close(plan)
   return plan
@@ -153,9 +155,18 @@ end
 
 local function words_of(state)
   local lines = {}
-  for _, subject in ipairs(SUBJECTS) do
-    local words = WORDS[subject](state)
+  local function tell(subject, value)
+    local words
+    if WORDS[subject] then
+      words = WORDS[subject](state)
+    elseif value ~= nil then
+      words = type(value) == "table" and list(value) or tostring(value)
+    end
     if words then lines[#lines + 1] = { subject, words } end
+    if BESIDES[subject] then tell(BESIDES[subject]) end
+  end
+  for _, text in ipairs(texts) do
+    if text.explain then tell(text.explain, state.spec[text[1]]) end
   end
   return lines
 end
@@ -175,12 +186,6 @@ local function policies_of(chain, result)
   return list_of
 end
 
-local function options_of(spec)
-  local options = {}
-  for _, name in ipairs(require "ctrexec.policy".options) do options[name] = spec[name] end
-  return options
-end
-
 -- The decision and the plan, after the policies were asked.
 local function add_outcome(report, record, resolved)
   local process, spec = resolved.process, resolved.spec
@@ -190,7 +195,7 @@ local function add_outcome(report, record, resolved)
     return
   end
   report.decision = "accept"
-  report.after = { process = process, options = options_of(spec) }
+  report.after = { process = process, options = requests.options(spec) }
   report.plan = words_of { record = record, process = process, spec = spec, plan = plan }
 end
 
@@ -206,7 +211,7 @@ function explain.report(record, gate, resolved)
     container = { id = record.id, runtime = record.runtime, status = record.status, pid = record.pid } }
   if result then report.before, report.policies = gate.before, policies_of(gate.chain, result) end
   if process then
-    report.before = report.before or { process = process, options = options_of(resolved.spec) }
+    report.before = report.before or { process = process, options = requests.options(resolved.spec) }
     add_outcome(report, record, resolved)
     return report
   end

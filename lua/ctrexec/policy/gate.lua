@@ -5,7 +5,7 @@
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
 local limits = require "ctrexec.policy.limit"
-local policy = require "ctrexec.policy"
+local requests = require "ctrexec.policy.request"
 local schema = require "ctrexec.lib.schema"
 local trails = require "ctrexec.policy.trail"
 local recordings = late "ctrexec.policy.recording" -- only an exec that is to be recorded needs it
@@ -14,13 +14,6 @@ local gate = {}
 
 local Gate = {}
 Gate.__index = Gate
-
--- What request.options tells of how the exec was asked for. The rest of a spec is streams and functions.
-local SHOWN = { "detach", "terminal", "pid_file", "console_socket", "pidfd_socket", "preserve_fds", "cgroup",
-  "ignore_paused" }
-
-local EDITABLE = {}
-for _, name in ipairs(policy.options) do EDITABLE[name] = true end
 
 --- Makes the gate of one exec.
 -- @tparam table container of the public module: `record`; `policy`, a chain of `ctrexec.policy`; `one_exec`: there will
@@ -38,24 +31,6 @@ function gate.new(container, dry)
 end
 
 -- The request.
-
-local function request_options(spec)
-  local options = {}
-  for _, names in ipairs { SHOWN, policy.options } do
-    for _, name in ipairs(names) do options[name] = spec[name] end
-  end
-  options.terminal, options.detach = options.terminal or false, options.detach or false
-  return options
-end
-
--- The spec with the options as the policies left them, also those that they took away.
-local function with_options(spec, options)
-  local result = {}
-  for name in pairs(EDITABLE) do result[name] = options[name] end
-  return setmetatable(result, { __index = function(_, name)
-    if not EDITABLE[name] then return spec[name] end
-  end })
-end
 
 local function add_warnings(warnings, found)
   for _, entry in ipairs(found) do
@@ -158,10 +133,10 @@ end
 -- @treturn[2] string code "denied"; "invalid" for a wrong option of the caller
 function Gate:pass(process, spec, warnings)
   local record, trail = self.record, self.trail
-  local options = request_options(spec)
+  local options = requests.options(spec)
   set_request(self, process, options)
   self.detached, trail.detached, trail.warnings = options.detach, options.detach, warnings
-  local fault = policy.option_fault(options)
+  local fault = requests.fault(options)
   if fault then return nil, fault, "invalid" end
   self.before = { process = process, options = options }
   self.result = self.chain:check {
@@ -179,7 +154,7 @@ function Gate:pass(process, spec, warnings)
   if self.last and not self.chain.hooks then self.chain:stop() end
   limit_time(self)
   self.limit = limits.new(self.chain, trail, self.options, spec.keeps_limits)
-  return self.process, with_options(spec, self.options)
+  return self.process, requests.apply(spec, self.options)
 end
 
 --- Who asks, and what the exec is called in the audit trail: for the recording.

@@ -9,7 +9,7 @@ local defaults = require "ctrexec.policy.defaults"
 local exchange = require "ctrexec.policy.exchange"
 local late = require "ctrexec.lib.late"
 local process = require "ctrexec.oci.process"
-local schema = require "ctrexec.lib.schema"
+local requests = require "ctrexec.policy.request"
 local trust = require "ctrexec.lib.trust"
 local audit = late "ctrexec.policy.audit" -- only a site with a trail writes events
 
@@ -19,111 +19,6 @@ local Chain = {}
 Chain.__index = Chain
 
 local ENOENT = core.errno.ENOENT
-
-local function is_string(value)
-  return type(value) == "string" and not value:find("\0", 1, true)
-end
-
-local function is_list_of(matches)
-  return function(value)
-    if type(value) ~= "table" then return false end
-    local count = 0
-    for _ in pairs(value) do count = count + 1 end
-    for index = 1, count do
-      if not matches(value[index]) then return false end
-    end
-    return true
-  end
-end
-
-local function is_absolute(value)
-  return is_string(value) and value:sub(1, 1) == "/"
-end
-
-local function is_boolean(value)
-  return type(value) == "boolean"
-end
-
-local RECORD = { file = is_absolute, folder = is_absolute, input = is_boolean, passwords = is_boolean,
-  required = is_boolean, max_size = function(value) return math.type(value) == "integer" and value > 0 end }
-
-local function is_record(value)
-  if type(value) ~= "table" then return value == true or is_absolute(value) end
-  for name, field in pairs(value) do
-    if not RECORD[name] or not RECORD[name](field) then return false end
-  end
-  return true
-end
-
-local function is_seconds(value)
-  return type(value) == "number" and value >= 0 and value < 1e9
-end
-
--- What a policy may set in request.options, and how it is checked. Everything else there is for reading.
-local EDITABLE = {
-  timeout = { "a number of seconds", is_seconds },
-  kill_after = { "a number of seconds", is_seconds },
-  login_uid = { "a user id", function(value)
-    return math.tointeger(value) and value >= 0 and value <= 4294967294
-  end },
-  tools = { "an array of \"PATH[:DEST]\", both absolute", is_list_of(function(value)
-    return is_string(value) and (value:find "^/[^:]*$" or value:find "^/[^:]*:/[^:]*$") ~= nil
-  end) },
-  host_env = { "an array of names", is_list_of(function(value)
-    return is_string(value) and value ~= "" and not value:find("=", 1, true)
-  end) },
-  record = { 'true, an absolute path, or a table of "folder" or "file" (absolute paths), "input", "passwords", '
-    .. '"required" (booleans) and "max_size" (bytes)', is_record },
-  audit = { "a map of strings to strings, numbers or booleans", function(value)
-    if type(value) ~= "table" then return false end
-    for name, field in pairs(value) do
-      local kind = type(field)
-      if not is_string(name) or kind ~= "string" and kind ~= "number" and kind ~= "boolean" then return false end
-    end
-    return true
-  end },
-}
-
-local same = schema.same
-
---- The names of what a policy may set in `request.options`.
-policy.options = {}
-for name in pairs(EDITABLE) do policy.options[#policy.options + 1] = name end
-table.sort(policy.options)
-
---- Checks the values that somebody gave for options that a policy may set.
--- @tparam table options by name; others are passed over
--- @treturn ?string what is wrong, naming the option; nil when all are good
-function policy.option_fault(options)
-  for _, name in ipairs(policy.options) do
-    local rule = EDITABLE[name]
-    if options[name] ~= nil and not rule[2](options[name]) then
-      return ("%s: expected %s"):format(name, rule[1])
-    end
-  end
-end
-
--- A recording that the caller or a policy wants is not for another policy to take away or to lay elsewhere. The site
--- may take the place of the caller.
-local function record_fault(asked, before, after)
-  if before == nil or same(before, after) then return nil end
-  if after == nil then return "options.record cannot be removed" end
-  if not same(asked, before) then return "options.record was set by an earlier policy" end
-end
-
-local function option_fault(asked, before, after)
-  if type(after) ~= "table" then return "options: expected an object, got a " .. type(after) end
-  for name in pairs(before) do
-    if after[name] == nil and not EDITABLE[name] then return ("options.%s cannot be removed"):format(name) end
-  end
-  for name, value in pairs(after) do
-    if not EDITABLE[name] and not same(before[name], value) then
-      return ("options.%s cannot be changed by a policy"):format(tostring(name))
-    end
-  end
-  local fault = policy.option_fault(after)
-  return fault and "options." .. fault or record_fault(asked.record, before.record, after.record)
-end
 
 -- Loading.
 
@@ -240,7 +135,7 @@ local function follow(request, reply, changes)
     local state = unpacked(snapshot.state)
     local ok, result, problems = process.validate(state.process, request.container)
     local fault = not ok and result or made_up(problems)
-      or option_fault(request.options, current.options, state.options)
+      or requests.change_fault(request.options, current.options, state.options)
     if fault then return current, snapshot.name, fault end
     local after = { process = result, options = state.options }
     changes[#changes + 1] = { policy = snapshot.name, index = snapshot.index, before = current, after = after }

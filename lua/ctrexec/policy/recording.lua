@@ -6,6 +6,7 @@
 -- root (or the user that ctrexec runs as) may be able to replace what is in it.
 -- @module ctrexec.policy.recording
 local core = require "ctrexec.core"
+local requests = require "ctrexec.policy.request"
 
 local record = {}
 
@@ -58,7 +59,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "invalid"
 function record.settings(wanted, site, id, by_policy)
-  local fault = require "ctrexec.policy".option_fault { record = wanted }
+  local fault = requests.fault { record = wanted }
   if fault then return nil, fault, "invalid" end
   if type(wanted) ~= "table" then wanted = { file = type(wanted) == "string" and wanted or nil } end
   local settings = {}

@@ -1,0 +1,211 @@
+--- The fields of an exec, one row each: the one place that says which there are.
+--
+-- From the rows are made the options of `ctrexec exec` with their help, completion and manual page; the check of what a
+-- program passes to the module; what policies see and may set; what `explain` tells; the tables of docs/embedding.md
+-- and docs/policy.md. What people read stands under the same name in `ctrexec.exec.field_texts`, which an exec that
+-- goes well does not load. So a new field is a row, its texts, and the code that does what they promise.
+--
+-- A row has
+--
+-- * `field`: its name in a spec. Absent for an option that changes another field, or none.
+-- * `name`: its long option; absent where there is none. `short`: the letters of it; `list`: it may be repeated.
+-- * `type`: what the field must be: "string", "strings", "bool", "int" (from `min` to `max`), "func", or a type of
+--   `ctrexec.exec.field_types`; the text of an option is read accordingly. A row without a type, or with `data`: the
+--   value may be data from elsewhere, so that a wrong one is no mistake of the program; it is answered with "invalid"
+--   where it is used.
+-- * `keys`: its value may be an object of known fields, which stand with its texts.
+-- * `process`: it changes a field of the process object, so that it has no effect on a whole `process`.
+-- * `plan`: the plan has it under the same name (`ctrexec.exec.plan`).
+-- * `policy`: policies "see" it in `request.options`, or see it and may "edit" it there.
+-- * `needs`: it has no effect without one of these: the call "exec" (or "spawn", which stands for `prepare` too;
+--   "open"), "policies" that the exec passes, their "keeper" of time limits, or another field.
+-- * `conflicts`: the field beside which it has no effect; `despite`: unless there is this, of what `needs` may name.
+-- @module ctrexec.exec.fields
+local late = require "ctrexec.lib.late"
+local schema = require "ctrexec.lib.schema"
+local unwind = require "ctrexec.lib.unwind"
+local texts = late "ctrexec.exec.field_texts" -- only a refusal needs words
+local types = late "ctrexec.exec.field_types" -- of what most execs do not have
+
+local fields = {}
+
+local EXEC, SPAWN, OPEN = { "exec" }, { "spawn" }, { "open" }
+
+--- The rows of `ctrexec exec`'s options, in the order of its help.
+fields.options = {
+  { field = "console_socket", name = "console-socket", type = "string", policy = "see", needs = SPAWN },
+  { field = "pidfd_socket", name = "pidfd-socket", type = "string", policy = "see" },
+  { field = "cwd", name = "cwd", process = true },
+  { field = "env", name = "env", short = "e", list = true, process = true },
+  { name = "env-file", list = true },
+  { field = "terminal", name = "tty", short = "t", type = "bool", data = true, policy = "see" },
+  { field = "user", name = "user", short = "u", process = true, keys = true },
+  { field = "additional_gids", name = "additional-gids", short = "g", type = "int", data = true, list = true,
+    process = true },
+  { field = "groups_from_container", name = "groups-from-container", type = "bool", process = true },
+  { field = "process", name = "process", short = "p" },
+  { field = "detach", name = "detach", short = "d", type = "bool", policy = "see", needs = SPAWN },
+  { field = "pid_file", name = "pid-file", type = "string", policy = "see" },
+  { field = "selinuxLabel", name = "process-label", process = true },
+  { field = "apparmorProfile", name = "apparmor", process = true },
+  { field = "no_new_privs", name = "no-new-privs", type = "bool", data = true, process = true },
+  { field = "caps", name = "cap", short = "c", list = true, process = true },
+  { field = "preserve_fds", name = "preserve-fds", type = "int", plan = true, policy = "see" },
+  { field = "cgroup", name = "cgroup", type = "strings", list = true, plan = true, policy = "see" },
+  { field = "ignore_paused", name = "ignore-paused", type = "bool", policy = "see" },
+  { name = "pid", type = "int", min = 1 },
+  { field = "timeout", name = "timeout", type = "duration", policy = "edit", conflicts = "detach", despite = "keeper",
+    needs = { "exec", "keeps_limits", "keeper" } },
+  { field = "kill_after", name = "kill-after", type = "duration", policy = "edit", needs = { "timeout", "policies" } },
+  { name = "policy", list = true },
+  { field = "tools", name = "tool", type = "lent", list = true, policy = "edit" },
+  { field = "login_uid", name = "login-uid", type = "int", min = 0, max = 4294967294, plan = true, policy = "edit" },
+  { field = "host_env", name = "host-env", type = "names", list = true, policy = "edit" },
+  { field = "record", name = "record", type = "recording", data = true, policy = "edit", conflicts = "detach" },
+}
+
+--- The rows of the fields that only a program gives.
+fields.others = {
+  { field = "args", process = true },
+  { field = "capabilities", process = true, keys = true },
+  { field = "noNewPrivileges", process = true, conflicts = "no_new_privs" },
+  { field = "consoleSize", process = true, keys = true },
+  { field = "rlimits", process = true },
+  { field = "oomScoreAdj", process = true },
+  { field = "scheduler", process = true, keys = true },
+  { field = "ioPriority", process = true, keys = true },
+  { field = "execCPUAffinity", process = true, keys = true },
+  { field = "tree", type = "bool" },
+  { field = "stdin", conflicts = "terminal" },
+  { field = "stdout" },
+  { field = "stderr", conflicts = "terminal" },
+  { field = "input", type = "input", needs = EXEC, conflicts = "terminal" },
+  { field = "max_output", type = "bytes", needs = EXEC },
+  { field = "audit", type = "scalars", policy = "edit" },
+  { field = "on_process", type = "func" },
+  { field = "on_terminal", type = "func" },
+  { field = "records", type = "bool", needs = SPAWN },
+  { field = "keeps_limits", type = "bool", needs = SPAWN },
+  { field = "lookup", type = "func" },
+}
+
+--- The rows of the options of `ctrexec.open` and `ctrexec.list`.
+fields.open = {
+  { field = "root", type = "string" },
+  { field = "roots", type = "strings" },
+  { field = "pid", type = "int", needs = OPEN },
+  { field = "policy", type = "policies", needs = OPEN },
+  { field = "digest", type = "bool", needs = OPEN },
+}
+
+-- What is checked: the lists of rows, and what messages call the table.
+local SPEC = { fields.options, fields.others, where = "spec" }
+local OPTIONS = { fields.open, where = "options" }
+
+local TYPES = { string = schema.string, strings = schema.array(schema.string, "an array of strings"),
+  bool = schema.boolean, func = schema.func }
+
+--- The type of a row's field.
+-- @tparam table row
+-- @treturn function type of `ctrexec.lib.schema`
+function fields.type_of(row)
+  if row.type == "int" then return schema.integer(row.min, row.max) end
+  return TYPES[row.type] or types[row.type]
+end
+
+-- Why a field would have no effect: the part of its row that says so; nil when it has one.
+local function idle(row, spec, facts)
+  local other, needs = row.conflicts, row.needs
+  if other and spec[other] and not facts[row.despite] then return "conflicts" end
+  if row.process and spec.process ~= nil then return "process" end
+  for index = 1, needs and #needs or 0 do
+    if facts[needs[index]] or spec[needs[index]] then return nil end
+  end
+  return needs and "needs"
+end
+
+-- The place of a field is called by the option in what the command line says.
+local function check(lists, row, spec, facts, place)
+  local value = spec[row.field]
+  if value == nil then return 0 end
+  place[1] = facts.command and "--" .. row.name or row.field
+  if row.type and not row.data then fields.type_of(row)(value, place) end
+  if row.keys and type(value) == "table" then texts.check_keys(row, value, place) end
+  local why = value and idle(row, spec, facts)
+  if why then texts.refuse_idle(lists, row, why, facts.command, place) end
+  return 1
+end
+
+-- Unwinds at the first mistake. `facts`: what there is of that which `needs` names.
+local function inspect(lists, spec, facts)
+  local place = { where = lists.where, depth = 0, code = "usage" }
+  if type(spec) ~= "table" then schema.mismatch(place, "a table", spec) end
+  place.depth = 1
+  local known, count, words = 0, 0, #spec
+  for _, rows in ipairs(lists) do
+    for index = 1, #rows do
+      if rows[index].field then known = known + check(lists, rows[index], spec, facts, place) end
+    end
+  end
+  for key in next, spec do
+    if math.type(key) ~= "integer" or key < 1 or key > words then count = count + 1 end
+  end
+  if count > known or getmetatable(spec) then texts.check_unknown(lists, spec, place) end
+  return true
+end
+
+local function inspect_options(spec, rows, facts)
+  local place = { where = "", depth = 1, code = "usage" }
+  for _, row in ipairs(rows) do check(SPEC, row, spec, facts, place) end
+  return true
+end
+
+local function demand(lists, spec, facts, level)
+  local ok, message = unwind.guarded(inspect, lists, spec, facts)
+  if not ok then error(message, level + 1) end
+end
+
+--- What a spec says of the plan.
+-- @tparam table spec
+-- @treturn table options of `ctrexec.exec.plan`
+function fields.plan_options(spec)
+  local options = {}
+  for _, row in ipairs(fields.options) do
+    if row.plan then options[row.field] = spec[row.field] end
+  end
+  return options
+end
+
+--- Raises an error unless a spec can be what the caller means: each field is there, is of its type, and has an effect.
+-- @param spec
+-- @tparam string call "exec", "spawn" (`prepare` too), or "check" or "explain", to which any field may be given
+-- @tparam table facts `policies`: a chain that the exec passes; `keeper`: what keeps a limit if the caller does not
+-- @tparam integer level of error(), as seen from where this is called
+function fields.demand(spec, call, facts, level)
+  if call == "check" or call == "explain" then
+    facts.exec, facts.spawn, facts.policies, facts.keeper = true, true, true, true
+  end
+  facts[call] = true
+  demand(SPEC, spec, facts, level + 1)
+end
+
+--- Raises an error unless the options of `ctrexec.open` or `ctrexec.list` are options of it, and of their types.
+-- @param options
+-- @tparam string call "open" or "list"
+-- @tparam integer level of error(), as seen from where this is called
+function fields.demand_options(options, call, level)
+  demand(OPTIONS, options, { [call] = true }, level + 1)
+end
+
+--- What is wrong with the spec that the command line has made of its options.
+-- @tparam table spec
+-- @tparam {table,...} rows of the options that were given
+-- @tparam ?table policies the chain that the exec passes
+-- @treturn ?string one line that names the option; nil when nothing is wrong
+function fields.fault(spec, rows, policies)
+  -- The command keeps time limits itself; that of a detached command conflicts.
+  local facts = { command = true, spawn = true, keeps_limits = true, policies = policies }
+  return (select(2, unwind.guarded(inspect_options, spec, rows, facts)))
+end
+
+return fields

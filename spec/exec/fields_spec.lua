@@ -68,6 +68,10 @@ describe("the rows", function()
     assert.equal(#fields.options + 1, #options.commands.exec)
     for index, row in ipairs(fields.options) do assert.equal(row, options.commands.exec[index]) end
   end)
+
+  it("are in the tables of the guides", function()
+    assert.is_true(os.execute "scripts/tables.lua --check")
+  end)
 end)
 
 describe("a field that is misspelt", function()

@@ -8,7 +8,7 @@ local file = require "ctrexec.core".file
 
 -- What no exec loads is left out.
 local SKIPPED = { ["ctrexec.command.help"] = true, ["ctrexec.command.completion"] = true, ["ctrexec.busted"] = true,
-  ["ctrexec.command.replay"] = true }
+  ["ctrexec.command.refusal"] = true, ["ctrexec.command.replay"] = true }
 
 local function modules(path, name, found)
   for _, entry in ipairs(assert(file.list(path))) do
@@ -28,7 +28,20 @@ local names, found = {}, modules(folder .. "/ctrexec", "ctrexec", {})
 for name in pairs(found) do
   if not SKIPPED[name] then names[#names + 1] = name end
 end
-table.sort(names)
+
+-- The search for a module goes from the first to the last: those that every exec loads come first.
+local early = {}
+local function note(name)
+  if early[name] or not found[name] then return end
+  early[name] = true
+  for line in io.lines(found[name]) do note(line:match '^local .*require "([%w.]+)"') end
+end
+for _, name in ipairs { "ctrexec.command", "ctrexec.command.open", "ctrexec.command.exec", "ctrexec" } do note(name) end
+
+table.sort(names, function(one, other)
+  if early[one] ~= early[other] then return early[one] or false end
+  return one < other
+end)
 
 -- The number of modules; for each its name, the source's size and time, and where its code is; then all the code.
 local entries, code, offset = {}, {}, 0

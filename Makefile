@@ -143,10 +143,10 @@ $(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find
 	scripts/precompile.lua lua $@
 
 # The manual says what --help says.
-$(MAN_PAGE): scripts/man.lua lua/ctrexec/command/help.lua lua/ctrexec/command/options.lua \
+$(MAN_PAGE): scripts/man.lua lua/ctrexec/command/commands.lua lua/ctrexec/command/options.lua \
   lua/ctrexec/exec/fields.lua lua/ctrexec/exec/field_texts.lua
 	@mkdir -p $(@D)
-	$(call say,MAN) scripts/man.lua $(VERSION) "$$(date -r lua/ctrexec/command/help.lua +%F)" >$@
+	$(call say,MAN) scripts/man.lua $(VERSION) "$$(date -r lua/ctrexec/command/commands.lua +%F)" >$@
 
 # Where the launcher finds the modules, their compiled form, and the script that it gives way to.
 launcher_places = -DCTX_SHAREDIR='"$(1)"' -DCTX_LIBDIR='"$(2)"' -DCTX_SCRIPT='"$(3)"'

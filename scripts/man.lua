@@ -1,7 +1,7 @@
 #!/usr/bin/lua5.4 -E
 -- Writes the manual page ctrexec(8), in mdoc(7), from the texts of --help: scripts/man.lua VERSION DATE >ctrexec.8
 package.path = arg[0]:gsub("[^/]*$", "") .. "../lua/?.lua;" .. package.path
-local help = require "ctrexec.command.help"
+local commands = require "ctrexec.command.commands"
 local options = require "ctrexec.command.options"
 
 local version, date = arg[1], arg[2]
@@ -23,7 +23,7 @@ end
 local function list_options(entries, command)
   say ".Bl -tag -width Ds"
   for _, entry in ipairs(entries) do
-    local metavar, about = help.of(entry, command)
+    local metavar, about = commands.texts(entry, command)
     local value = metavar and " Ar " .. argument(metavar) or ""
     local short = entry.short and ("Fl %s , "):format(entry.short:sub(1, 1)) or ""
     say((".It %sFl \\-%s%s"):format(short, text(entry.name), value))
@@ -44,11 +44,11 @@ say ".Sh NAME"
 say ".Nm ctrexec"
 say ".Nd start a process inside a container that is already running"
 say ".Sh SYNOPSIS"
-for _, name in ipairs(help.order) do
+for _, name in ipairs(commands.order) do
   say ".Nm"
   say ".Op Ar global-option ..."
   say(".Cm", name)
-  say(text(help.commands[name].usage))
+  say(text(commands.by_name[name].usage))
 end
 say ".Sh DESCRIPTION"
 say "The job of runc exec, for containers of runc, crun and youki and for any process."
@@ -56,8 +56,8 @@ say "A container is named by its id or by the beginning of one."
 say ".Pp"
 say "Global options:"
 list_options(options.global)
-for _, name in ipairs(help.order) do
-  local command = help.commands[name]
+for _, name in ipairs(commands.order) do
+  local command = commands.by_name[name]
   say(".Ss", argument("ctrexec " .. name))
   say(text(command.about:gsub("^%l", string.upper)) .. ".")
   list_options(options.commands[name], name)
@@ -74,7 +74,7 @@ for _, entry in ipairs {
 end
 say ".El"
 say ".Sh EXIT STATUS"
-say(text(help.commands.exec.notes))
+say(text(commands.by_name.exec.notes))
 say "The status is 124 when the time\\-out ended the command."
 say ".Sh SEE ALSO"
 say ".Xr nsenter 1 ,"

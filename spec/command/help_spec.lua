@@ -1,3 +1,4 @@
+local commands = require "ctrexec.command.commands"
 local help = require "ctrexec.command.help"
 local options = require "ctrexec.command.options"
 
@@ -10,7 +11,7 @@ end
 -- Every help text there is, by its topic.
 local function each_text(visit)
   visit("the tool", help.text())
-  for _, name in ipairs(help.order) do visit(name, help.text(name)) end
+  for _, name in ipairs(commands.order) do visit(name, help.text(name)) end
 end
 
 describe("help", function()
@@ -32,22 +33,22 @@ describe("help", function()
 
   it("names every command of the tool, with its text", function()
     local text = help.text()
-    for _, name in ipairs(help.order) do
-      assert.truthy(text:find("\n  " .. name .. " +" .. help.commands[name].about:sub(1, 20)), name)
+    for _, name in ipairs(commands.order) do
+      assert.truthy(text:find("\n  " .. name .. " +" .. commands.by_name[name].about:sub(1, 20)), name)
     end
   end)
 
   it("names every option, its short form and its metavar", function()
-    local function check(entries, texts, text)
+    local function check(entries, command, text)
       for _, entry in ipairs(entries) do
-        local spelling = "--" .. entry.name
+        local spelling, metavar = "--" .. entry.name, commands.texts(entry, command)
         if entry.short then spelling = "-" .. entry.short:sub(1, 1) .. ", " .. spelling end
-        if texts[entry.name][1] then spelling = spelling .. " " .. texts[entry.name][1] end
+        if metavar then spelling = spelling .. " " .. metavar end
         assert.truthy(text:find(spelling, 1, true), spelling)
       end
     end
-    check(options.global, help.global, help.text())
-    for name, command in pairs(options.commands) do check(command, help.commands[name].options, help.text(name)) end
+    check(options.global, nil, help.text())
+    for name, command in pairs(options.commands) do check(command, name, help.text(name)) end
   end)
 
   it("aligns the texts of the options", function()
@@ -64,7 +65,7 @@ describe("help", function()
     table.move({ { name = "as" }, { name = "via", short = "V", metavar = "HOST", help = "by this host" },
       { name = "quick", type = "bool" } }, 1, 3, #exec + 1, exec)
     local text = help.text "exec"
-    local refused = help.refusal({ kind = "missing", name = "as", entry = { name = "as" } }, "exec")
+    local _, refused = options.parse { "exec", "--as" }
     for _ = 1, 3 do exec[#exec] = nil end
     assert.matches("\n      %-%-as VALUE\n", text)
     assert.matches("\n  %-V, %-%-via HOST +by this host\n", text)

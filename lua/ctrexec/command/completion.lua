@@ -3,7 +3,7 @@
 -- Container ids come from `ctrexec list --quiet`, asked with the `--root` that was typed. Nothing that a container or
 -- a directory is named is ever evaluated by the shell.
 -- @module ctrexec.command.completion
-local help = require "ctrexec.command.help"
+local commands = require "ctrexec.command.commands"
 local options = require "ctrexec.command.options"
 
 local completion = {}
@@ -11,7 +11,7 @@ local completion = {}
 -- Visits the options of a command, or those before it: entry, metavar, text, what its values are.
 local function each_option(command, visit)
   for _, entry in ipairs(command and options.commands[command] or options.global) do
-    visit(entry, help.of(entry, command))
+    visit(entry, commands.texts(entry, command))
   end
 end
 
@@ -46,7 +46,7 @@ local function bash_values()
     end)
   end
   collect()
-  for _, name in ipairs(help.order) do collect(name) end
+  for _, name in ipairs(commands.order) do collect(name) end
   return "    " .. table.concat(names, " | \\\n      ") .. ")", table.concat(kinds, "\n")
 end
 
@@ -58,13 +58,13 @@ local function bash_options()
     lines[#lines + 1] = ('    %s) _ctrexec_words "%s" ;;'):format(command or '""', table.concat(words, " "))
   end
   collect()
-  for _, name in ipairs(help.order) do collect(name) end
+  for _, name in ipairs(commands.order) do collect(name) end
   return table.concat(lines, "\n")
 end
 
 local function bash_operands()
   local lines = {}
-  for _, name in ipairs(help.order) do
+  for _, name in ipairs(commands.order) do
     local command = options.commands[name]
     local action = command.id and "_ctrexec_containers" or command.file and "_ctrexec_files" or command.actions
       and ('_ctrexec_words "%s"'):format(table.concat(command.actions, " ")) or command.wraps
@@ -169,7 +169,7 @@ complete -F _ctrexec ctrexec ctrexec.lua
 local function bash()
   local takers, values = bash_values()
   return fill(BASH, {
-    takers = takers, values = values, options = bash_options(), commands = table.concat(help.order, " "),
+    takers = takers, values = values, options = bash_options(), commands = table.concat(commands.order, " "),
     operands = bash_operands(),
   })
 end
@@ -212,13 +212,13 @@ local function zsh_operands(name)
     local files = command.max ~= 0 and " '*:file:_files'" or ""
     return ("'1:action:(%s)'%s"):format(table.concat(command.actions, " "), files)
   end
-  return name == "help" and ("'1:command:(%s)'"):format(table.concat(help.order, " ")) or ""
+  return name == "help" and ("'1:command:(%s)'"):format(table.concat(commands.order, " ")) or ""
 end
 
 local function zsh_commands()
   local described, cases = {}, {}
-  for _, name in ipairs(help.order) do
-    described[#described + 1] = ("    '%s:%s'"):format(name, zsh_text(help.commands[name].about))
+  for _, name in ipairs(commands.order) do
+    described[#described + 1] = ("    '%s:%s'"):format(name, zsh_text(commands.by_name[name].about))
     cases[#cases + 1] = ("    %s)\n      _arguments -C -s -S -A '-*' : \\\n%s\n      %s ;;")
       :format(name, zsh_specs(name), zsh_operands(name))
   end

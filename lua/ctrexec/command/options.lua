@@ -2,12 +2,14 @@
 --
 -- The grammar is runc's (Go's flag package: `--x v`, `--x=v`, `-x v`, `-x=v`, `-long v`, `--flag`, `--flag=false`) and,
 -- where runc would refuse, crun's (getopt: `-uVALUE`, `-dt`, `--tty=no`, `-V`, `-?`). Parsing stops at the first word
--- that is no option, so a command's own options pass through. All wording, of refusals too, is in
--- `ctrexec.command.help`, which an exec that goes well never loads.
+-- that is no option, so a command's own options pass through. An exec that goes well does not load the other commands,
+-- nor what people read.
 -- @module ctrexec.command.options
 local fields = require "ctrexec.exec.fields"
 local late = require "ctrexec.lib.late"
+local commands = late "ctrexec.command.commands" -- an exec does not need the other ones
 local readers = late "ctrexec.command.readers" -- few options have numbers
+local refusal = late "ctrexec.command.refusal"
 
 local options = {}
 
@@ -22,8 +24,8 @@ exec[#exec + 1] = HELP
 --- The options before the command. An entry: `name` (the long one; the key of the result, with `_` for `-`), `short`
 -- (its letters), `type` ("bool", "int", "number": greater than 0, "duration": a number of seconds; with any other the
 -- text is the value), `list` (may be repeated, the result is an array), `choices` (the only values), `min` (the least
--- integer). Metavar and help text are in `ctrexec.command.help`, under the same name; an entry of a site's own may have
--- them as `metavar` and `help`.
+-- integer). What people read about them is in `ctrexec.command.commands`; an entry of a site's own may have it as
+-- `metavar` and `help`.
 options.global = {
   { name = "root" },
   { name = "log" },
@@ -38,31 +40,19 @@ options.global = {
   HELP,
 }
 
+local function with_others(all)
+  setmetatable(all, nil)
+  for name, command in next, commands.by_name do all[name] = all[name] or command end
+  return all
+end
+
 --- The commands. The array part holds the options; `id` says that a container is named first, `actions` which first
 -- words there are, `file` that a file is named first, `max` how many words there may be besides an action, `wraps`
--- which command must follow.
-options.commands = {
-  exec = exec,
-  explain = {
-    wraps = "exec",
-    { name = "format", short = "f", choices = { "text", "json" } },
-    HELP,
-  },
-  list = {
-    max = 0,
-    { name = "format", short = "f", choices = { "table", "json" } },
-    { name = "quiet", short = "q", type = "bool" },
-    HELP,
-  },
-  replay = {
-    file = true, max = 1,
-    { name = "speed", short = "s", type = "number" },
-    HELP,
-  },
-  policy = { actions = { "check", "test" }, HELP },
-  completion = { actions = { "bash", "zsh" }, max = 0, HELP },
-  help = { max = 1, HELP },
-}
+-- which command must follow. All but exec are there when one of them is asked for.
+options.commands = setmetatable({ exec = exec }, {
+  __index = function(all, name) return with_others(all)[name] end,
+  __pairs = function(all) return next, with_others(all) end,
+})
 
 --- Finds an option by its long name or one of its letters.
 -- @tparam table entries `options.global` or one of `options.commands`
@@ -74,7 +64,7 @@ function options.find(entries, name)
   end
 end
 
--- Every function below that refuses returns nil and a fault: what `help.refusal` words.
+-- Every function below that refuses returns nil and a fault: what `ctrexec.command.refusal` words.
 local function fault(kind, name, entry, text, reason)
   return nil, { kind = kind, name = name, entry = entry, text = text, reason = reason }
 end
@@ -230,7 +220,7 @@ function options.parse(argv)
   local result = { global = {}, options = {}, args = {} }
   local ok, problem = parse_all(argv, result)
   if ok then return ok end
-  return nil, require("ctrexec.command.help").refusal(problem, result.command), "usage", result
+  return nil, refusal.words(problem, result.command, options), "usage", result
 end
 
 return options

@@ -124,16 +124,14 @@ local function idle(row, spec, facts)
   return needs and "needs"
 end
 
--- The place of a field is called by the option in what the command line says.
+-- In what the command line says, a field is called by its option.
 local function check(lists, row, spec, facts, place)
   local value = spec[row.field]
-  if value == nil then return 0 end
   place[1] = facts.command and "--" .. row.name or row.field
   if row.type and not row.data then fields.type_of(row)(value, place) end
   if row.keys and type(value) == "table" then texts.check_keys(row, value, place) end
   local why = value and idle(row, spec, facts)
   if why then texts.refuse_idle(lists, row, why, facts.command, place) end
-  return 1
 end
 
 -- Unwinds at the first mistake. `facts`: what there is of that which `needs` names.
@@ -144,7 +142,11 @@ local function inspect(lists, spec, facts)
   local known, count, words = 0, 0, #spec
   for _, rows in ipairs(lists) do
     for index = 1, #rows do
-      if rows[index].field then known = known + check(lists, rows[index], spec, facts, place) end
+      local field = rows[index].field
+      if field and spec[field] ~= nil then
+        known = known + 1
+        check(lists, rows[index], spec, facts, place)
+      end
     end
   end
   for key in next, spec do

@@ -1,0 +1,94 @@
+--- The line that refuses a mistake on the command line: it starts with runc 1.1's words for the same mistake, and ends
+-- with the fix in parentheses.
+-- @module ctrexec.command.refusal
+local commands = require "ctrexec.command.commands"
+local wording = require "ctrexec.lib.wording"
+
+local refusal = {}
+
+-- The entries that are valid where the mistake was made. An exec that is explained is part of the explain command.
+local function entries_of(command, options)
+  if not command then return options.global end
+  local entries = table.move(options.commands[command], 1, #options.commands[command], 1, {})
+  local wrapped = options.commands[options.commands[command].wraps]
+  return wrapped and table.move(wrapped, 1, #wrapped, #entries + 1, entries) or entries
+end
+
+local function unknown_option(name, command, options)
+  if command and options.find(options.global, name) then
+    return ('a global option: write it before "%s"'):format(command)
+  elseif not command and options.find(options.commands.exec, name) then
+    return 'an option of exec: write it after "exec"'
+  end
+  local names = {}
+  for _, entry in ipairs(entries_of(command, options)) do names[#names + 1] = entry.name end
+  local nearest = wording.nearest(name, names)
+  if nearest then return "did you mean --" .. nearest .. "?" end
+  return ('see "ctrexec %s--help"'):format(command and command .. " " or "")
+end
+
+local function quoted(text) return '"' .. text .. '"' end
+
+-- strconv's words, which differ between a plain and a repeated number.
+local function bad_value(problem)
+  local entry, text, name = problem.entry, problem.text, problem.name
+  if entry.choices then
+    return ("invalid %s: %s"):format(entry.name, text), table.concat(entry.choices, " or ")
+  elseif entry.type == "bool" then
+    return ("invalid boolean value %s for -%s: parse error"):format(quoted(text), name), "true or false"
+  end
+  local reason = problem.reason == "range" and "value out of range" or entry.list and "invalid syntax" or "parse error"
+  if entry.list then reason = ("strconv.ParseInt: parsing %s: %s"):format(quoted(text), reason) end
+  local message = ("invalid value %s for flag -%s: %s"):format(quoted(text), name, reason)
+  if entry.type == "number" then return message, "a number greater than 0" end
+  if entry.type == "duration" then return message, "seconds, or a number with a unit: 90s, 5m, 1h" end
+  return message, entry.min and "a whole number from " .. entry.min .. " on" or "a whole number"
+end
+
+-- By kind of fault: returns runc's words and the fix.
+local WORDS = {
+  malformed = function(problem) return "bad flag syntax: " .. problem.name, 'an option is "-x" or "--name"' end,
+  undefined = function(problem, command, options)
+    return "flag provided but not defined: -" .. problem.name, unknown_option(problem.name, command, options)
+  end,
+  missing = function(problem, command, options)
+    local entry = problem.entry
+    local known = options.commands[command]
+    -- An exec that is explained is part of the explain command.
+    if known and not options.find(known, entry.name) then command = known.wraps end
+    return "flag needs an argument: -" .. problem.name, ("--%s %s"):format(entry.name, (commands.texts(entry, command)))
+  end,
+  value = bad_value,
+  few = function(_, command)
+    return ('ctrexec: "%s" requires a minimum of 1 argument(s)'):format(command), commands.usage(command)
+  end,
+  many = function(problem, command)
+    local count = problem.entry.max + (problem.entry.actions and 1 or 0)
+    local bound = (count == 0 or problem.entry.actions or problem.entry.file) and "exactly" or "a maximum of"
+    return ('ctrexec: "%s" requires %s %d argument(s)'):format(command, bound, count), commands.usage(command)
+  end,
+  action = function(problem, command)
+    return ('ctrexec: "%s" does not know %s'):format(command, quoted(problem.name)),
+      table.concat(problem.entry.actions, " or ")
+  end,
+  wraps = function(_, command)
+    return ('ctrexec: "%s" lacks the command to show'):format(command), commands.usage(command)
+  end,
+  command = function(problem)
+    local nearest = wording.nearest(problem.name, commands.order)
+    return "unknown command " .. quoted(problem.name),
+      nearest and ('did you mean "%s"?'):format(nearest) or 'see "ctrexec --help"'
+  end,
+}
+
+--- Words a fault that `ctrexec.command.options` found.
+-- @tparam table problem `kind`, `name` as typed, `entry` of the option or command, `text` of the value, `reason`
+-- @tparam ?string command in whose arguments it is; nil when before any
+-- @tparam table options `ctrexec.command.options`: which options there are
+-- @treturn string one line: what is wrong, and the fix in parentheses
+function refusal.words(problem, command, options)
+  local message, fix = WORDS[problem.kind](problem, command, options)
+  return ("%s (%s)"):format(message, fix)
+end
+
+return refusal

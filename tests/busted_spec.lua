@@ -66,6 +66,22 @@ local function define(runtime)
       assert.matches("exec_outputs: expected a string or { pattern", failure("exec_outputs", ct, { "true" }), 1, true)
     end)
 
+    it("points to the test that misspelt a field", function ()
+      local line = debug.getinfo(1, "l").currentline
+      for _, call in ipairs {
+        function () assert.exec_ok(ct, { "true", usr = "alice" }) end,
+        function () assert.exec_outputs(ct, { "true", usr = "alice" }, "") end,
+        function () assert.is_not.exec_denied(ct, { "true", usr = "alice" }) end,
+        function () ct:exec { "true", usr = "alice" } end,
+        function () fixture.container { usr = "alice" } end,
+      } do
+        line = line + 1
+        local ok, message = pcall(call)
+        assert.is_false(ok)
+        assert.matches(("^[^\n]*busted_spec.lua:%d: [^\n]*usr: unknown field[^\n]*$"):format(line + 1), message)
+      end
+    end)
+
     it("does not take a failure for a denial", function ()
       assert.matches("expected a policy to deny", failure("exec_denied", ct, { "/no/such/program" }), 1, true)
     end)

@@ -21,10 +21,12 @@ if _VERSION ~= "Lua 5.4" then
 end
 
 local cjson = require "cjson"
+local fields = require "ctrexec.exec.fields"
 local late = require "ctrexec.lib.late"
 local lfs = require "lfs"
 local luassert = require "luassert"
 local say = require "say"
+local schema = require "ctrexec.lib.schema"
 local ctrexec = late "ctrexec" -- a container is made, and cleaned up, without it
 
 local fixture = {}
@@ -84,11 +86,11 @@ local function process_identity(pid)
   if not stat then
     return nil
   end
-  local fields = {}
-  for field in stat:match("^.*%) (.*)$"):gmatch "%S+" do
-    fields[#fields + 1] = field
+  local words = {}
+  for word in stat:match("^.*%) (.*)$"):gmatch "%S+" do
+    words[#words + 1] = word
   end
-  return stat:match "^%d+" .. " " .. fields[20]
+  return stat:match "^%d+" .. " " .. words[20]
 end
 
 local function runtime_command(runtime, root)
@@ -221,6 +223,12 @@ end
 
 local reaped = false
 
+local OPTIONS = schema.object({
+  runtime = schema.string, id = schema.string, busybox = schema.string, args = schema.array(schema.string),
+  files = schema.map(schema.any), config = schema.func, rootfs = schema.func, flags = schema.array(schema.string),
+  created = schema.boolean,
+}, { unknown = "refuse" })
+
 --- Make and start a container.
 -- @tparam[opt] table options
 --
@@ -235,9 +243,9 @@ local reaped = false
 -- - `created`: true to stop after `RUNTIME create`.
 -- @treturn table the fixture: `id`, `root`, `bundle`, `rootfs`, `runtime`, `pid` (of its init, on the host), `dir`
 -- (scratch, removed with it), and the methods below
--- @raise when the container cannot be made, with what the runtime said
+-- @raise when the container cannot be made, with what the runtime said; for an option that there is not
 function fixture.container(options)
-  options = options or {}
+  options = schema.demand(OPTIONS, options or {}, "fixture", 2)
   if not reaped then
     reaped = true
     fixture.reap()
@@ -358,25 +366,27 @@ local function describe(ct, spec, result, message, code)
   return table.concat(lines, "\n")
 end
 
-local function exec(state, arguments)
+-- `level` is that of the test, as seen from luassert, which calls the assertion that calls this.
+local function exec(state, arguments, level)
   local ct, spec = arguments[1], arguments[2]
+  fields.demand(spec, "exec", { policies = true }, level + 2)
   local result, message, code = ct:exec(spec)
   rawset(state, "failure_message", describe(ct, spec, result, message, code))
   arguments.nofmt = { true, true, true }
   return result, message, code
 end
 
-local function exec_ok(state, arguments)
-  local result = exec(state, arguments)
+local function exec_ok(state, arguments, level)
+  local result = exec(state, arguments, level)
   return result ~= nil and result.code == 0, { result }
 end
 
-local function exec_outputs(state, arguments)
+local function exec_outputs(state, arguments, level)
   local expected = arguments[3]
   if type(expected) ~= "string" and type((type(expected) == "table" and expected or {}).pattern) ~= "string" then
     error("exec_outputs: expected a string or { pattern = STRING } as its third argument, got a " .. type(expected), 0)
   end
-  local result = exec(state, arguments)
+  local result = exec(state, arguments, level)
   local output = result and result.stdout or ""
   local matches
   if type(expected) == "table" then
@@ -389,8 +399,8 @@ local function exec_outputs(state, arguments)
   return result ~= nil and result.code == 0 and matches, { result }
 end
 
-local function exec_denied(state, arguments)
-  local result, message, code = exec(state, arguments)
+local function exec_denied(state, arguments, level)
+  local result, message, code = exec(state, arguments, level)
   local reason = arguments[3]
   if reason then
     rawset(state, "failure_message", state.failure_message .. "\n  expected reason: " .. reason)

@@ -2,9 +2,12 @@
 -- @module ctrexec.exec.handle
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
+local schema = require "ctrexec.lib.schema"
 local start = require "ctrexec.exec.start"
 local trees = late "ctrexec.exec.tree" -- only a command whose tree is to be killed needs it
 local pidfd = core.pidfd
+
+local seconds = schema.number "seconds"
 
 local handle = {}
 local methods = {}
@@ -71,6 +74,10 @@ end
 -- @treturn[2] string code "invalid" for an unknown signal, "system" otherwise (the command has ended)
 function methods:kill(signal)
   check_open(self, 2)
+  if type(signal) == "table" then
+    local known = schema.object({ signal = schema.any, tree = schema.boolean }, { unknown = "refuse" })
+    schema.demand(known, signal, "kill", 2)
+  end
   local whole = type(signal) == "table" and signal.tree
   if type(signal) == "table" then signal = signal.signal or (whole and "KILL") end
   local number = signal_number(signal or "TERM")
@@ -107,12 +114,6 @@ local function reap(self)
   return status, message, "system"
 end
 
-local function check_seconds(value, name, level)
-  if value ~= nil and (type(value) ~= "number" or value < 0 or value ~= value) then
-    error(("bad %s (a number of seconds expected, got %s)"):format(name, tostring(value)), level + 1)
-  end
-end
-
 --- Waits for the command to end: waitid(2) on the pidfd alone, so no other child of the program is touched.
 -- @tparam[opt] number timeout in seconds; 0 looks without waiting; absent waits for ever
 -- @treturn[1] table `code` (128 + signal when killed), `signal`, `reason`, `status`, `utime` and `stime` in seconds,
@@ -122,7 +123,7 @@ end
 -- @treturn[3] string message
 -- @treturn[3] string code "system"
 function methods:wait(timeout)
-  check_seconds(timeout, "timeout", 2)
+  if timeout ~= nil then schema.demand(seconds, timeout, "timeout", 2) end
   if self.status then return self.status end
   check_open(self, 2)
   local deadline = timeout and core.clock.now() + timeout
@@ -153,7 +154,7 @@ end
 --- Ends what the command left behind, once it has ended itself; needs `tree` or `timeout` in the spec.
 -- @tparam[opt=0] number grace seconds in which it may still end by itself
 function methods:sweep(grace)
-  check_seconds(grace, "grace", 2)
+  if grace ~= nil then schema.demand(seconds, grace, "grace", 2) end
   if not self.tree then return end
   if not self.tree:wait_until_empty(core.clock.now() + (grace or 0)) then self.tree:kill(self.pidfd) end
 end

@@ -133,7 +133,7 @@ it is ready; `require "ctrexec.core"` is at hand
 @tparam int|fd ... what the process keeps, as descriptors 3, 4 and 5: three at most
 @treturn[1] bool true
 @return[2] nil
-@treturn[2] string message
+@treturn[2] string error message
 @treturn[2] int errno, or none when the argument cannot be packed
 @see fork(2)
 */

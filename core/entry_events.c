@@ -297,9 +297,11 @@ Events: `terminal` (`fd`), `child` (`pid`: the process that will be the command 
 `status`, when known).
 
 @function entry:next
-@tparam[opt] integer timeout milliseconds to wait; without it, until there is an event
-@treturn table|false the event; false when the time is over
-@return nil, message, errno (EINTR, or EBADF after the last event)
+@tparam[opt] int timeout milliseconds to wait; without it, until there is an event
+@treturn[1] table|false the event; false when the time is over
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: EINTR, or EBADF after the last event
 @see poll(2)
 */
 static int entry_next(lua_State *L)
@@ -345,8 +347,10 @@ static int entry_next(lua_State *L)
 Lets a waiting helper go on: after `ready` (the command starts) and after `listener`.
 
 @function entry:go
-@treturn boolean true
-@return nil, message, errno
+@treturn[1] bool true
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno
 */
 static int entry_go(lua_State *L)
 {
@@ -361,7 +365,7 @@ static int entry_go(lua_State *L)
 The descriptor to poll for reading before `next(0)`.
 
 @function entry:fd
-@treturn integer the descriptor, another one from the `child` event on, -1 after the last event; it stays the
+@treturn int the descriptor, another one from the `child` event on, -1 after the last event; it stays the
 entry's
 */
 static int entry_fd(lua_State *L)
@@ -374,8 +378,10 @@ static int entry_fd(lua_State *L)
 Takes over the pidfd of the command, from the `child` event on.
 
 @function entry:pidfd
-@treturn fd the pidfd, owned by the caller
-@return nil, message, errno (ESRCH when there is no child yet, or it was taken)
+@treturn[1] fd the pidfd, owned by the caller
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: ESRCH when there is no child yet, or it was taken
 @see pidfd_open(2)
 */
 static int entry_pidfd(lua_State *L)

@@ -51,8 +51,8 @@ devices. What is mounted below a directory is not part of it.
 @function clone
 @string path
 @treturn[1] fd of the mount
-@treturn[2] nil
-@treturn[2] string message
+@return[2] nil
+@treturn[2] string error message
 @treturn[2] int errno: EPERM without CAP_SYS_ADMIN, ENOSYS before Linux 5.12
 @see open_tree(2), mount_setattr(2)
 */

@@ -149,7 +149,7 @@ Makes a searcher for `package.searchers`.
 @tparam table package Lua's, whose `path` says where the sources are
 @treturn[1] function
 @return[2] nil
-@treturn[2] string message
+@treturn[2] string error message
 @treturn[2] int errno: ENOENT when there is no such file, EINVAL when it is none of that kind
 @see require(3)
 */

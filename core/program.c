@@ -61,7 +61,7 @@ umask and signal mask. Descriptors that this program did not open itself stay op
 @string path of the program; no PATH is searched
 @tparam {string,...} arguments from the program's own name on
 @string[opt] variable "NAME=VALUE", to be set in its environment
-@treturn[1] nil only on failure: after success nothing is left that could return
+@return[1] nil only on failure: after success nothing is left that could return
 @treturn[1] string error message
 @treturn[1] int errno
 @see execve(2)

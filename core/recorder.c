@@ -376,9 +376,9 @@ Begins a recording: writes the header line and starts the clock.
 recorded; `passwords`: also while a terminal does not echo it; `rows` and `columns` of the terminal, as in the
 header; `max_size` of the file in bytes, an integer: what would not fit any more fails with EFBIG
 @treturn[1] recorder
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno of the write
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno of the write
 */
 static int new (lua_State *L)
 {
@@ -423,10 +423,10 @@ Records what a stream carried, with the time now.
 @function recorder:record
 @tparam string stream "output", "error" or "input" (left out, unless the recorder was made with `input`)
 @tparam string data
-@treturn[1] boolean true
-@treturn[2] nil the recording is required and could not be written
-@treturn[2] string message
-@treturn[2] integer errno
+@treturn[1] bool true
+@return[2] nil the recording is required and could not be written
+@treturn[2] string error message
+@treturn[2] int errno
 */
 static int record(lua_State *L)
 {
@@ -446,8 +446,8 @@ static int record(lua_State *L)
 Records the window size of the command's terminal, if it is another than before.
 
 @function recorder:resize
-@tparam integer rows 1 to 65535
-@tparam integer columns 1 to 65535
+@tparam int rows 1 to 65535
+@tparam int columns 1 to 65535
 */
 static int resize(lua_State *L)
 {
@@ -466,10 +466,10 @@ static int resize(lua_State *L)
 Writes what has waited for a second; to be called that often, at least, while the command runs.
 
 @function recorder:tick
-@treturn[1] boolean true
-@treturn[2] nil the recording is required and could not be written
-@treturn[2] string message
-@treturn[2] integer errno
+@treturn[1] bool true
+@return[2] nil the recording is required and could not be written
+@treturn[2] string error message
+@treturn[2] int errno
 */
 static int tick(lua_State *L)
 {
@@ -484,10 +484,10 @@ static int tick(lua_State *L)
 Writes what is left and closes the file. A second call gives the same answer.
 
 @function recorder:finish
-@treturn[1] boolean true: all is in the file
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno of the write that failed, now or before, required or not
+@treturn[1] bool true: all is in the file
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno of the write that failed, now or before, required or not
 */
 static int finish(lua_State *L)
 {
@@ -516,7 +516,7 @@ static int finish(lua_State *L)
 The size of the file: what has been written so far.
 
 @function recorder:size
-@treturn integer bytes
+@treturn int bytes
 */
 static int file_size(lua_State *L)
 {

@@ -241,11 +241,11 @@ SIGPIPE, which a write here never raises.
 
 @function run
 @tparam table options
-@treturn[1] boolean true: the process has ended
+@treturn[1] bool true: the process has ended
 @treturn[2] table `{timeout = true}`: the deadline has passed, nothing was done to the process
-@treturn[3] nil
-@treturn[3] string message
-@treturn[3] integer errno: EBADF for a pidfd that is not open; that of a failed write of a recording that is
+@return[3] nil
+@treturn[3] string error message
+@treturn[3] int errno: EBADF for a pidfd that is not open; that of a failed write of a recording that is
 required. A stream that is not open is one that has ended.
 */
 static int run(lua_State *L)
@@ -281,7 +281,7 @@ then forwarded, too. For a program that does nothing but run one command; the ma
 on.
 
 @function block_signals
-@treturn boolean true
+@treturn bool true
 @see sigprocmask(2)
 */
 static int block_signals(lua_State *L)

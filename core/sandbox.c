@@ -142,9 +142,9 @@ static int push_death(lua_State *L, struct sandbox *sandbox, const char *reason)
 Sends a value to the process.
 @function sandbox:send
 @param value nil, a boolean, a number, a string or a table of such
-@treturn[1] boolean true
-@treturn[2] nil the value cannot be sent, or the process has ended (`receive` says how)
-@treturn[2] string message
+@treturn[1] bool true
+@return[2] nil the value cannot be sent, or the process has ended (`receive` says how)
+@treturn[2] string error message
 */
 static int sandbox_send(lua_State *L)
 {
@@ -168,10 +168,10 @@ static int sandbox_send(lua_State *L)
 Receives the next value that the process sends.
 @function sandbox:receive
 @return[1] the value
-@treturn[2] nil the process has ended, or was ended because it did not answer
+@return[2] nil the process has ended, or was ended because it did not answer
 @treturn[2] string "timeout" (a unit took longer than its time), "killed by signal N", "its process ended",
 "no answer" or "malformed answer"
-@treturn[2] integer the unit it was in, 0 for none
+@treturn[2] int the unit it was in, 0 for none
 */
 static int sandbox_receive(lua_State *L)
 {
@@ -273,9 +273,9 @@ The chunk is called with the argument and the functions of `ctrexec.core.sandbox
 @tparam table options `chunk` (string: source or binary chunk), `argument` (a plain value), `time_limit`
 (seconds, each unit), `memory_limit` (bytes, each unit), `patience` (seconds that `receive` waits at most)
 @treturn[1] userdata the sandbox
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno, or none when the argument cannot be packed
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno, or none when the argument cannot be packed
 */
 static int sandbox_start(lua_State *L)
 {
@@ -313,8 +313,8 @@ static int sandbox_start(lua_State *L)
 /***
 The process's id, for tests and messages.
 @function sandbox:pid
-@treturn[1] integer pid
-@treturn[2] nil it has ended
+@treturn[1] int pid
+@return[2] nil it has ended
 */
 static int sandbox_pid(lua_State *L)
 {

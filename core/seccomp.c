@@ -339,9 +339,9 @@ tables. Places in messages are counted from 0, as in the JSON file.
 @tparam table profile the object
 @treturn[1] table `program`: bytes of an array of struct sock_filter; `flags`: integer, SECCOMP_FILTER_FLAG_*
 without NEW_LISTENER; `notify`: boolean, the installer must add NEW_LISTENER and pass the listener on
-@treturn[2] nil
+@return[2] nil
 @treturn[2] string what is wrong, with its place, as `seccomp.syscalls[3].action: unknown action "X"`
-@treturn[2] integer errno: EINVAL for a bad value, E2BIG for a program longer than the kernel takes
+@treturn[2] int errno: EINVAL for a bad value, E2BIG for a program longer than the kernel takes
 */
 static int compile(lua_State *L)
 {

@@ -135,8 +135,10 @@ lua/ctrexec/exec/plan.lua.
 
 @function start
 @tparam table plan
-@treturn entry see `ctrexec.core.spawn.entry`
-@return nil, message, errno
+@treturn[1] entry see `ctrexec.core.spawn.entry`
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno
 @see clone3(2), setns(2), execveat(2), memfd_create(2)
 */
 static int start(lua_State *L)

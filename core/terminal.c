@@ -57,8 +57,8 @@ int ctx_copy_window_size(int terminal, int master)
 Whether a descriptor is a terminal (either side of a pseudo-terminal, or a line).
 
 @function is_terminal
-@tparam integer|fd fd
-@treturn boolean false also for a descriptor that is not open
+@tparam int|fd fd
+@treturn bool false also for a descriptor that is not open
 */
 static int is_terminal(lua_State *L)
 {
@@ -71,8 +71,8 @@ Whether a descriptor is the master side of a pseudo-terminal: character device 5
 (pts(4)).
 
 @function is_pty_master
-@tparam integer|fd fd
-@treturn boolean false also for a descriptor that is not open
+@tparam int|fd fd
+@treturn bool false also for a descriptor that is not open
 */
 static int is_pty_master(lua_State *L)
 {
@@ -84,12 +84,12 @@ static int is_pty_master(lua_State *L)
 The window size of a terminal (`TIOCGWINSZ`).
 
 @function size
-@tparam integer|fd fd
-@treturn[1] integer rows
-@treturn[1] integer columns
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno: ENOTTY for what is no terminal
+@tparam int|fd fd
+@treturn[1] int rows
+@treturn[1] int columns
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: ENOTTY for what is no terminal
 */
 static int size(lua_State *L)
 {
@@ -108,13 +108,13 @@ static int size(lua_State *L)
 Sets the window size of a terminal (`TIOCSWINSZ`); its foreground process group gets SIGWINCH if it changed.
 
 @function set_size
-@tparam integer|fd fd
-@tparam integer rows 0 to 65535
-@tparam integer columns 0 to 65535
-@treturn[1] boolean true
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno: ENOTTY for what is no terminal
+@tparam int|fd fd
+@tparam int rows 0 to 65535
+@tparam int columns 0 to 65535
+@treturn[1] bool true
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: ENOTTY for what is no terminal
 */
 static int set_size(lua_State *L)
 {
@@ -163,11 +163,11 @@ the left margin; for output that comes through a pseudo-terminal see @{pass_newl
 background is stopped by SIGTTOU until it is brought to the foreground, as every interactive program is.
 
 @function raw
-@tparam integer|fd fd
+@tparam int|fd fd
 @treturn[1] state the settings before, for @{restore}; also restored when collected or closed
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno: ENOTTY for what is no terminal
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: ENOTTY for what is no terminal
 */
 static int raw(lua_State *L)
 {
@@ -202,10 +202,10 @@ do nothing.
 
 @function restore
 @tparam state state from @{raw}
-@treturn[1] boolean true
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno: EIO when the terminal is gone
+@treturn[1] bool true
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: EIO when the terminal is gone
 */
 static int restore(lua_State *L)
 {
@@ -226,11 +226,11 @@ the terminals that it relays itself): the terminal at the other end, whose outpu
 adds the return.
 
 @function pass_newlines
-@tparam integer|fd fd either side of the pseudo-terminal
-@treturn[1] boolean true
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno: ENOTTY for what is no terminal
+@tparam int|fd fd either side of the pseudo-terminal
+@treturn[1] bool true
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: ENOTTY for what is no terminal
 */
 static int pass_newlines(lua_State *L)
 {
@@ -252,9 +252,9 @@ Opens the controlling terminal of the process, /dev/tty (tty(4)).
 
 @function open_controlling
 @treturn[1] fd
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] integer errno: ENXIO without a controlling terminal
+@return[2] nil
+@treturn[2] string error message
+@treturn[2] int errno: ENXIO without a controlling terminal
 */
 static int open_controlling(lua_State *L)
 {

@@ -442,7 +442,7 @@ Packs a plain value.
 @function pack
 @param value nil, a boolean, a number, a string or a table of such
 @treturn[1] string the bytes; the same for a table that has not been changed in between
-@treturn[2] nil
+@return[2] nil
 @treturn[2] string what cannot be packed, as `.args[1]: a function is not a plain value`
 */
 int ctx_value_pack(lua_State *L)
@@ -456,8 +456,8 @@ Unpacks what `pack` made. The bytes may be hostile.
 @function unpack
 @string bytes
 @return[1] the value
-@treturn[2] nil
-@treturn[2] string message
+@return[2] nil
+@treturn[2] string error message
 */
 int ctx_value_unpack(lua_State *L)
 {

@@ -84,8 +84,22 @@ local function c_block_above(lines, at)
   return table.concat(lines, "\n", from, at - 1)
 end
 
+-- A failure is documented in one form, `@return[2] nil`, `@treturn[2] string error message`, `@treturn[2] int errno`;
+-- types are those of ldoc's own tags: int, bool.
+local OTHER_FORMS = { "@treturn%S* nil", "@return nil,", "@t[rp]%a+%S* %S*integer", "@t[rp]%a+%S* %S*boolean" }
+
+local function check_forms(path, lines)
+  for at, line in ipairs(lines) do
+    for _, form in ipairs(OTHER_FORMS) do
+      local found = line:match(form)
+      if found then complain(path, at, ("'%s' is written otherwise: see OTHER_FORMS"):format(found)) end
+    end
+  end
+end
+
 local function check_c(path)
   local lines = read_lines(path)
+  check_forms(path, lines)
   local source = table.concat(lines, "\n")
   for entries in source:gmatch "luaL_Reg%s+[%w_]+%[%]%s*=%s*(%b{})" do
     for name, func in entries:gmatch '{%s*"([%w_]+)"%s*,%s*([%w_]+)%s*}' do

@@ -31,7 +31,6 @@ struct work {
 static void report(int pipe, int error)
 {
     unsigned char byte = (unsigned char)error;
-
     (void)ctx_write(pipe, &byte, 1);
     (void)close(pipe);
 }
@@ -46,7 +45,6 @@ static int ready(lua_State *L)
 static int run_chunk(lua_State *L)
 {
     const struct work *work = lua_touserdata(L, 1);
-
     luaL_openlibs(L);
     luaL_requiref(L, "ctrexec.core", luaopen_ctrexec_core, 0);
     if (luaL_loadbufferx(L, work->chunk, work->chunk_length, "=background", "bt") != LUA_OK ||
@@ -62,7 +60,6 @@ static int run_chunk(lua_State *L)
 static void run_background(const struct work *work)
 {
     lua_State *state = luaL_newstate();
-
     if (!state) {
         _exit(EXIT_FAILURE);
     }
@@ -75,7 +72,6 @@ static void run_background(const struct work *work)
 static void fork_again(void *argument)
 {
     const struct work *work = argument;
-
     (void)setsid();
     const pid_t pid = fork();
     if (pid == 0) {
@@ -89,9 +85,8 @@ static void fork_again(void *argument)
 /* The errno that the process reports; one that ends without a word was cancelled. */
 static int read_report(int pipe)
 {
-    unsigned char byte;
+    unsigned char byte = 0;
     ssize_t got = ctx_read(pipe, &byte, 1);
-
     if (got < 0) {
         return errno;
     }
@@ -101,9 +96,8 @@ static int read_report(int pipe)
 /* Returns 0 or an errno. */
 static int start_background(struct work *work, struct ctx_clean_process *process)
 {
-    int ends[2];
     int error = 0;
-
+    int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) {
         return errno;
     }
@@ -142,8 +136,6 @@ static int background_start(lua_State *L)
     struct work work;
     struct ctx_clean_process process = {.name = "ctrexec-watch", .run = fork_again, .argument = &work};
     int top = lua_gettop(L);
-    int error;
-
     luaL_argcheck(L, top < 2 + CTX_KEPT_MAX, top, "too many descriptors");
     for (int arg = 3; arg <= top; arg++) {
         process.fds[process.fd_count++] = ctx_check_fd(L, arg);
@@ -153,14 +145,13 @@ static int background_start(lua_State *L)
         return 2;
     }
     work.argument = lua_tolstring(L, -1, &work.argument_length);
-    error = start_background(&work, &process);
+    int error = start_background(&work, &process);
     return error == 0 ? ctx_ok(L) : ctx_error(L, error, "start a process in the background");
 }
 
 int ctx_open_background(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"start", background_start}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -9,7 +9,6 @@ unsigned bpf_emit(struct bpf_program *program, uint16_t code, uint8_t jt, uint8_
 {
     struct sock_filter instruction = {.code = code, .jt = jt, .jf = jf, .k = k};
     unsigned index = program->length;
-
     bpf_append(program, &instruction, 1);
     return index;
 }
@@ -34,8 +33,7 @@ void bpf_land(struct bpf_program *program, unsigned index)
 static void search(struct bpf_program *program, const struct bpf_segment *segments, size_t count)
 {
     size_t half = count / 2;
-    unsigned node;
-
+    unsigned node = 0;
     if (count == 1) {
         if (segments->value == BPF_SEGMENT_NEXT) {
             bpf_emit(program, BPF_JMP | BPF_JA, 0, 0, BPF_SEGMENT_NEXT);
@@ -62,7 +60,6 @@ static void search(struct bpf_program *program, const struct bpf_segment *segmen
 void bpf_search(struct bpf_program *program, const struct bpf_segment *segments, size_t count)
 {
     unsigned first = program->length;
-
     search(program, segments, count);
     for (unsigned i = first; i < program->length; i++) {
         if (program->code[i].code == (BPF_JMP | BPF_JA) && program->code[i].k == BPF_SEGMENT_NEXT) {

@@ -53,7 +53,6 @@ bool ctx_parse_capabilities(struct ctx_text text, struct ctx_capabilities *sets)
 {
     unsigned int found = 0;
     struct ctx_text line;
-
     while (ctx_text_next(&text, '\n', &line)) {
         found |= parse_line(line, sets);
     }
@@ -64,10 +63,8 @@ bool ctx_parse_capabilities(struct ctx_text text, struct ctx_capabilities *sets)
  * behind it: what counts is the name that it gives to the number itself. */
 static int number_of(const char *name)
 {
-    char lower[NAME_MAX_SIZE];
-    cap_value_t number;
     size_t length = 0;
-
+    char lower[NAME_MAX_SIZE];
     for (; name[length] != '\0'; length++) {
         if (length + 1 == sizeof(lower) || islower((unsigned char)name[length])) {
             return -1;
@@ -75,6 +72,7 @@ static int number_of(const char *name)
         lower[length] = (char)tolower((unsigned char)name[length]);
     }
     lower[length] = '\0';
+    cap_value_t number = 0;
     if (strncmp(name, "CAP_", 4) != 0 || cap_from_name(lower, &number) != 0) {
         return -1;
     }
@@ -87,9 +85,8 @@ static int number_of(const char *name)
 /* Pushes the name of a capability, as "CAP_41" where libcap has none yet. */
 static void push_name(lua_State *L, int number)
 {
-    char upper[NAME_MAX_SIZE];
     char *known = cap_to_name(number);
-
+    char upper[NAME_MAX_SIZE];
     (void)snprintf(upper, sizeof(upper), "CAP_%d", number);
     if (known != NULL && strncmp(known, "cap_", 4) == 0) {
         (void)snprintf(upper, sizeof(upper), "%s", known);
@@ -112,18 +109,14 @@ static int capability_mask(lua_State *L)
 {
     lua_Unsigned mask = 0;
     lua_Integer unknown = 0;
-    lua_Integer count;
-
     luaL_checktype(L, 1, LUA_TTABLE);
-    count = luaL_len(L, 1);
+    lua_Integer count = luaL_len(L, 1);
     lua_newtable(L);
     for (lua_Integer i = 1; i <= count; i++) {
-        const char *name;
-        size_t length;
-        int number;
         luaL_argcheck(L, lua_geti(L, 1, i) == LUA_TSTRING, 1, "array of strings expected");
-        name = lua_tolstring(L, -1, &length);
-        number = strlen(name) == length ? number_of(name) : -1;
+        size_t length = 0;
+        const char *name = lua_tolstring(L, -1, &length);
+        int number = strlen(name) == length ? number_of(name) : -1;
         if (number >= 0) {
             mask |= UINT64_C(1) << (unsigned int)number;
             lua_pop(L, 1);
@@ -146,7 +139,6 @@ static int capability_names(lua_State *L)
 {
     lua_Unsigned mask = (lua_Unsigned)luaL_checkinteger(L, 1);
     lua_Integer count = 0;
-
     lua_newtable(L);
     for (int i = 0; i < MASK_BITS; i++) {
         if (!(mask >> (unsigned int)i & 1U)) {
@@ -190,15 +182,13 @@ static int capability_of(lua_State *L)
 {
     pid_t pid = ctx_check_pid(L, 1);
     char path[PROC_PATH_MAX];
-    char data[STATUS_MAX];
-    struct ctx_capabilities sets;
-    ssize_t size;
-
     (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    size = ctx_read_small(path, data, sizeof(data));
+    char data[STATUS_MAX];
+    ssize_t size = ctx_read_small(path, data, sizeof(data));
     if (size < 0) {
         return ctx_error(L, errno == ENOENT ? ESRCH : errno, "process %d", (int)pid);
     }
+    struct ctx_capabilities sets;
     if (!ctx_parse_capabilities(ctx_text(data, (size_t)size), &sets)) {
         return ctx_error(L, EPROTO, "%s", path);
     }
@@ -220,7 +210,6 @@ int ctx_open_capability(lua_State *L)
         {"of", capability_of},
         {NULL, NULL},
     };
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -36,11 +36,9 @@ enum {
 static int push_file(lua_State *L, int dirfd, const char *name)
 {
     int *fd = ctx_new_fd(L);
-    int error;
-
     *fd = dirfd == AT_FDCWD ? open(name, O_RDONLY | O_CLOEXEC)
                             : ctx_openat2(dirfd, name, O_RDONLY, 0, CONFINED);
-    error = *fd < 0 ? errno : ctx_push_contents(L, *fd, FILE_LIMIT);
+    int error = *fd < 0 ? errno : ctx_push_contents(L, *fd, FILE_LIMIT);
     if (*fd >= 0) {
         close(*fd);
         *fd = -1;
@@ -55,9 +53,8 @@ static int push_file(lua_State *L, int dirfd, const char *name)
 
 static struct ctx_text text_on_top(lua_State *L)
 {
-    size_t size;
+    size_t size = 0;
     const char *data = lua_tolstring(L, -1, &size);
-
     return ctx_text(data, size);
 }
 
@@ -65,7 +62,6 @@ static struct ctx_text text_on_top(lua_State *L)
 static bool is_visible(const char *point, uint64_t id)
 {
     struct statx status;
-
     return statx(AT_FDCWD, point, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &status) == 0 &&
            status.stx_mask & STATX_MNT_ID && status.stx_mnt_id == id;
 }
@@ -88,9 +84,7 @@ static void add_mount(lua_State *L, struct ctx_text name, const char *path)
 static void add_mounts(lua_State *L, struct ctx_text mountinfo, bool whole)
 {
     struct ctx_cgroup_mount mount;
-
     while (ctx_next_cgroup_mount(&mountinfo, &mount)) {
-        struct ctx_text controller;
         char point[PATH_MAX];
         if (ctx_text_is(mount.root, "/") != whole || !ctx_unescape(mount.point, point, sizeof(point)) ||
             !is_visible(point, mount.id)) {
@@ -99,6 +93,7 @@ static void add_mounts(lua_State *L, struct ctx_text mountinfo, bool whole)
         if (mount.unified) {
             add_mount(L, ctx_text("", 0), point);
         }
+        struct ctx_text controller;
         while (!mount.unified && ctx_next_controller(&mount.options, &controller)) {
             add_mount(L, controller, point);
         }
@@ -118,13 +113,11 @@ version 2 under ""
 */
 static int cgroup_mounts(lua_State *L)
 {
-    struct ctx_text mountinfo;
     int error = push_file(L, AT_FDCWD, "/proc/thread-self/mountinfo");
-
     if (error != 0) {
         return ctx_error(L, error, "mountinfo");
     }
-    mountinfo = text_on_top(L);
+    struct ctx_text mountinfo = text_on_top(L);
     lua_newtable(L);
     add_mounts(L, mountinfo, true);
     add_mounts(L, mountinfo, false);
@@ -133,10 +126,9 @@ static int cgroup_mounts(lua_State *L)
 
 static void push_controllers(lua_State *L, struct ctx_text controllers)
 {
-    struct ctx_text name;
     lua_Integer count = 0;
-
     lua_newtable(L);
+    struct ctx_text name;
     while (ctx_text_next(&controllers, ',', &name)) {
         lua_pushlstring(L, name.at, ctx_text_size(name));
         lua_rawseti(L, -2, ++count);
@@ -168,19 +160,16 @@ version 2), `path` (below the mount point, as our cgroup namespace shows it)
 static int cgroup_of(lua_State *L)
 {
     pid_t pid = ctx_check_pid(L, 1);
-    char path[PROC_PATH_MAX];
-    struct ctx_cgroup cgroup;
-    struct ctx_text rest;
     lua_Integer count = 0;
-    int error;
-
+    char path[PROC_PATH_MAX];
     (void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-    error = push_file(L, AT_FDCWD, path);
+    int error = push_file(L, AT_FDCWD, path);
     if (error != 0) {
         return ctx_error(L, error == ENOENT ? ESRCH : error, "process %d", (int)pid);
     }
-    rest = text_on_top(L);
+    struct ctx_text rest = text_on_top(L);
     lua_newtable(L);
+    struct ctx_cgroup cgroup;
     while (ctx_next_cgroup(&rest, &cgroup)) {
         push_cgroup(L, &cgroup);
         lua_rawseti(L, -2, ++count);
@@ -193,7 +182,6 @@ static int cgroup_of(lua_State *L)
 static int is_unified(int dirfd)
 {
     struct statfs status;
-
     if (fstatfs(dirfd, &status) < 0) {
         return -1;
     }
@@ -210,8 +198,6 @@ static int open_below(const char *mount, const char *path)
     const char *relative = path + strspn(path, "/");
     int mountfd = open(mount, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int fd = -1;
-    int error;
-
     if (mountfd < 0) {
         return -1;
     }
@@ -223,7 +209,7 @@ static int open_below(const char *mount, const char *path)
         }
         fd = ctx_openat2(mountfd, relative, O_PATH | O_DIRECTORY, 0, CONFINED);
     }
-    error = errno;
+    int error = errno;
     close(mountfd);
     errno = error;
     return fd;
@@ -246,7 +232,6 @@ static int cgroup_open(lua_State *L)
     const char *mount = ctx_check_path(L, 1);
     const char *path = ctx_check_path(L, 2);
     int *fd = ctx_new_fd(L);
-
     *fd = open_below(mount, path);
     return *fd < 0 ? ctx_error(L, errno, "cgroup %s in %s", path, mount) : 1;
 }
@@ -270,7 +255,6 @@ static int cgroup_file(lua_State *L)
     const char *name = ctx_check_path(L, 2);
     bool writes = luaL_checkoption(L, 3, NULL, modes) == 1;
     int *fd = ctx_new_fd(L);
-
     *fd = ctx_openat2(dirfd, name, writes ? O_WRONLY : O_RDONLY, 0, CONFINED);
     return *fd < 0 ? ctx_error(L, errno, "cgroup file %s", name) : 1;
 }
@@ -291,7 +275,6 @@ static int cgroup_tasks(lua_State *L)
     const char *path = ctx_check_path(L, 1);
     const char *file = lua_pushfstring(L, "%s/tasks", path);
     int *fd = ctx_new_fd(L);
-
     /* Whatever else it should be, nothing blocks; the file system is the proof, and knows no links. */
     *fd = open(file, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
     if (*fd < 0) {
@@ -316,7 +299,6 @@ static int cgroup_read(lua_State *L)
     int dirfd = ctx_check_fd(L, 1);
     const char *name = ctx_check_path(L, 2);
     int error = push_file(L, dirfd, name);
-
     return error != 0 ? ctx_error(L, error, "cgroup file %s", name) : 1;
 }
 
@@ -324,13 +306,11 @@ static int cgroup_read(lua_State *L)
 static int write_file(int dirfd, const char *name, const char *data, size_t size)
 {
     int fd = ctx_openat2(dirfd, name, O_WRONLY, 0, CONFINED);
-    ssize_t count;
     int error = 0;
-
     if (fd < 0) {
         return errno;
     }
-    count = ctx_write(fd, data, size);
+    ssize_t count = ctx_write(fd, data, size);
     if (count < 0) {
         error = errno;
     } else if ((size_t)count != size) {
@@ -356,10 +336,9 @@ static int cgroup_write(lua_State *L)
 {
     int dirfd = ctx_check_fd(L, 1);
     const char *name = ctx_check_path(L, 2);
-    size_t size;
+    size_t size = 0;
     const char *data = luaL_checklstring(L, 3, &size);
     int error = write_file(dirfd, name, data, size);
-
     return error != 0 ? ctx_error(L, error, "cgroup file %s", name) : ctx_ok(L);
 }
 
@@ -367,15 +346,12 @@ static int cgroup_write(lua_State *L)
 static int read_small_file(int dirfd, const char *name, char data[KEYED_FILE_MAX], struct ctx_text *text)
 {
     int fd = ctx_openat2(dirfd, name, O_RDONLY, 0, CONFINED);
-    ssize_t size;
-    int error;
-
     *text = ctx_text(data, 0);
     if (fd < 0) {
         return errno;
     }
-    size = ctx_read(fd, data, KEYED_FILE_MAX);
-    error = size < 0 ? errno : 0;
+    ssize_t size = ctx_read(fd, data, KEYED_FILE_MAX);
+    int error = size < 0 ? errno : 0;
     close(fd);
     *text = ctx_text(data, size < 0 ? 0 : (size_t)size);
     return error;
@@ -387,9 +363,8 @@ static int is_frozen_unified(int dirfd, bool *frozen)
 {
     char data[KEYED_FILE_MAX];
     struct ctx_text text;
-    uint64_t value;
     int error = read_small_file(dirfd, "cgroup.events", data, &text);
-
+    uint64_t value = 0;
     if (error == 0 && ctx_keyed_value(text, "frozen", &value) && value != 0) {
         *frozen = true;
         return 0;
@@ -408,7 +383,6 @@ static int is_frozen_legacy(int dirfd, bool *frozen)
     char data[KEYED_FILE_MAX];
     struct ctx_text text;
     int error = read_small_file(dirfd, "freezer.state", data, &text);
-
     *frozen = error == 0 && (ctx_text_starts(text, "FROZEN") || ctx_text_starts(text, "FREEZING"));
     if (error == ENOENT && faccessat(dirfd, "release_agent", F_OK, 0) == 0) {
         return 0;
@@ -431,8 +405,7 @@ static int cgroup_frozen(lua_State *L)
     int dirfd = ctx_check_fd(L, 1);
     int unified = is_unified(dirfd);
     bool frozen = false;
-    int error;
-
+    int error = 0;
     if (unified < 0) {
         error = errno;
     } else {
@@ -458,7 +431,6 @@ Kills every process in a cgroup of version 2 and below it.
 static int cgroup_kill(lua_State *L)
 {
     int error = write_file(ctx_check_fd(L, 1), "cgroup.kill", "1", 1);
-
     return error != 0 ? ctx_error(L, error, "cgroup.kill") : ctx_ok(L);
 }
 
@@ -479,19 +451,17 @@ static int cgroup_oom_kills(lua_State *L)
 {
     int dirfd = ctx_check_fd(L, 1);
     int unified = is_unified(dirfd);
-    char data[KEYED_FILE_MAX];
-    struct ctx_text text;
-    uint64_t value;
-    uint64_t shortages;
-    int error;
-
     if (unified < 0) {
         return ctx_error(L, errno, "cgroup");
     }
-    error = read_small_file(dirfd, unified ? "memory.events" : "memory.oom_control", data, &text);
+    char data[KEYED_FILE_MAX];
+    struct ctx_text text;
+    int error = read_small_file(dirfd, unified ? "memory.events" : "memory.oom_control", data, &text);
+    uint64_t value = 0;
     if (error == 0 && !ctx_keyed_value(text, "oom_kill", &value)) {
         error = ENODATA;
     }
+    uint64_t shortages = 0;
     if (error == 0 && ctx_keyed_value(text, "oom", &shortages) && shortages > value) {
         value = shortages;
     }
@@ -516,15 +486,13 @@ static int cgroup_procs(lua_State *L)
 {
     int error = push_file(L, ctx_check_fd(L, 1), "cgroup.procs");
     lua_Integer count = 0;
-    struct ctx_text rest;
-    struct ctx_text line;
-    uint64_t pid;
-
     if (error != 0) {
         return ctx_error(L, error, "cgroup.procs");
     }
-    rest = text_on_top(L);
+    struct ctx_text rest = text_on_top(L);
     lua_newtable(L);
+    struct ctx_text line;
+    uint64_t pid = 0;
     while (ctx_text_next(&rest, '\n', &line)) {
         /* The kernel writes 0 for a process that we cannot see; kill(2) would take it for our own group. */
         if (ctx_text_number(line, DECIMAL, &pid) && pid > 0 && pid <= INT_MAX) {
@@ -556,7 +524,6 @@ static int cgroup_create(lua_State *L)
     int dirfd = ctx_check_fd(L, 1);
     const char *name = ctx_check_path(L, 2);
     int *fd = ctx_new_fd(L);
-
     if (!is_child_name(name)) {
         return ctx_error(L, EINVAL, "create cgroup %s", name);
     }
@@ -588,7 +555,6 @@ static int cgroup_remove(lua_State *L)
 {
     int dirfd = ctx_check_fd(L, 1);
     const char *name = ctx_check_path(L, 2);
-
     if (!is_child_name(name)) {
         return ctx_error(L, EINVAL, "remove cgroup %s", name);
     }
@@ -607,7 +573,6 @@ int ctx_open_cgroup(lua_State *L)
         {"procs", cgroup_procs},   {"create", cgroup_create},
         {"remove", cgroup_remove}, {NULL, NULL},
     };
-
     luaL_newlib(L, functions);
     return 1;
 }

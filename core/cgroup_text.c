@@ -13,7 +13,6 @@ enum {
 bool ctx_next_cgroup(struct ctx_text *rest, struct ctx_cgroup *cgroup)
 {
     struct ctx_text line;
-
     while (ctx_text_next(rest, '\n', &line)) {
         struct ctx_text hierarchy;
         if (ctx_text_next(&line, ':', &hierarchy) &&
@@ -29,7 +28,6 @@ bool ctx_next_cgroup(struct ctx_text *rest, struct ctx_cgroup *cgroup)
 static bool skip_fields(struct ctx_text *line, int count)
 {
     struct ctx_text field;
-
     while (count > 0 && ctx_text_next(line, ' ', &field)) {
         count--;
     }
@@ -40,7 +38,6 @@ static bool skip_fields(struct ctx_text *line, int count)
 static bool skip_optional_fields(struct ctx_text *line)
 {
     struct ctx_text field;
-
     while (ctx_text_next(line, ' ', &field)) {
         if (ctx_text_is(field, "-")) {
             return true;
@@ -52,11 +49,10 @@ static bool skip_optional_fields(struct ctx_text *line)
 static bool parse_mount(struct ctx_text line, struct ctx_cgroup_mount *mount)
 {
     struct ctx_text id;
-    struct ctx_text type;
-
     if (!ctx_text_next(&line, ' ', &id) || !ctx_text_number(id, DECIMAL, &mount->id)) {
         return false;
     }
+    struct ctx_text type;
     /* The parent mount and the device come before the root, the mount's own options before the optional
      * fields. */
     if (!skip_fields(&line, 2) || !ctx_text_next(&line, ' ', &mount->root) ||
@@ -74,7 +70,6 @@ static bool parse_mount(struct ctx_text line, struct ctx_cgroup_mount *mount)
 bool ctx_next_cgroup_mount(struct ctx_text *rest, struct ctx_cgroup_mount *mount)
 {
     struct ctx_text line;
-
     while (ctx_text_next(rest, '\n', &line)) {
         if (parse_mount(line, mount)) {
             return true;
@@ -88,7 +83,6 @@ static bool is_controller(struct ctx_text option)
     static const char *const others[] = {
         "rw",           "ro",       "none",           "xattr",         "noprefix",
         "favordynmods", "seclabel", "clone_children", "cpuset_v2_mode"};
-
     for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
         if (ctx_text_is(option, others[i])) {
             return false;
@@ -110,12 +104,11 @@ bool ctx_next_controller(struct ctx_text *options, struct ctx_text *controller)
 /* The character that "\ooo" at the start of the text stands for. */
 static bool escaped_character(struct ctx_text text, char *character)
 {
-    uint64_t value;
-
     if (ctx_text_size(text) < ESCAPE_SIZE || *text.at != '\\') {
         return false;
     }
     text = ctx_text(text.at + 1, ESCAPE_SIZE - 1);
+    uint64_t value = 0;
     if (!ctx_text_number(text, OCTAL, &value) || value == 0 || value > UCHAR_MAX) {
         return false;
     }
@@ -126,7 +119,6 @@ static bool escaped_character(struct ctx_text text, char *character)
 bool ctx_unescape(struct ctx_text escaped, char *path, size_t size)
 {
     size_t length = 0;
-
     while (escaped.at < escaped.end) {
         char character = *escaped.at;
         escaped.at += escaped_character(escaped, &character) ? ESCAPE_SIZE : 1;
@@ -146,7 +138,6 @@ bool ctx_keyed_value(struct ctx_text text, const char *key, uint64_t *value)
 {
     struct ctx_text line;
     struct ctx_text word;
-
     while (ctx_text_next(&text, '\n', &line)) {
         if (ctx_text_next(&line, ' ', &word) && ctx_text_is(word, key)) {
             return ctx_text_number(line, DECIMAL, value);

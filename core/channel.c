@@ -13,13 +13,11 @@ bool ctx_send_packed(int channel, const char *bytes, size_t length)
     uint32_t size = (uint32_t)length;
     struct iovec parts[] = {{&size, sizeof(size)}, {NULL, length}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = sizeof(parts) / sizeof(*parts)};
-
     /* iov_base is not const, though sendmsg(2) only reads. */
     memcpy(&parts[1].iov_base, &bytes, sizeof(bytes));
 
     while (message.msg_iovlen > 0) {
         ssize_t sent = sendmsg(channel, &message, MSG_NOSIGNAL);
-
         if (sent < 0 && errno == EINTR) {
             continue;
         }
@@ -43,10 +41,8 @@ bool ctx_send_packed(int channel, const char *bytes, size_t length)
 static bool receive_all(int channel, void *bytes, size_t length)
 {
     char *next = bytes;
-
     while (length > 0) {
         ssize_t got = recv(channel, next, length, 0);
-
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -62,10 +58,7 @@ static bool receive_all(int channel, void *bytes, size_t length)
 
 bool ctx_receive_packed(lua_State *L, int channel)
 {
-    char room[CTX_PACKED_ROOM];
-    uint32_t size;
-    char *buffer;
-
+    uint32_t size = 0;
     if (!receive_all(channel, &size, sizeof(size))) {
         return false;
     }
@@ -73,7 +66,8 @@ bool ctx_receive_packed(lua_State *L, int channel)
         errno = EMSGSIZE;
         return false;
     }
-    buffer = size <= sizeof(room) ? room : lua_newuserdatauv(L, size, 0);
+    char room[CTX_PACKED_ROOM];
+    char *buffer = size <= sizeof(room) ? room : lua_newuserdatauv(L, size, 0);
     if (!receive_all(channel, buffer, size)) {
         return false;
     }

@@ -18,7 +18,6 @@ The monotonic clock, for deadlines.
 static int clock_now(lua_State *L)
 {
     struct timespec now;
-
     clock_gettime(CLOCK_MONOTONIC, &now);
     lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec * NANOSECOND);
     return 1;
@@ -27,7 +26,6 @@ static int clock_now(lua_State *L)
 int ctx_open_clock(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"now", clock_now}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

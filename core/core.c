@@ -38,7 +38,6 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
         {"value", ctx_open_value},
     };
     const size_t count = sizeof(primitives) / sizeof(*primitives);
-
     lua_createtable(L, 0, (int)count + 1);
     lua_pushliteral(L, CTX_VERSION);
     lua_setfield(L, -2, "VERSION");

@@ -13,18 +13,16 @@ One datagram to a UNIX socket: what a syslog daemon or journald reads.
 static int send_to(const struct sockaddr_un *address, const char *data, size_t length)
 {
     int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ssize_t sent;
-    int error;
-
     if (sock < 0) {
         return errno;
     }
+    ssize_t sent = 0;
     do {
         /* A daemon that does not read must not hold up an exec: a full queue is an error. */
         sent = sendto(sock, data, length, MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)address,
                       sizeof(*address));
     } while (sent < 0 && errno == EINTR);
-    error = sent < 0 ? errno : 0;
+    int error = sent < 0 ? errno : 0;
     (void)close(sock);
     return error;
 }
@@ -43,11 +41,9 @@ Sends one datagram; does not wait for room.
 static int datagram_send(lua_State *L)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t length;
     const char *path = ctx_check_path(L, 1);
+    size_t length = 0;
     const char *data = luaL_checklstring(L, 2, &length);
-    int error;
-
     /* An empty path would name an abstract socket. */
     if (*path == '\0') {
         return ctx_error(L, ENOENT, "send to %s", path);
@@ -56,14 +52,13 @@ static int datagram_send(lua_State *L)
         return ctx_error(L, ENAMETOOLONG, "send to %s", path);
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
-    error = send_to(&address, data, length);
+    int error = send_to(&address, data, length);
     return error != 0 ? ctx_error(L, error, "send to %s", path) : ctx_ok(L);
 }
 
 int ctx_open_datagram(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"send", datagram_send}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -39,7 +39,7 @@ static void read_children(const struct entry *entry, pid_t *member, pid_t *final
     int32_t pids[2] = {0, 0};
     _Static_assert(offsetof(struct plan, final_pid) == offsetof(struct plan, member_pid) + sizeof(pids[0]),
                    "member_pid and final_pid are read as one");
-    ssize_t got;
+    ssize_t got = 0;
     do {
         got = pread(entry->plan_fd, pids, sizeof(pids), offsetof(struct plan, member_pid));
     } while (got < 0 && errno == EINTR);
@@ -54,8 +54,8 @@ static void read_children(const struct entry *entry, pid_t *member, pid_t *final
  * not our child, because the host program reaped it. */
 static int child_pidfd_of(pid_t pid)
 {
-    siginfo_t info;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    siginfo_t info;
     while (fd >= 0 && waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) {
         if (errno != EINTR) {
             ctx_close_fd(&fd);
@@ -77,7 +77,7 @@ void ctx_note_fault(struct entry *entry, const char *call)
 
 void ctx_adopt_child(struct entry *entry)
 {
-    pid_t member, final;
+    pid_t member = 0, final = 0;
     if (entry->child != 0 || entry->plan_fd < 0) {
         return;
     }
@@ -118,7 +118,7 @@ bool ctx_has_ended(int pidfd, int milliseconds)
 static int wait_by_pid(pid_t pid, int options)
 {
     siginfo_t info = {0};
-    int result;
+    int result = 0;
     do {
         result = waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL | options);
     } while (result < 0 && errno == EINTR);
@@ -144,9 +144,9 @@ static void end_by_pid(pid_t pid)
 /* Reaps a child, unless it has not ended within the time; by its number where its pidfd is of no use. */
 static void reap(int pidfd, pid_t pid)
 {
-    siginfo_t info;
     const int ended = poll_end(pidfd, PROTECTED(bounded_reap) ? CTX_KILL_WAIT : -1);
     int result = ended;
+    siginfo_t info;
     if (ended > 0) {
         do {
             result = waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL);
@@ -199,7 +199,7 @@ void ctx_reap_helpers(struct entry *entry, bool kill_first)
 
 void ctx_abort_entry(struct entry *entry)
 {
-    pid_t member, final;
+    pid_t member = 0, final = 0;
     ctx_reap_helpers(entry, true);
     if (!entry->told && entry->child_pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, entry->child_pidfd, SIGKILL, NULL, 0);

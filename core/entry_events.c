@@ -87,7 +87,6 @@ enum stage { STAGE_HELPER, STAGE_COMMAND, STAGE_UNKNOWN };
 static enum stage stage_of(struct entry *entry)
 {
     char path[40], text[1024];
-    struct ctx_stat about;
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)entry->child);
     ssize_t size = ctx_read_small(path, text, sizeof(text));
     if (size < 0) {
@@ -96,6 +95,7 @@ static enum stage stage_of(struct entry *entry)
     if (!PROTECTED(exec_proof)) {
         return STAGE_COMMAND;
     }
+    struct ctx_stat about;
     if (!PROTECTED(exec_flag) && size >= 0 && ctx_parse_stat(ctx_text(text, (size_t)size), &about)) {
         return ctx_text_is(about.comm, PLAN_COMM) ? STAGE_HELPER : STAGE_COMMAND;
     }
@@ -107,13 +107,13 @@ static enum stage stage_of(struct entry *entry)
 
 static int push_error_event(lua_State *L, struct entry *entry, const struct plan_message *message)
 {
-    char reason[128];
     push_event(L, "error");
     lua_pushstring(L, step_names[message->step]);
     lua_setfield(L, -2, "step");
     ctx_set_integer(L, "errno", message->error);
     ctx_set_integer(L, "value", message->value);
     ctx_set_integer(L, "pid", entry->first);
+    char reason[128];
     lua_pushstring(L, ctx_reason(message->error, reason, sizeof(reason)));
     lua_setfield(L, -2, "message");
     lua_pushstring(L, message->detail);
@@ -216,8 +216,8 @@ static int push_fd_event(lua_State *L, const char *name, struct ctx_packet *pack
 
 static ssize_t send_go(struct entry *entry)
 {
-    ssize_t sent;
     entry->released = entry->ready;
+    ssize_t sent = 0;
     do {
         sent = ctx_write(entry->go, "", 1);
     } while (sent < 0 && errno == EINTR);
@@ -256,10 +256,10 @@ static int current(const struct entry *entry)
 /* Reads what there is. Pushes an event and returns 1, or 0 when there was none. */
 static int read_on(lua_State *L, struct entry *entry)
 {
-    struct ctx_packet packet;
     if (entry->ended) {
         return progress(L, entry);
     }
+    struct ctx_packet packet;
     ctx_receive(current(entry), entry->control >= 0, &packet);
     if (packet.size < 0 && errno == EAGAIN) {
         return 0;

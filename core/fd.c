@@ -25,7 +25,6 @@ enum {
 int *ctx_new_fd(lua_State *L)
 {
     int *box = lua_newuserdatauv(L, sizeof(*box), 0);
-
     *box = -1;
     luaL_setmetatable(L, CTX_FD);
     return box;
@@ -51,19 +50,16 @@ int ctx_to_fd(lua_State *L, int index)
 {
     const int *box = luaL_testudata(L, index, CTX_FD);
     int is_integer = 0;
-    lua_Integer number;
-
     if (box != NULL) {
         return *box;
     }
-    number = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &is_integer) : -1;
+    lua_Integer number = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &is_integer) : -1;
     return number >= 0 && number <= INT_MAX && is_integer ? (int)number : -1;
 }
 
 int ctx_check_fd(lua_State *L, int arg)
 {
     int fd = ctx_to_fd(L, arg);
-
     if (fd < 0) {
         bool closed = luaL_testudata(L, arg, CTX_FD) != NULL;
         luaL_argerror(L, arg, closed ? "closed descriptor" : "descriptor expected");
@@ -80,7 +76,6 @@ int ctx_release_fd(lua_State *L, int arg)
 {
     int *box = luaL_checkudata(L, arg, CTX_FD);
     int fd = *box;
-
     luaL_argcheck(L, fd >= 0, arg, "closed descriptor");
     *box = -1;
     return fd;
@@ -94,7 +89,6 @@ The number of a descriptor object.
 static int fd_number(lua_State *L)
 {
     const int *box = luaL_checkudata(L, 1, CTX_FD);
-
     lua_pushinteger(L, *box);
     return 1;
 }
@@ -108,7 +102,6 @@ Closes a descriptor object. Closing it again does nothing.
 static int fd_close(lua_State *L)
 {
     int *box = luaL_checkudata(L, 1, CTX_FD);
-
     if (*box >= 0) {
         /* Linux frees the number even when close(2) fails: trying again could close a stranger's. */
         close(*box);
@@ -120,7 +113,6 @@ static int fd_close(lua_State *L)
 static int fd_tostring(lua_State *L)
 {
     const int *box = luaL_checkudata(L, 1, CTX_FD);
-
     if (*box < 0) {
         lua_pushliteral(L, "fd (closed)");
     } else {
@@ -142,7 +134,6 @@ Takes ownership of an open descriptor and makes it close-on-exec.
 static int wrap(lua_State *L)
 {
     int number = ctx_check_fd(L, 1);
-
     luaL_argcheck(L, !lua_isuserdata(L, 1), 1, "integer expected");
     if (fcntl(number, F_SETFD, FD_CLOEXEC) < 0) {
         return ctx_error(L, errno, "descriptor %d", number);
@@ -165,7 +156,6 @@ static int duplicate(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     int *copy = ctx_new_fd(L);
-
     *copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_NON_STANDARD);
     return *copy < 0 ? ctx_error(L, errno, "duplicate descriptor %d", fd) : 1;
 }
@@ -197,7 +187,6 @@ static int cloexec(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     int flags = fcntl(fd, F_GETFD);
-
     if (flags < 0) {
         return ctx_error(L, errno, "descriptor %d", fd);
     }
@@ -220,7 +209,6 @@ static int make_pipe(lua_State *L)
     int *reader = ctx_new_fd(L);
     int *writer = ctx_new_fd(L);
     int ends[2];
-
     if (pipe2(ends, O_CLOEXEC) < 0) {
         return ctx_error(L, errno, "pipe");
     }
@@ -244,7 +232,6 @@ static int make_socketpair(lua_State *L)
     int *left = ctx_new_fd(L);
     int *right = ctx_new_fd(L);
     int ends[2];
-
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
         return ctx_error(L, errno, "socketpair");
     }
@@ -256,8 +243,7 @@ static int make_socketpair(lua_State *L)
 /* A buffer of what is there to read, so that a large `max` costs no memory: all of it would be garbage. */
 static size_t room_for(int fd, size_t max)
 {
-    int available;
-
+    int available = 0;
     if (max <= LUAL_BUFFERSIZE || ioctl(fd, FIONREAD, &available) < 0 || available < 0) {
         return max;
     }
@@ -272,13 +258,11 @@ static int push_read(lua_State *L, int fd, size_t size, off_t offset)
 {
     luaL_Buffer data;
     char *room = luaL_buffinitsize(L, &data, size);
-    ssize_t count;
-    int error;
-
+    ssize_t count = 0;
     do {
         count = offset < 0 ? ctx_read(fd, room, size) : pread(fd, room, size, offset);
     } while (count < 0 && errno == EINTR);
-    error = errno;
+    int error = errno;
     luaL_pushresultsize(&data, count > 0 ? (size_t)count : 0);
     return count < 0 ? ctx_error(L, error, "read descriptor %d", fd) : 1;
 }
@@ -298,7 +282,6 @@ static int read_once(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     lua_Integer max = luaL_checkinteger(L, 2);
-
     luaL_argcheck(L, max > 0, 2, "must be positive");
     return push_read(L, fd, room_for(fd, max < READ_MAX ? (size_t)max : READ_MAX), -1);
 }
@@ -317,10 +300,9 @@ Writes once. EINTR is retried, and no SIGPIPE is raised.
 static int write_once(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
-    size_t length;
+    size_t length = 0;
     const char *data = luaL_checklstring(L, 2, &length);
     ssize_t count = ctx_write(fd, data, length);
-
     if (count < 0) {
         return ctx_error(L, errno, "write descriptor %d", fd);
     }
@@ -345,7 +327,6 @@ static int read_at(lua_State *L)
     int fd = ctx_check_fd(L, 1);
     lua_Integer offset = luaL_checkinteger(L, 2);
     lua_Integer max = luaL_checkinteger(L, 3);
-
     luaL_argcheck(L, offset >= 0, 2, "must not be negative");
     luaL_argcheck(L, max > 0, 3, "must be positive");
     return push_read(L, fd, max < READ_MAX ? (size_t)max : READ_MAX, (off_t)offset);
@@ -366,7 +347,6 @@ static int tell_offset(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     off_t place = lseek(fd, 0, SEEK_CUR);
-
     if (place < 0) {
         return ctx_error(L, errno, "descriptor %d", fd);
     }
@@ -389,7 +369,6 @@ static int set_nonblock(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     int flags = fcntl(fd, F_GETFL);
-
     luaL_checktype(L, 2, LUA_TBOOLEAN);
     if (flags >= 0) {
         flags = lua_toboolean(L, 2) ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
@@ -403,7 +382,6 @@ static void create_metatable(lua_State *L)
     static const luaL_Reg methods[] = {{"fd", fd_number}, {"close", fd_close}, {NULL, NULL}};
     static const luaL_Reg metamethods[] = {
         {"__close", fd_close}, {"__gc", fd_close}, {"__tostring", fd_tostring}, {NULL, NULL}};
-
     if (luaL_newmetatable(L, CTX_FD)) {
         luaL_setfuncs(L, metamethods, 0);
         luaL_newlib(L, methods);
@@ -428,7 +406,6 @@ int ctx_open_fd(lua_State *L)
         {"set_nonblock", set_nonblock},
         {NULL, NULL},
     };
-
     create_metatable(L);
     luaL_newlib(L, functions);
     return 1;

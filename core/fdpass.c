@@ -29,7 +29,6 @@ static int set_timeout(int fd, lua_Integer milliseconds)
         .tv_sec = (time_t)(milliseconds / MILLISECONDS),
         .tv_usec = (suseconds_t)(milliseconds % MILLISECONDS * MILLISECONDS),
     };
-
     return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
                    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0
                ? -1
@@ -40,14 +39,13 @@ static int connect_path(int fd, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t length = strlen(path);
-    int result;
-
     /* The kernel takes an empty path for the abstract name space. */
     if (length == 0 || length >= sizeof(address.sun_path)) {
         errno = length == 0 ? ENOENT : ENAMETOOLONG;
         return -1;
     }
     memcpy(address.sun_path, path, length);
+    int result = 0;
     do {
         result = connect(fd, (const struct sockaddr *)&address, sizeof(address));
     } while (result < 0 && errno == EINTR);
@@ -77,10 +75,8 @@ static int fdpass_connect(lua_State *L)
     const char *path = ctx_check_path(L, 1);
     lua_Integer timeout = luaL_optinteger(L, 2, 0);
     bool send_only = lua_toboolean(L, 3) && PROTECTED(send_only);
-    int *fd;
-
     luaL_argcheck(L, lua_isnoneornil(L, 2) || timeout > 0, 2, "must be positive");
-    fd = ctx_new_fd(L);
+    int *fd = ctx_new_fd(L);
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (*fd < 0 || (timeout > 0 && set_timeout(*fd, timeout) < 0) ||
         (send_only && shutdown(*fd, SHUT_RD) < 0) || connect_path(*fd, path) < 0) {
@@ -97,10 +93,8 @@ union control {
 /* Makes the control message for the descriptors in the array at `arg`. Returns its size. */
 static size_t pack_fds(lua_State *L, int arg, union control *control)
 {
-    size_t count;
-
     luaL_checktype(L, arg, LUA_TTABLE);
-    count = lua_rawlen(L, arg);
+    size_t count = lua_rawlen(L, arg);
     luaL_argcheck(L, count <= FDS_MAX, arg, "too many descriptors");
     if (count == 0) {
         return 0;
@@ -110,9 +104,8 @@ static size_t pack_fds(lua_State *L, int arg, union control *control)
     control->align.cmsg_type = SCM_RIGHTS;
     control->align.cmsg_len = CMSG_LEN(count * sizeof(int));
     for (size_t i = 0; i < count; i++) {
-        int fd;
         lua_geti(L, arg, (lua_Integer)i + 1);
-        fd = ctx_to_fd(L, -1);
+        int fd = ctx_to_fd(L, -1);
         luaL_argcheck(L, fd >= 0, arg, "open descriptors expected");
         memcpy(CMSG_DATA(&control->align) + i * sizeof(fd), &fd, sizeof(fd));
         lua_pop(L, 1);
@@ -137,7 +130,7 @@ static int fdpass_send(lua_State *L)
     int fd = ctx_check_fd(L, 1);
     union control control;
     size_t control_size = pack_fds(L, 2, &control);
-    size_t size;
+    size_t size = 0;
     const char *data = luaL_checklstring(L, 3, &size);
     struct iovec bytes = {.iov_base = (void *)data, .iov_len = size};
     struct msghdr message = {
@@ -146,9 +139,9 @@ static int fdpass_send(lua_State *L)
         .msg_control = control_size > 0 ? &control : NULL,
         .msg_controllen = control_size,
     };
-    ssize_t count;
 
     luaL_argcheck(L, size > 0, 3, "at least one byte expected");
+    ssize_t count = 0;
     do {
         count = sendmsg(fd, &message, PROTECTED(no_sigpipe) ? MSG_NOSIGNAL : 0);
     } while (count < 0 && errno == EINTR);
@@ -185,14 +178,13 @@ static void adopt(lua_State *L, int owners, int index, int max, int fd)
 static int unpack_fds(lua_State *L, struct msghdr *message, int owners, int max)
 {
     int count = 0;
-
     for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR(message, part)) {
         size_t fds = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
             continue;
         }
         for (size_t i = 0; i < fds; i++) {
-            int fd;
+            int fd = 0;
             memcpy(&fd, CMSG_DATA(part) + i * sizeof(fd), sizeof(fd));
             adopt(L, owners, ++count, max, fd);
         }
@@ -220,11 +212,8 @@ static int fdpass_receive(lua_State *L)
     lua_Integer max_bytes = luaL_checkinteger(L, 2);
     lua_Integer max_fds = luaL_checkinteger(L, 3);
     union control control;
-    luaL_Buffer data;
     struct iovec bytes;
     struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &control};
-    ssize_t count;
-    int error;
     int owned = 0;
 
     luaL_argcheck(L, max_bytes > 0, 2, "must be positive");
@@ -232,12 +221,14 @@ static int fdpass_receive(lua_State *L)
     lua_settop(L, 3);
     push_owners(L, (int)max_fds);
     bytes.iov_len = max_bytes < RECEIVE_MAX ? (size_t)max_bytes : RECEIVE_MAX;
+    luaL_Buffer data;
     bytes.iov_base = luaL_buffinitsize(L, &data, bytes.iov_len);
     message.msg_controllen = CMSG_SPACE((size_t)max_fds * sizeof(int));
+    ssize_t count = 0;
     do {
         count = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     } while (count < 0 && errno == EINTR);
-    error = errno;
+    int error = errno;
     if (count >= 0) {
         owned = unpack_fds(L, &message, 4, (int)max_fds);
     }
@@ -257,7 +248,6 @@ int ctx_open_fdpass(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"connect", fdpass_connect}, {"send", fdpass_send}, {"receive", fdpass_receive}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -78,15 +78,13 @@ static uint64_t flag_value(lua_State *L, int arg, const struct named_flag *flags
 static uint64_t check_flags(lua_State *L, int arg, const struct named_flag *flags)
 {
     uint64_t value = 0;
-
     if (lua_isnoneornil(L, arg)) {
         return 0;
     }
     luaL_checktype(L, arg, LUA_TTABLE);
     for (lua_pushnil(L); lua_next(L, arg) != 0; lua_pop(L, 1)) {
-        uint64_t flag;
         luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, arg, "flags are named");
-        flag = flag_value(L, arg, flags, lua_tostring(L, -2));
+        uint64_t flag = flag_value(L, arg, flags, lua_tostring(L, -2));
         value |= lua_toboolean(L, -1) ? flag : 0;
     }
     return value;
@@ -96,7 +94,6 @@ static int check_open_flags(lua_State *L, int arg)
 {
     uint64_t named = check_flags(L, arg, open_flags);
     int flags = (int)(named & ~(FLAG_READ | FLAG_WRITE)) | O_CLOEXEC;
-
     if (flags & O_PATH) {
         return flags;
     }
@@ -109,7 +106,6 @@ static int check_open_flags(lua_State *L, int arg)
 static mode_t check_mode(lua_State *L, int arg)
 {
     lua_Integer mode = luaL_optinteger(L, arg, DEFAULT_MODE);
-
     luaL_argcheck(L, mode >= 0 && mode <= MODE_BITS, arg, "mode out of range");
     return (mode_t)mode;
 }
@@ -133,7 +129,6 @@ static int file_open(lua_State *L)
     int flags = check_open_flags(L, 2);
     mode_t mode = check_mode(L, 3);
     int *fd = ctx_new_fd(L);
-
     do {
         *fd = open(path, flags, mode);
     } while (*fd < 0 && errno == EINTR);
@@ -163,7 +158,6 @@ static int file_openat(lua_State *L)
     uint64_t resolve = check_flags(L, 4, resolve_flags);
     mode_t mode = check_mode(L, 5);
     int *fd = ctx_new_fd(L);
-
     *fd = ctx_openat2(dirfd, path, flags, mode, resolve);
     return *fd < 0 ? ctx_error(L, errno, "open %s", path) : 1;
 }
@@ -225,7 +219,6 @@ change of its content and of itself: seconds since the epoch, floats)
 static int file_stat(lua_State *L)
 {
     struct stat status;
-
     if (lua_type(L, 1) == LUA_TSTRING) {
         const char *path = ctx_check_path(L, 1);
         if (fstatat(AT_FDCWD, path, &status, lua_toboolean(L, 2) ? AT_SYMLINK_NOFOLLOW : 0) < 0) {
@@ -256,10 +249,8 @@ static int file_read_all(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     lua_Integer limit = luaL_checkinteger(L, 2);
-    int error;
-
     luaL_argcheck(L, limit >= 0, 2, "must not be negative");
-    error = ctx_push_contents(L, fd, (size_t)limit);
+    int error = ctx_push_contents(L, fd, (size_t)limit);
     return error != 0 ? ctx_error(L, error, "read descriptor %d", fd) : 1;
 }
 
@@ -278,7 +269,6 @@ static int file_rename(lua_State *L)
 {
     const char *old = ctx_check_path(L, 1);
     const char *new = ctx_check_path(L, 2);
-
     return rename(old, new) < 0 ? ctx_error(L, errno, "rename %s to %s", old, new) : ctx_ok(L);
 }
 
@@ -295,7 +285,6 @@ Removes a file or an empty directory.
 static int file_remove(lua_State *L)
 {
     const char *path = ctx_check_path(L, 1);
-
     return remove(path) < 0 ? ctx_error(L, errno, "remove %s", path) : ctx_ok(L);
 }
 
@@ -313,7 +302,6 @@ static int file_fstype(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     struct statfs status;
-
     if (fstatfs(fd, &status) < 0) {
         return ctx_error(L, errno, "statfs descriptor %d", fd);
     }
@@ -333,7 +321,6 @@ struct directory_entry {
 static void append_names(lua_State *L, const char *entries, long size)
 {
     lua_Integer count = luaL_len(L, -1);
-
     for (long at = 0; at < size;) {
         const struct directory_entry *entry = (const void *)(entries + at);
         if (strcmp(entry->name, ".") != 0 && strcmp(entry->name, "..") != 0) {
@@ -361,7 +348,7 @@ static int file_list(lua_State *L)
     int dirfd = by_path ? AT_FDCWD : ctx_check_fd(L, 1);
     const char *path = by_path ? ctx_check_path(L, 1) : ".";
     int *fd = ctx_new_fd(L);
-    long size;
+    long size = 0;
 
     *fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0) {
@@ -393,7 +380,6 @@ static int file_realpath(lua_State *L)
 {
     const char *path = ctx_check_path(L, 1);
     char resolved[PATH_MAX];
-
     if (realpath(path, resolved) == NULL) {
         return ctx_error(L, errno, "realpath %s", path);
     }
@@ -405,9 +391,8 @@ static int file_realpath(lua_State *L)
 static int create_temporary(int dirfd, char name[TEMPORARY_MAX], mode_t mode)
 {
     int fd = -1;
-
     for (int attempt = 0; attempt < TEMPORARY_ATTEMPTS; attempt++) {
-        uint64_t number;
+        uint64_t number = 0;
         if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != (ssize_t)sizeof(number)) {
             number = (uint64_t)getpid() << 32U | (uint64_t)attempt;
         }
@@ -437,10 +422,9 @@ static int write_fully(int fd, const char *data, size_t length)
  * nothing. */
 static int replace_file(int dirfd, const char *name, const char *data, size_t length, mode_t mode)
 {
-    char temporary[TEMPORARY_MAX];
     int error = 0;
+    char temporary[TEMPORARY_MAX];
     int fd = create_temporary(dirfd, temporary, mode);
-
     if (fd < 0) {
         return errno;
     }
@@ -466,7 +450,6 @@ static int open_parent(const char *path, const char **name)
     char parent[PATH_MAX] = ".";
     const char *slash = strrchr(path, '/');
     size_t length = slash != NULL ? (size_t)(slash - path) + 1 : 0;
-
     if (length >= sizeof(parent)) {
         errno = ENAMETOOLONG;
         return -1;
@@ -495,17 +478,15 @@ it. No temporary file is left on an error.
 static int file_write_atomic(lua_State *L)
 {
     const char *path = ctx_check_path(L, 1);
-    size_t length;
+    size_t length = 0;
     const char *data = luaL_checklstring(L, 2, &length);
     mode_t mode = check_mode(L, 3);
     const char *name = NULL;
     int dirfd = open_parent(path, &name);
-    int error;
-
     if (dirfd < 0) {
         return ctx_error(L, errno, "open %s", path);
     }
-    error = replace_file(dirfd, name, data, length, mode);
+    int error = replace_file(dirfd, name, data, length, mode);
     close(dirfd);
     return error != 0 ? ctx_error(L, error, "write %s", path) : ctx_ok(L);
 }
@@ -525,7 +506,6 @@ int ctx_open_file(lua_State *L)
         {"write_atomic", file_write_atomic},
         {NULL, NULL},
     };
-
     luaL_newlib(L, functions);
     return 1;
 }

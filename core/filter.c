@@ -106,7 +106,7 @@ static bool calculate(struct machine *machine, const struct sock_filter *code)
 static bool jump(const struct machine *machine, const struct sock_filter *code, uint32_t *distance)
 {
     const uint32_t operand = BPF_SRC(code->code) == BPF_X ? machine->x : code->k;
-    bool holds;
+    bool holds = 0;
     switch (BPF_OP(code->code)) {
     case BPF_JA:
         *distance = code->k;

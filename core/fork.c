@@ -18,12 +18,10 @@ enum { SCRATCH_FD = 10, PRIVATE_UMASK = 077 };
 static bool keep_only(const int *fds, size_t count)
 {
     int scratch[CTX_KEPT_MAX];
-    int null;
-
     for (size_t i = 0; i < count; i++) {
         scratch[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, SCRATCH_FD);
     }
-    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
         if (null < 0 || (null == stream ? fcntl(stream, F_SETFD, 0) : dup2(null, stream)) < 0) {
             return false;
@@ -41,11 +39,10 @@ static bool keep_only(const int *fds, size_t count)
 static void reset_signals(void)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
-    sigset_t none;
-
     for (int number = 1; number < NSIG; number++) {
         (void)sigaction(number, &action, NULL);
     }
+    sigset_t none;
     (void)sigemptyset(&none);
     (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
@@ -68,9 +65,8 @@ _Noreturn static void run(const struct ctx_clean_process *process)
 pid_t ctx_fork_clean(const struct ctx_clean_process *process)
 {
     sigset_t all;
-    sigset_t before;
-
     (void)sigfillset(&all);
+    sigset_t before;
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     const pid_t pid = fork();
     if (pid == 0) {

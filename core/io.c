@@ -24,7 +24,6 @@ bool ctx_openat2_is_refused(void)
 {
     const struct open_how how = {.flags = O_PATH | O_CLOEXEC};
     const int fd = openat2_once(AT_FDCWD, "/", &how);
-
     if (fd >= 0) {
         close(fd);
     }
@@ -39,7 +38,6 @@ int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t re
         .resolve = resolve,
     };
     int fd = -1;
-
     for (int attempt = 0; attempt < OPENAT2_ATTEMPTS; attempt++) {
         fd = openat2_once(dirfd, path, &how);
         if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) {
@@ -55,8 +53,7 @@ int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t re
 
 ssize_t ctx_read(int fd, void *data, size_t size)
 {
-    ssize_t count;
-
+    ssize_t count = 0;
     do {
         count = read(fd, data, size);
     } while (count < 0 && errno == EINTR);
@@ -67,7 +64,6 @@ ssize_t ctx_read(int fd, void *data, size_t size)
 static void discard_sigpipe(const sigset_t *pipe_set)
 {
     const struct timespec now = {0};
-
     while (sigtimedwait(pipe_set, NULL, &now) < 0 && errno == EINTR) {
     }
 }
@@ -75,22 +71,20 @@ static void discard_sigpipe(const sigset_t *pipe_set)
 ssize_t ctx_write(int fd, const void *data, size_t size)
 {
     sigset_t pipe_set;
-    sigset_t pending;
-    sigset_t saved;
-    ssize_t count;
-    int error;
-
     sigemptyset(&pipe_set);
     sigaddset(&pipe_set, SIGPIPE);
+    sigset_t pending;
     sigemptyset(&pending);
+    sigset_t saved;
     pthread_sigmask(SIG_BLOCK, &pipe_set, &saved);
     if (sigismember(&saved, SIGPIPE)) {
         sigpending(&pending);
     }
+    ssize_t count = 0;
     do {
         count = write(fd, data, size);
     } while (count < 0 && errno == EINTR);
-    error = errno;
+    int error = errno;
     if (count < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE)) {
         discard_sigpipe(&pipe_set);
     }
@@ -104,15 +98,13 @@ ssize_t ctx_read_small(const char *path, char *data, size_t size)
     size_t length = 0;
     ssize_t count = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    int error;
-
     if (fd < 0) {
         return -1;
     }
     while (length < size && (count = ctx_read(fd, data + length, size - length)) > 0) {
         length += (size_t)count;
     }
-    error = errno;
+    int error = errno;
     close(fd);
     errno = error;
     return count < 0 ? -1 : (ssize_t)length;
@@ -120,11 +112,10 @@ ssize_t ctx_read_small(const char *path, char *data, size_t size)
 
 int ctx_push_contents(lua_State *L, int fd, size_t limit)
 {
-    luaL_Buffer contents;
     size_t length = 0;
     size_t chunk = FIRST_CHUNK;
     int error = 0;
-
+    luaL_Buffer contents;
     luaL_buffinit(L, &contents);
     for (;;) {
         /* One byte more than allowed shows that there is more than allowed. */

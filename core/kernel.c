@@ -16,7 +16,6 @@ The release of the running kernel.
 static int kernel_release(lua_State *L)
 {
     struct utsname names;
-
     uname(&names);
     lua_pushstring(L, names.release);
     return 1;
@@ -25,7 +24,6 @@ static int kernel_release(lua_State *L)
 int ctx_open_kernel(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"release", kernel_release}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -19,14 +19,13 @@ const char *ctx_reason(int error, char *buffer, size_t size)
 
 int ctx_error(lua_State *L, int error, const char *what, ...)
 {
-    char message[MESSAGE_MAX];
-    char reason[128];
     va_list arguments;
-
     va_start(arguments, what);
+    char message[MESSAGE_MAX];
     (void)vsnprintf(message, sizeof(message), what, arguments);
     va_end(arguments);
     lua_pushnil(L);
+    char reason[128];
     lua_pushfstring(L, "%s: %s", message, ctx_reason(error, reason, sizeof(reason)));
     lua_pushinteger(L, error);
     return 3;
@@ -40,16 +39,14 @@ int ctx_ok(lua_State *L)
 
 const char *ctx_check_path(lua_State *L, int arg)
 {
-    size_t length;
+    size_t length = 0;
     const char *path = luaL_checklstring(L, arg, &length);
-
     return strlen(path) == length ? path : "";
 }
 
 pid_t ctx_check_pid(lua_State *L, int arg)
 {
     lua_Integer pid = luaL_checkinteger(L, arg);
-
     return pid > 0 && pid <= INT_MAX ? (pid_t)pid : -1;
 }
 
@@ -72,7 +69,6 @@ static int look_up_number(lua_State *L)
     const lua_Integer count = lua_tointeger(L, lua_upvalueindex(2));
     const char *kind = lua_tostring(L, lua_upvalueindex(3));
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
-
     for (lua_Integer i = 0; name != NULL && i < count; i++) {
         if (strcmp(numbers[i].name, name) == 0) {
             lua_pushinteger(L, numbers[i].number);

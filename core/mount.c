@@ -32,13 +32,11 @@ static int read_only_clone(const char *path)
 {
     const struct attributes attributes = {.set = CTX_ATTR_RDONLY | CTX_ATTR_NOSUID | CTX_ATTR_NODEV};
     const int tree = (int)syscall(SYS_open_tree, AT_FDCWD, path, CTX_OPEN_TREE_CLONE | O_CLOEXEC);
-    int error;
-
     if (tree < 0 ||
         syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) == 0) {
         return tree;
     }
-    error = errno;
+    int error = errno;
     close(tree);
     errno = error;
     return -1;
@@ -60,7 +58,6 @@ static int mount_clone(lua_State *L)
 {
     const char *path = ctx_check_path(L, 1);
     int *fd = ctx_new_fd(L);
-
     *fd = read_only_clone(path);
     return *fd < 0 ? ctx_error(L, errno, "clone the mount of %s", path) : 1;
 }
@@ -68,7 +65,6 @@ static int mount_clone(lua_State *L)
 int ctx_open_mount(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"clone", mount_clone}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -48,7 +48,6 @@ enum {
 bool ctx_parse_namespace(struct ctx_text link, uint64_t *inode)
 {
     struct ctx_text name;
-
     if (!ctx_text_next(&link, '[', &name) || link.at == link.end || link.end[-1] != ']') {
         return false;
     }
@@ -63,7 +62,6 @@ static int read_inode(int nsdir, const char *name, uint64_t *inode)
 {
     char link[LINK_MAX_SIZE];
     ssize_t size = readlinkat(nsdir, name, link, sizeof(link));
-
     *inode = 0;
     if (size < 0) {
         return errno == ENOENT ? 0 : errno;
@@ -74,10 +72,8 @@ static int read_inode(int nsdir, const char *name, uint64_t *inode)
 static int open_namespaces(pid_t pid)
 {
     char path[PROC_PATH_MAX];
-    int fd;
-
     (void)snprintf(path, sizeof(path), "/proc/%d/ns", (int)pid);
-    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
         errno = ESRCH;
     }
@@ -103,12 +99,10 @@ static int read_all(int nsdir, uint64_t inodes[KIND_COUNT])
 static int read_target(pid_t pid, uint64_t inodes[KIND_COUNT])
 {
     int nsdir = open_namespaces(pid);
-    int error;
-
     if (nsdir < 0) {
         return errno;
     }
-    error = read_all(nsdir, inodes);
+    int error = read_all(nsdir, inodes);
     close(nsdir);
     return error;
 }
@@ -116,9 +110,8 @@ static int read_target(pid_t pid, uint64_t inodes[KIND_COUNT])
 /* Whether namespace `inode` is another than the one of this thread, or of its children. */
 static int compare(int own_nsdir, const struct kind *kind, uint64_t inode, bool *differs)
 {
-    uint64_t own;
+    uint64_t own = 0;
     int error = read_inode(own_nsdir, kind->name, &own);
-
     *differs = false;
     if (error != 0 || own == 0) {
         return error;
@@ -140,10 +133,9 @@ static int compare_all(const uint64_t inodes[KIND_COUNT], int *mask)
 {
     int nsdir = open("/proc/thread-self/ns", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int error = nsdir < 0 ? errno : 0;
-
     *mask = 0;
     for (size_t i = 0; i < KIND_COUNT && error == 0; i++) {
-        bool differs;
+        bool differs = 0;
         error = compare(nsdir, &kinds[i], inodes[i], &differs);
         *mask |= differs ? kinds[i].flag : 0;
     }
@@ -169,7 +161,6 @@ static int namespace_ids(lua_State *L)
     pid_t pid = ctx_check_pid(L, 1);
     uint64_t inodes[KIND_COUNT] = {0};
     int error = read_target(pid, inodes);
-
     if (error != 0) {
         return ctx_error(L, error, "namespaces of process %d", (int)pid);
     }
@@ -202,7 +193,6 @@ static int namespace_differing(lua_State *L)
     uint64_t inodes[KIND_COUNT] = {0};
     int mask = 0;
     int error = read_target(pid, inodes);
-
     if (error == 0) {
         error = compare_all(inodes, &mask);
     }
@@ -245,7 +235,6 @@ int ctx_open_namespace(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"ids", namespace_ids}, {"differing", namespace_differing}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     push_names(L);
     lua_setfield(L, -2, "names");

@@ -91,11 +91,11 @@ static void append_top(struct packer *packer)
 static struct plan_text text_from_top(struct packer *packer, const char *name)
 {
     struct plan_text text = {0};
-    size_t length;
     if (lua_isnil(packer->L, -1)) {
         lua_pop(packer->L, 1);
         return text;
     }
+    size_t length = 0;
     text_on_top(packer->L, name, &length);
     text.offset = position(packer);
     text.length = (uint32_t)length;
@@ -132,8 +132,8 @@ static struct plan_list strings(struct packer *packer, int array, uint32_t count
     lua_State *L = packer->L;
     uint64_t at = position(packer);
     for (uint32_t i = 1; i <= count; i++) {
-        size_t length;
         lua_rawgeti(L, array, i);
+        size_t length = 0;
         text_on_top(L, name, &length);
         append_top(packer);
         if (position(packer) > PLAN_MAX_SIZE / 2) {
@@ -158,8 +158,8 @@ static struct plan_list strings(struct packer *packer, int array, uint32_t count
 
 static lua_Integer element_integer(lua_State *L, int array, uint32_t index, const char *name)
 {
-    int is_integer;
     lua_rawgeti(L, array, index);
+    int is_integer = 0;
     lua_Integer value = lua_tointegerx(L, -1, &is_integer);
     if (!is_integer) {
         bad_field(L, name, "integers");
@@ -296,10 +296,10 @@ static struct plan_list mounts(struct packer *packer, int array, uint32_t count,
 {
     lua_State *L = packer->L;
     struct plan_list list = {0};
-    struct plan_mount entries[64];
     if (count == 0) {
         return list;
     }
+    struct plan_mount entries[64];
     if (count > sizeof(entries) / sizeof(entries[0])) {
         bad_field(L, "mounts", "at most 64 entries");
     }
@@ -446,10 +446,10 @@ static void pack(struct packer *packer, struct ctx_passed *passed)
         [GROUPS] = "groups",
         [MOUNTS] = "mounts",
     };
-    int array[ARRAYS];
-    uint32_t count[ARRAYS];
     luaL_checkstack(L, ARRAYS + 8, NULL);
     pack_numbers(packer);
+    int array[ARRAYS];
+    uint32_t count[ARRAYS];
     for (int i = 0; i < ARRAYS; i++) {
         array[i] = array_field(L, packer->table, names[i], &count[i]);
     }

@@ -41,7 +41,6 @@ bool ctx_parse_fdinfo(struct ctx_text text, int64_t *pid)
 {
     static const char key[] = "Pid:\t";
     struct ctx_text line;
-
     while (ctx_text_next(&text, '\n', &line)) {
         if (ctx_text_starts(line, key)) {
             line.at += sizeof(key) - 1;
@@ -65,7 +64,6 @@ static int pidfd_open_pid(lua_State *L)
 {
     pid_t pid = ctx_check_pid(L, 1);
     int *fd = ctx_new_fd(L);
-
     if (pid < 0) {
         return ctx_error(L, ESRCH, "pidfd_open");
     }
@@ -88,7 +86,6 @@ static int pidfd_send_signal_number(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     lua_Integer number = luaL_checkinteger(L, 2);
-
     luaL_argcheck(L, number >= 0 && number <= SIGRTMAX, 2, "signal out of range");
     if (syscall(SYS_pidfd_send_signal, fd, (int)number, NULL, 0) < 0) {
         return ctx_error(L, errno, "send signal %d", (int)number);
@@ -113,7 +110,6 @@ static lua_Number seconds(struct timeval time)
 static void push_waited(lua_State *L, const siginfo_t *info, const struct rusage *usage)
 {
     const char *reason = "exited";
-
     if (info->si_code == CLD_KILLED) {
         reason = "killed";
     } else if (info->si_code == CLD_DUMPED) {
@@ -132,7 +128,6 @@ static void push_waited(lua_State *L, const siginfo_t *info, const struct rusage
 static bool push_reaped(lua_State *L, int fd)
 {
     struct exit_info info = {.mask = EXIT_INFO_STATUS};
-
     if (ioctl(fd, GET_EXIT_INFO, &info) < 0 || !(info.mask & EXIT_INFO_STATUS)) {
         return false;
     }
@@ -147,7 +142,6 @@ static bool push_reaped(lua_State *L, int fd)
 static int wait_options(lua_State *L, int arg)
 {
     int options = WEXITED | __WALL;
-
     if (!lua_isnoneornil(L, arg)) {
         luaL_checktype(L, arg, LUA_TTABLE);
         lua_getfield(L, arg, "nohang");
@@ -179,8 +173,7 @@ static int pidfd_wait(lua_State *L)
     int options = wait_options(L, 2);
     siginfo_t info = {0};
     struct rusage usage;
-    long result;
-
+    long result = 0;
     do {
         /* The C library's waitid has no place for the usage. */
         result = syscall(SYS_waitid, P_PIDFD, fd, &info, options, &usage);
@@ -213,7 +206,6 @@ static int pidfd_getfd_number(lua_State *L)
     int fd = ctx_check_fd(L, 1);
     lua_Integer number = luaL_checkinteger(L, 2);
     int *copy = ctx_new_fd(L);
-
     luaL_argcheck(L, number >= 0 && number <= INT_MAX, 2, "descriptor out of range");
     *copy = (int)syscall(SYS_pidfd_getfd, fd, (int)number, 0);
     return *copy < 0 ? ctx_error(L, errno, "pidfd_getfd %d", (int)number) : 1;
@@ -232,8 +224,7 @@ Says whether the process is running; a zombie is not.
 static int pidfd_alive(lua_State *L)
 {
     struct pollfd entry = {.fd = ctx_check_fd(L, 1), .events = POLLIN};
-    int ready;
-
+    int ready = 0;
     do {
         ready = poll(&entry, 1, 0);
     } while (ready < 0 && errno == EINTR);
@@ -258,15 +249,13 @@ static int pidfd_pid(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     char path[PROC_PATH_MAX];
-    char data[FDINFO_MAX];
-    int64_t pid;
-    ssize_t size;
-
     (void)snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", fd);
-    size = ctx_read_small(path, data, sizeof(data));
+    char data[FDINFO_MAX];
+    ssize_t size = ctx_read_small(path, data, sizeof(data));
     if (size < 0) {
         return ctx_error(L, errno == ENOENT ? EBADF : errno, "pidfd %d", fd);
     }
+    int64_t pid = 0;
     if (!ctx_parse_fdinfo(ctx_text(data, (size_t)size), &pid)) {
         return ctx_error(L, EINVAL, "pidfd %d", fd);
     }
@@ -288,7 +277,6 @@ int ctx_open_pidfd(lua_State *L)
         {"pid", pidfd_pid},
         {NULL, NULL},
     };
-
     luaL_newlib(L, functions);
     return 1;
 }

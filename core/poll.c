@@ -13,10 +13,8 @@ Waiting for descriptors.
 
 static bool field_is_true(lua_State *L, const char *name)
 {
-    bool set;
-
     lua_getfield(L, -1, name);
-    set = lua_toboolean(L, -1);
+    bool set = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return set;
 }
@@ -35,11 +33,9 @@ static void read_entry(lua_State *L, struct pollfd *entry)
 
 static struct pollfd *read_entries(lua_State *L, size_t *count)
 {
-    struct pollfd *entries;
-
     luaL_checktype(L, 1, LUA_TTABLE);
     *count = lua_rawlen(L, 1);
-    entries = lua_newuserdatauv(L, *count * sizeof(*entries), 0);
+    struct pollfd *entries = lua_newuserdatauv(L, *count * sizeof(*entries), 0);
     for (size_t i = 0; i < *count; i++) {
         lua_geti(L, 1, (lua_Integer)i + 1);
         read_entry(L, &entries[i]);
@@ -65,17 +61,14 @@ static void push_events(lua_State *L, const struct pollfd *entries, size_t count
  * limit. */
 static int check_timeout(lua_State *L, int arg)
 {
-    lua_Number timeout;
-    int whole;
-
     if (lua_isnoneornil(L, arg)) {
         return -1;
     }
-    timeout = luaL_checknumber(L, arg);
+    lua_Number timeout = luaL_checknumber(L, arg);
     if (!(timeout > 0)) {
         return 0;
     }
-    whole = timeout < INT_MAX ? (int)timeout : INT_MAX;
+    int whole = timeout < INT_MAX ? (int)timeout : INT_MAX;
     return whole < timeout && whole < INT_MAX ? whole + 1 : whole;
 }
 
@@ -94,10 +87,9 @@ Waits until one of some descriptors is ready. A pidfd becomes readable when its 
 static int wait_ready(lua_State *L)
 {
     int timeout = check_timeout(L, 2);
-    size_t count;
+    size_t count = 0;
     struct pollfd *entries = read_entries(L, &count);
     int ready = poll(entries, count, timeout);
-
     if (ready < 0) {
         return ctx_error(L, errno, "poll");
     }
@@ -112,7 +104,6 @@ static int wait_ready(lua_State *L)
 int ctx_open_poll(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"wait", wait_ready}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

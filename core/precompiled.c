@@ -56,12 +56,11 @@ static bool find_module(const char *at, const char *end, const char *name, struc
 {
     const size_t wanted = strlen(name);
     lua_Integer count = 0;
-
     if (!take(&at, end, &count, sizeof(count))) {
         return false;
     }
     while (count-- > 0) {
-        unsigned char length;
+        unsigned char length = 0;
         if (!take(&at, end, &length, sizeof(length)) || (size_t)(end - at) < length) {
             return false;
         }
@@ -84,7 +83,6 @@ static bool find_module(const char *at, const char *end, const char *name, struc
 static bool push_source(lua_State *L, const char *name, const char *templates, struct stat *status)
 {
     const char *file = luaL_gsub(L, name, ".", "/");
-
     while (*templates != '\0') {
         const size_t length = strcspn(templates, ";");
         lua_pushlstring(L, templates, length);
@@ -102,7 +100,6 @@ static bool push_source(lua_State *L, const char *name, const char *templates, s
 static bool load_code(lua_State *L, int fd, off_t offset, size_t length, const char *name)
 {
     char *code = malloc(length);
-
     if (code == NULL || pread(fd, code, length, offset) != (ssize_t)length) {
         free(code);
         lua_pushliteral(L, "cannot read the compiled form");
@@ -118,16 +115,15 @@ static bool load_code(lua_State *L, int fd, off_t offset, size_t length, const c
 static int search(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    size_t size;
+    size_t size = 0;
     const char *index = lua_tolstring(L, lua_upvalueindex(INDEX), &size);
     struct module module;
-    struct stat status;
-
     if (!find_module(index, index + size, name, &module)) {
         lua_pushfstring(L, "no compiled form of '%s'", name);
         return 1;
     }
     lua_getfield(L, lua_upvalueindex(PACKAGE), "path");
+    struct stat status;
     if (!push_source(L, name, luaL_checkstring(L, -1), &status) || status.st_size != module.size ||
         (lua_Number)status.st_mtim.tv_sec + (lua_Number)status.st_mtim.tv_nsec * NANOSECOND != module.mtime) {
         lua_pushfstring(L, "the compiled form of '%s' is of another source", name);
@@ -156,15 +152,14 @@ Makes a searcher for `package.searchers`.
 static int searcher(lua_State *L)
 {
     const char *path = ctx_check_path(L, 1);
-    char data[INDEX_MAX];
     size_t size = 0;
-
     luaL_checktype(L, 2, LUA_TTABLE);
     int *fd = ctx_new_fd(L);
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (*fd < 0) {
         return ctx_error(L, errno, "open %s", path);
     }
+    char data[INDEX_MAX];
     const ssize_t got = ctx_read(*fd, data, sizeof(data));
     if (got < (ssize_t)sizeof(size)) {
         return ctx_error(L, got < 0 ? errno : EINVAL, "read %s", path);
@@ -182,7 +177,6 @@ static int searcher(lua_State *L)
 int ctx_open_precompiled(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"searcher", searcher}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -25,7 +25,6 @@ enum {
 static bool next_signed(struct ctx_text *rest, int64_t *value)
 {
     struct ctx_text word;
-
     return ctx_text_next(rest, ' ', &word) && ctx_text_signed(word, value);
 }
 
@@ -34,7 +33,6 @@ static bool split_comm(struct ctx_text text, struct ctx_text *comm, struct ctx_t
 {
     const char *open = memchr(text.at, '(', ctx_text_size(text));
     const char *close = memrchr(text.at, ')', ctx_text_size(text));
-
     if (open == NULL || close == NULL || close < open || text.end - close < 2 || close[1] != ' ') {
         return false;
     }
@@ -50,16 +48,16 @@ bool ctx_parse_stat(struct ctx_text text, struct ctx_stat *stat)
         START_TIME = 22,
     };
     struct ctx_text rest;
-    struct ctx_text word;
-    int64_t terminal_group;
 
     if (text.at == text.end || !split_comm(text, &stat->comm, &rest)) {
         return false;
     }
+    struct ctx_text word;
     if (!ctx_text_next(&rest, ' ', &word) || ctx_text_size(word) != 1) {
         return false;
     }
     stat->state = *word.at;
+    int64_t terminal_group = 0;
     if (!next_signed(&rest, &stat->ppid) || !next_signed(&rest, &stat->pgrp) ||
         !next_signed(&rest, &stat->session) || !next_signed(&rest, &stat->tty) ||
         !next_signed(&rest, &terminal_group) || !ctx_text_next(&rest, ' ', &word) ||
@@ -104,15 +102,13 @@ static int process_stat(lua_State *L)
 {
     pid_t pid = ctx_check_pid(L, 1);
     char path[PROC_PATH_MAX];
-    char data[STAT_MAX];
-    struct ctx_stat stat;
-    ssize_t size;
-
     (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    size = ctx_read_small(path, data, sizeof(data));
+    char data[STAT_MAX];
+    ssize_t size = ctx_read_small(path, data, sizeof(data));
     if (size < 0) {
         return ctx_error(L, errno == ENOENT ? ESRCH : errno, "process %d", (int)pid);
     }
+    struct ctx_stat stat;
     if (!ctx_parse_stat(ctx_text(data, (size_t)size), &stat)) {
         return ctx_error(L, EPROTO, "%s", path);
     }
@@ -125,8 +121,7 @@ static uint32_t login_uid(void)
 {
     char data[LOGINUID_MAX];
     ssize_t size = ctx_read_small("/proc/thread-self/loginuid", data, sizeof(data));
-    uint64_t uid;
-
+    uint64_t uid = 0;
     if (size < 0 || !ctx_text_number(ctx_text(data, (size_t)size), DECIMAL, &uid) || uid > UINT32_MAX) {
         return UINT32_MAX;
     }
@@ -143,7 +138,6 @@ getsid(2)) and, where one is set, `login_uid`
 static int process_ids(lua_State *L)
 {
     uint32_t login = login_uid();
-
     lua_createtable(L, 0, 8);
     ctx_set_integer(L, "pid", getpid());
     ctx_set_integer(L, "ppid", getppid());
@@ -161,7 +155,6 @@ static int process_ids(lua_State *L)
 int ctx_open_process(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"stat", process_stat}, {"ids", process_ids}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -13,15 +13,12 @@ The program that this process runs.
 static char **check_arguments(lua_State *L, int index)
 {
     const lua_Integer count = luaL_len(L, index);
-    char **arguments;
-
     luaL_argcheck(L, count > 0, index, "no arguments");
-    arguments = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof(*arguments), 0);
+    char **arguments = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof(*arguments), 0);
     for (lua_Integer i = 0; i < count; i++) {
-        size_t length;
-        const char *text;
         luaL_argcheck(L, lua_geti(L, index, i + 1) == LUA_TSTRING, index, "not an array of strings");
-        text = lua_tolstring(L, -1, &length);
+        size_t length = 0;
+        const char *text = lua_tolstring(L, -1, &length);
         luaL_argcheck(L, strlen(text) == length, index, "a string with a NUL byte");
         /* The table keeps the string, execve(2) does not write to it. */
         arguments[i] = (char *)text;
@@ -36,12 +33,10 @@ static char **environment_with(lua_State *L, const char *variable)
 {
     const size_t name = strcspn(variable, "=") + 1;
     size_t count = 0;
-    char **all;
-
     while (environ[count] != NULL) {
         count++;
     }
-    all = lua_newuserdatauv(L, (count + 2) * sizeof(*all), 0);
+    char **all = lua_newuserdatauv(L, (count + 2) * sizeof(*all), 0);
     count = 0;
     for (char **entry = environ; *entry != NULL; entry++) {
         if (strncmp(*entry, variable, name) != 0) {
@@ -71,7 +66,6 @@ static int replace(lua_State *L)
     const char *path = ctx_check_path(L, 1);
     const char *variable = luaL_optstring(L, 3, NULL);
     char **arguments = check_arguments(L, 2);
-
     luaL_argcheck(L, variable == NULL || strchr(variable, '=') != NULL, 3, "not NAME=VALUE");
     execve(path, arguments, variable != NULL ? environment_with(L, variable) : environ);
     return ctx_error(L, errno, "%s", path);
@@ -80,7 +74,6 @@ static int replace(lua_State *L)
 int ctx_open_program(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"replace", replace}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -71,7 +71,6 @@ struct ctx_recorder {
 static int64_t clock_now(void)
 {
     struct timespec now;
-
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
 }
@@ -81,13 +80,11 @@ static int64_t clock_now(void)
 static void write_all(struct ctx_recorder *recorder, const char *data, size_t size)
 {
     off_t whole = recorder->size;
-
     if (recorder->max_size > 0 && (off_t)size > recorder->max_size - whole && recorder->error == 0) {
         recorder->error = EFBIG;
     }
     while (size > 0 && recorder->error == 0) {
         ssize_t count = ctx_write(recorder->fd, data, size);
-
         if (count > 0) {
             data += count;
             size -= (size_t)count;
@@ -119,7 +116,6 @@ static char *put(char *out, const char *text, size_t size)
 static char *put_escape(char *out, unsigned character)
 {
     static const char DIGITS[] = "0123456789abcdef";
-
     out = put(out, "\\u00", 4);
     *out++ = DIGITS[character >> 4];
     *out++ = DIGITS[character & 15];
@@ -226,7 +222,6 @@ static char *begin_event(struct ctx_recorder *recorder, char code)
     int64_t now = clock_now();
     int64_t since = (now - recorder->began) / MICROSECOND;
     char *out = recorder->buffer + recorder->length;
-
     if (recorder->length == 0) {
         recorder->oldest = now;
     }
@@ -254,7 +249,6 @@ static void record_piece(struct ctx_recorder *recorder, enum ctx_stream stream, 
     struct decoder *decoder = &recorder->decoders[stream];
     char *begin = begin_event(recorder, stream == CTX_STREAM_INPUT ? 'i' : 'o');
     char *out = begin;
-
     for (size_t i = 0; i < size; i++) {
         out = stream == CTX_STREAM_INPUT ? put_byte(out, decoder, data[i])
                                          : put_output_byte(out, decoder, data[i]);
@@ -268,10 +262,8 @@ static void record_piece(struct ctx_recorder *recorder, enum ctx_stream stream, 
 void ctx_record(struct ctx_recorder *recorder, enum ctx_stream stream, const void *data, size_t size)
 {
     const unsigned char *bytes = data;
-
     while (size > 0 && is_recording(recorder)) {
         size_t piece = size < PIECE_SIZE ? size : PIECE_SIZE;
-
         record_piece(recorder, stream, bytes, piece);
         bytes += piece;
         size -= piece;
@@ -280,21 +272,18 @@ void ctx_record(struct ctx_recorder *recorder, enum ctx_stream stream, const voi
 
 static void record_size(struct ctx_recorder *recorder, const struct winsize *window)
 {
-    char *out;
-
     if (!is_recording(recorder) || window->ws_row == 0 || window->ws_col == 0 ||
         (window->ws_row == recorder->window.ws_row && window->ws_col == recorder->window.ws_col)) {
         return;
     }
     recorder->window = *window;
-    out = begin_event(recorder, 'r');
+    char *out = begin_event(recorder, 'r');
     end_event(recorder, out + snprintf(out, EVENT_SIZE, "%dx%d", window->ws_col, window->ws_row));
 }
 
 void ctx_record_window(struct ctx_recorder *recorder, int terminal)
 {
     struct winsize window;
-
     if (ioctl(terminal, TIOCGWINSZ, &window) == 0) {
         record_size(recorder, &window);
     }
@@ -302,11 +291,10 @@ void ctx_record_window(struct ctx_recorder *recorder, int terminal)
 
 bool ctx_records_input(const struct ctx_recorder *recorder, int terminal)
 {
-    struct termios settings;
-
     if (!recorder->input || recorder->passwords || terminal < 0) {
         return recorder->input;
     }
+    struct termios settings;
     return tcgetattr(terminal, &settings) != 0 || (settings.c_lflag & ECHO) != 0;
 }
 
@@ -317,12 +305,10 @@ static int failure(const struct ctx_recorder *recorder)
 
 int ctx_recorder_tick(struct ctx_recorder *recorder, struct timespec *left, bool *limited)
 {
-    int64_t wait;
-
     if (recorder->length == 0) {
         return failure(recorder);
     }
-    wait = recorder->oldest + MAX_AGE - clock_now();
+    int64_t wait = recorder->oldest + MAX_AGE - clock_now();
     if (wait <= 0) {
         flush(recorder);
     } else if (!*limited || left->tv_sec > 0 || left->tv_nsec > wait) {
@@ -342,20 +328,16 @@ struct ctx_recorder *ctx_check_recorder(lua_State *L, int index)
 
 static bool option(lua_State *L, int table, const char *name)
 {
-    bool value;
-
     lua_getfield(L, table, name);
-    value = lua_toboolean(L, -1);
+    bool value = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return value;
 }
 
 static unsigned short size_option(lua_State *L, int table, const char *name)
 {
-    lua_Integer value;
-
     lua_getfield(L, table, name);
-    value = luaL_optinteger(L, -1, 0);
+    lua_Integer value = luaL_optinteger(L, -1, 0);
     luaL_argcheck(L, value >= 0 && value <= UINT16_MAX, table, "rows and columns are 0 to 65535");
     lua_pop(L, 1);
     return (unsigned short)value;
@@ -382,10 +364,8 @@ header; `max_size` of the file in bytes, an integer: what would not fit any more
 */
 static int new (lua_State *L)
 {
-    size_t length;
+    size_t length = 0;
     const char *header = luaL_checklstring(L, 2, &length);
-    struct ctx_recorder *recorder;
-
     luaL_checkudata(L, 1, CTX_FD);
     lua_settop(L, 3);
     if (lua_isnil(L, 3)) {
@@ -393,7 +373,7 @@ static int new (lua_State *L)
         lua_replace(L, 3);
     }
     luaL_checktype(L, 3, LUA_TTABLE);
-    recorder = lua_newuserdatauv(L, sizeof(*recorder), 0);
+    struct ctx_recorder *recorder = lua_newuserdatauv(L, sizeof(*recorder), 0);
     memset(recorder, 0, sizeof(*recorder) - sizeof(recorder->buffer));
     recorder->fd = -1;
     luaL_setmetatable(L, RECORDER);
@@ -433,9 +413,8 @@ static int record(lua_State *L)
     static const char *const NAMES[] = {"input", "output", "error", NULL};
     struct ctx_recorder *recorder = ctx_check_recorder(L, 1);
     enum ctx_stream stream = (enum ctx_stream)luaL_checkoption(L, 2, NULL, NAMES);
-    size_t size;
+    size_t size = 0;
     const char *data = luaL_checklstring(L, 3, &size);
-
     if (stream != CTX_STREAM_INPUT || ctx_records_input(recorder, -1)) {
         ctx_record(recorder, stream, data, size);
     }
@@ -455,7 +434,6 @@ static int resize(lua_State *L)
     lua_Integer rows = luaL_checkinteger(L, 2);
     lua_Integer columns = luaL_checkinteger(L, 3);
     struct winsize window = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
-
     luaL_argcheck(L, rows > 0 && rows <= UINT16_MAX, 2, "not in 1 to 65535");
     luaL_argcheck(L, columns > 0 && columns <= UINT16_MAX, 3, "not in 1 to 65535");
     record_size(recorder, &window);
@@ -474,9 +452,8 @@ Writes what has waited for a second; to be called that often, at least, while th
 static int tick(lua_State *L)
 {
     struct ctx_recorder *recorder = ctx_check_recorder(L, 1);
-    struct timespec left;
     bool limited = false;
-
+    struct timespec left;
     return result(L, ctx_recorder_tick(recorder, &left, &limited));
 }
 
@@ -492,13 +469,10 @@ Writes what is left and closes the file. A second call gives the same answer.
 static int finish(lua_State *L)
 {
     struct ctx_recorder *recorder = ctx_check_recorder(L, 1);
-
     for (int stream = 0; stream < CTX_STREAM_COUNT && is_recording(recorder); stream++) {
         struct decoder *decoder = &recorder->decoders[stream];
-
         if (decoder->missing > 0) {
             char *out = begin_event(recorder, stream == CTX_STREAM_INPUT ? 'i' : 'o');
-
             end_event(recorder, put_rest(out, decoder));
         }
     }
@@ -540,13 +514,12 @@ A text as a JSON string, in quotation marks, with the rules for recorded data.
 */
 static int quote(lua_State *L)
 {
-    size_t size;
+    size_t size = 0;
     const char *text = luaL_checklstring(L, 1, &size);
     struct decoder decoder = {0};
     luaL_Buffer buffer;
     char *begin = luaL_buffinitsize(L, &buffer, 6 * size + sizeof("\"\"") + 3);
     char *out = begin;
-
     *out++ = '"';
     for (size_t i = 0; i < size; i++) {
         out = put_byte(out, &decoder, (unsigned char)text[i]);
@@ -565,7 +538,6 @@ int ctx_open_recorder(lua_State *L)
     };
     static const luaL_Reg METAMETHODS[] = {{"__close", collect}, {"__gc", collect}, {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {{"new", new}, {"quote", quote}, {NULL, NULL}};
-
     luaL_newmetatable(L, RECORDER);
     luaL_setfuncs(L, METAMETHODS, 0);
     luaL_newlib(L, METHODS);

@@ -29,15 +29,12 @@ static struct end *find_end(struct relay *relay, int fd)
 /* The descriptor in table[key], which must be there. */
 static struct end *check_end(lua_State *L, struct relay *relay, int table, const char *key)
 {
-    struct end *end;
-    int fd;
-
     lua_getfield(L, table, key);
-    fd = ctx_to_fd(L, -1);
+    int fd = ctx_to_fd(L, -1);
     if (fd < 0) {
         luaL_error(L, "copies: %s: descriptor expected, got %s", key, luaL_typename(L, -1));
     }
-    end = find_end(relay, fd);
+    struct end *end = find_end(relay, fd);
     if (end == NULL) {
         end = &relay->ends[relay->end_count++];
         end->given = fd;
@@ -53,10 +50,8 @@ static struct end *check_end(lua_State *L, struct relay *relay, int table, const
 static void load_pending(lua_State *L, int table, struct copy *copy)
 {
     size_t size = 0;
-    const char *data;
-
     lua_getfield(L, table, "pending");
-    data = lua_tolstring(L, -1, &size);
+    const char *data = lua_tolstring(L, -1, &size);
     if (size > BUFFER_SIZE) {
         luaL_error(L, "copies: pending: longer than %d bytes", BUFFER_SIZE);
     }
@@ -72,11 +67,9 @@ static void load_pending(lua_State *L, int table, struct copy *copy)
 static void check_copy(lua_State *L, struct relay *relay, int copies, lua_Integer n)
 {
     struct copy *copy = &relay->copies[relay->copy_count++];
-    int table;
-
     copy->buffer = lua_newuserdatauv(L, BUFFER_SIZE, 0);
     lua_rawgeti(L, copies, n);
-    table = lua_gettop(L);
+    int table = lua_gettop(L);
     if (!lua_istable(L, table)) {
         luaL_error(L, "copies: table expected, got %s", luaL_typename(L, table));
     }
@@ -91,13 +84,11 @@ static void check_copy(lua_State *L, struct relay *relay, int copies, lua_Intege
 
 static void check_copies(lua_State *L, struct relay *relay)
 {
-    lua_Integer count;
-
     if (lua_getfield(L, 1, "copies") == LUA_TNIL) {
         return;
     }
     luaL_argcheck(L, lua_istable(L, -1), 1, "copies: table expected");
-    count = (lua_Integer)lua_rawlen(L, -1);
+    lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
     luaL_argcheck(L, count <= MAX_COPIES, 1, "copies: more than 8");
     luaL_checkstack(L, MAX_COPIES + LUA_MINSTACK, "copies");
     for (lua_Integer n = 1; n <= count; n++) {
@@ -108,7 +99,6 @@ static void check_copies(lua_State *L, struct relay *relay)
 static int opt_descriptor(lua_State *L, const char *key)
 {
     int fd = -1;
-
     if (lua_getfield(L, 1, key) != LUA_TNIL) {
         fd = ctx_to_fd(L, -1);
         if (fd < 0) {
@@ -123,11 +113,9 @@ static void check_deadline(lua_State *L, struct relay *relay)
 {
     if (lua_getfield(L, 1, "deadline") != LUA_TNIL) {
         lua_Number seconds = lua_tonumber(L, -1);
-
         luaL_argcheck(L, lua_type(L, -1) == LUA_TNUMBER && seconds >= 0, 1, "deadline: number >= 0 expected");
         if (seconds < DEADLINE_MAX) {
             struct timespec *deadline = &relay->deadline;
-
             clock_gettime(CLOCK_MONOTONIC, deadline);
             deadline->tv_sec += (time_t)seconds;
             deadline->tv_nsec += (long)((seconds - (lua_Number)(time_t)seconds) * NANOSECONDS);
@@ -145,7 +133,6 @@ static void check_deadline(lua_State *L, struct relay *relay)
 static void check_recorder(lua_State *L, struct relay *relay)
 {
     enum ctx_stream output = CTX_STREAM_OUTPUT;
-
     if (lua_getfield(L, 1, "recorder") != LUA_TNIL) {
         relay->recorder = ctx_check_recorder(L, -1);
     }
@@ -162,8 +149,6 @@ static void check_recorder(lua_State *L, struct relay *relay)
 
 static void check_options(lua_State *L, struct relay *relay)
 {
-    int master;
-
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     check_copies(L, relay);
@@ -171,7 +156,7 @@ static void check_options(lua_State *L, struct relay *relay)
     relay->pidfd = opt_descriptor(L, "pidfd");
     luaL_argcheck(L, relay->pidfd >= 0, 1, "pidfd: descriptor expected");
     relay->terminal = opt_descriptor(L, "terminal");
-    master = opt_descriptor(L, "master");
+    int master = opt_descriptor(L, "master");
     relay->master = find_end(relay, master);
     luaL_argcheck(L, master < 0 || relay->master != NULL, 1, "master: not in any copy");
     lua_getfield(L, 1, "signals");
@@ -188,7 +173,6 @@ static void prepare_all(struct relay *relay)
     }
     for (size_t i = 0; i < relay->copy_count; i++) {
         struct copy *copy = &relay->copies[i];
-
         copy->spliced = relay->recorder == NULL && copy->end == 0 && ctx_can_splice(copy);
     }
     relay->has_raw_settings = relay->terminal >= 0 && tcgetattr(relay->terminal, &relay->raw_settings) == 0;
@@ -203,7 +187,6 @@ static void store_pending(lua_State *L, const struct relay *relay)
     lua_getfield(L, 1, "copies");
     for (size_t i = 0; i < relay->copy_count; i++) {
         const struct copy *copy = &relay->copies[i];
-
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
         if (copy->end > 0 && !copy->done) {
             lua_pushlstring(L, copy->buffer + copy->start, copy->end - copy->start);
@@ -251,14 +234,12 @@ required. A stream that is not open is one that has ended.
 static int run(lua_State *L)
 {
     struct relay relay = {0};
-    int error;
-
     check_options(L, &relay);
     if (fcntl(relay.pidfd, F_GETFD) < 0) {
         return ctx_error(L, errno, "relay: pidfd %d", relay.pidfd);
     }
     prepare_all(&relay);
-    error = ctx_run_relay(&relay);
+    int error = ctx_run_relay(&relay);
     for (size_t i = 0; i < relay.end_count; i++) {
         ctx_put_back_end(&relay.ends[i]);
     }
@@ -287,7 +268,6 @@ on.
 static int block_signals(lua_State *L)
 {
     sigset_t signals;
-
     ctx_forwarded_signals(&signals);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     return ctx_ok(L);
@@ -300,7 +280,6 @@ int ctx_open_relay(lua_State *L)
         {"run", run},
         {NULL, NULL},
     };
-
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }

@@ -36,7 +36,6 @@ enum { SPLICE_SIZE = 1024 * 1024 };
 static enum kind kind_of(int fd)
 {
     struct stat status;
-
     if (fstat(fd, &status) != 0) {
         return KIND_OTHER;
     }
@@ -55,14 +54,12 @@ static enum kind kind_of(int fd)
 /* Opens a pipe or terminal once more, for a description of our own. */
 static void reopen(struct end *end, int flags)
 {
-    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
-    int fd;
-
     if ((flags & O_NONBLOCK) != 0) {
         return;
     }
+    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", end->given);
-    fd = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int fd = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd >= 0) {
         end->fd = fd;
     } else {
@@ -73,7 +70,6 @@ static void reopen(struct end *end, int flags)
 void ctx_prepare_end(struct end *end)
 {
     int flags = fcntl(end->given, F_GETFL);
-
     end->fd = end->given;
     end->flags = -1;
     end->kind = kind_of(end->given);
@@ -115,7 +111,6 @@ static void close_end(struct relay *relay, struct end *end)
     end->fd = -1;
     for (size_t i = 0; i < relay->copy_count; i++) {
         struct copy *copy = &relay->copies[i];
-
         copy->done = copy->done || copy->from == end || copy->to == end;
     }
 }
@@ -174,11 +169,9 @@ static ssize_t write_end(const struct end *end, const void *data, size_t size)
  * A read error is an end like any other: EIO is how a pseudo-terminal says that no process has it open. */
 static void fill(struct relay *relay, struct copy *copy)
 {
-    ssize_t count;
-
+    ssize_t count = 0;
     do {
         size_t room = allowed(relay, copy, BUFFER_SIZE - copy->end);
-
         if (room == 0) {
             return;
         }
@@ -200,7 +193,6 @@ static void fill(struct relay *relay, struct copy *copy)
 static bool is_recorded_input(const struct relay *relay, const struct copy *copy)
 {
     const struct end *typed_at = copy->to->kind == KIND_MASTER ? copy->to : copy->from;
-
     return relay->recorder != NULL && copy->input &&
            ctx_records_input(relay->recorder, isatty(typed_at->fd) ? typed_at->fd : -1);
 }
@@ -209,7 +201,6 @@ static void flush(struct relay *relay, struct copy *copy)
 {
     bool recorded = is_recorded_input(relay, copy);
     ssize_t count = write_end(copy->to, copy->buffer + copy->start, copy->end - copy->start);
-
     if (count > 0) {
         if (recorded) {
             ctx_record(relay->recorder, CTX_STREAM_INPUT, copy->buffer + copy->start, (size_t)count);
@@ -228,7 +219,6 @@ static void buffered_step(struct relay *relay, struct copy *copy)
 {
     /* A descriptor that blocks is written to only when it was polled for that. */
     bool writable = copy->waits_for_room || !copy->to->blocks;
-
     if (copy->end == 0 && !copy->at_end) {
         fill(relay, copy);
     }
@@ -245,7 +235,6 @@ static void spliced_step(struct relay *relay, struct copy *copy)
 {
     size_t size = allowed(relay, copy, SPLICE_SIZE);
     ssize_t count = splice(copy->from->fd, NULL, copy->to->fd, NULL, size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-
     if (count > 0) {
         count_bytes(relay, copy, count);
         copy->waits_for_room = false;
@@ -275,7 +264,6 @@ bool ctx_can_splice(const struct copy *copy)
 {
     enum kind from = copy->from->kind;
     enum kind to = copy->to->kind;
-
     if (copy->from->blocks || copy->to->blocks) {
         return false;
     }

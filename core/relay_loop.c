@@ -26,7 +26,6 @@ static void begin_drain(struct relay *relay)
     for (size_t i = 0; i < relay->copy_count; i++) {
         struct copy *copy = &relay->copies[i];
         int available = 0;
-
         if (copy->input) {
             copy->done = true;
         } else if (!copy->done) {
@@ -41,7 +40,6 @@ static void begin_drain(struct relay *relay)
 static bool readable_now(const struct end *end)
 {
     struct pollfd poll_fd = {.fd = end->fd, .events = POLLIN};
-
     return poll(&poll_fd, 1, 0) > 0;
 }
 
@@ -49,10 +47,8 @@ static bool readable_now(const struct end *end)
 static bool is_drained(struct relay *relay)
 {
     bool drained = true;
-
     for (size_t i = 0; i < relay->copy_count; i++) {
         struct copy *copy = &relay->copies[i];
-
         if (!copy->done && copy->end == 0 && PROTECTED(drain) &&
             (copy->quota == 0 || !readable_now(copy->from))) {
             copy->done = true;
@@ -99,10 +95,8 @@ static void forward_signals(struct relay *relay)
 {
     struct signalfd_siginfo infos[SIGNALS_AT_ONCE];
     ssize_t size = read(relay->signalfd, infos, sizeof(infos));
-
     for (size_t i = 0; size > 0 && i < (size_t)size / sizeof(*infos); i++) {
         int signal = (int)infos[i].ssi_signo;
-
         if (signal == SIGCONT) {
             resume_terminal(relay);
         }
@@ -140,7 +134,6 @@ static void list_polled(const struct relay *relay, struct pollfd *polled)
     for (size_t i = 0; i < relay->copy_count; i++) {
         const struct copy *copy = &relay->copies[i];
         const struct end *end = copy->waits_for_room ? copy->to : copy->from;
-
         polled[POLL_COPIES + i] = (struct pollfd){.fd = copy->done ? -1 : end->fd,
                                                   .events = copy->waits_for_room ? POLLOUT : POLLIN};
     }
@@ -166,11 +159,9 @@ static void handle_polled(struct relay *relay, const struct pollfd *polled)
 static int loop(struct relay *relay)
 {
     while (!relay->ended || !is_drained(relay)) {
-        struct pollfd polled[POLL_COPIES + MAX_COPIES];
-        struct timespec left;
         bool limited = relay->has_deadline;
         int error = 0;
-
+        struct timespec left;
         if (relay->has_deadline && !time_left(relay, &left)) {
             return ETIME;
         }
@@ -180,6 +171,7 @@ static int loop(struct relay *relay)
         if (error != 0) {
             return error;
         }
+        struct pollfd polled[POLL_COPIES + MAX_COPIES];
         list_polled(relay, polled);
         if (ppoll(polled, POLL_COPIES + relay->copy_count, limited ? &left : NULL, NULL) >= 0) {
             handle_polled(relay, polled);
@@ -195,15 +187,12 @@ static int loop(struct relay *relay)
 int ctx_run_relay(struct relay *relay)
 {
     static const struct timespec AT_ONCE = {0};
-    sigset_t blocked;
     sigset_t pipe_signal;
-    sigset_t pending;
-    sigset_t old;
-    int error;
-
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
+    sigset_t pending;
     sigpending(&pending);
+    sigset_t blocked;
     if (relay->forwards_signals) {
         ctx_forwarded_signals(&blocked);
         relay->signalfd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -214,9 +203,10 @@ int ctx_run_relay(struct relay *relay)
         sigemptyset(&blocked);
     }
     sigaddset(&blocked, SIGPIPE);
+    sigset_t old;
     pthread_sigmask(SIG_BLOCK, &blocked, &old);
     follow_window_size(relay);
-    error = loop(relay);
+    int error = loop(relay);
     if (!sigismember(&pending, SIGPIPE)) {
         while (sigtimedwait(&pipe_signal, NULL, &AT_ONCE) < 0 && errno == EINTR) {
         }

@@ -54,8 +54,7 @@ static int end_child(struct sandbox *sandbox)
 {
     int status = -1;
     siginfo_t info;
-    int got;
-
+    int got = 0;
     do {
         got = waitid(P_PIDFD, (id_t)sandbox->pidfd, &info, WEXITED | WNOWAIT);
     } while (got < 0 && errno == EINTR);
@@ -116,7 +115,6 @@ static int sandbox_stop(lua_State *L)
 static int push_death(lua_State *L, struct sandbox *sandbox, const char *reason)
 {
     int unit = sandbox->progress->unit;
-
     lua_pushnil(L);
     if (reason) {
         (void)kill_child(sandbox);
@@ -124,7 +122,6 @@ static int push_death(lua_State *L, struct sandbox *sandbox, const char *reason)
         lua_pushstring(L, reason);
     } else {
         int status = end_child(sandbox);
-
         if (status != -1 && WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
             lua_pushliteral(L, "timeout");
         } else if (status != -1 && WIFSIGNALED(status)) {
@@ -149,12 +146,10 @@ Sends a value to the process.
 static int sandbox_send(lua_State *L)
 {
     struct sandbox *sandbox = check_sandbox(L);
-    char room[CTX_PACKED_ROOM];
-    size_t length;
-    const char *bytes;
-
     luaL_checkany(L, 2);
-    bytes = ctx_pack_into(L, 2, room, &length);
+    char room[CTX_PACKED_ROOM];
+    size_t length = 0;
+    const char *bytes = ctx_pack_into(L, 2, room, &length);
     if (!bytes) {
         return 2;
     }
@@ -176,7 +171,6 @@ Receives the next value that the process sends.
 static int sandbox_receive(lua_State *L)
 {
     struct sandbox *sandbox = check_sandbox(L);
-
     luaL_argcheck(L, sandbox->channel >= 0, 1, "closed sandbox");
     if (ctx_receive_packed(L, sandbox->channel)) {
         return 1;
@@ -195,16 +189,13 @@ static int sandbox_receive(lua_State *L)
 struct timeval ctx_timeval(double seconds)
 {
     const double whole = floor(seconds);
-
     return (struct timeval){.tv_sec = (time_t)whole, .tv_usec = (suseconds_t)((seconds - whole) * 1e6)};
 }
 
 static double number_field(lua_State *L, const char *name, double low, double high)
 {
-    double value;
-
     lua_getfield(L, 1, name);
-    value = luaL_checknumber(L, -1);
+    double value = luaL_checknumber(L, -1);
     luaL_argcheck(L, value >= low && value <= high, 1, name);
     lua_pop(L, 1);
     return value;
@@ -214,14 +205,13 @@ static double number_field(lua_State *L, const char *name, double low, double hi
 static int open_channel(struct sandbox *sandbox, double patience, int *child_end)
 {
     struct timeval timeout = ctx_timeval(patience);
-    int ends[2];
     void *page =
         mmap(NULL, sizeof(*sandbox->progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
     if (page == MAP_FAILED) {
         return errno;
     }
     sandbox->progress = page;
+    int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
         return errno;
     }
@@ -239,7 +229,6 @@ static int fork_child(struct sandbox *sandbox, struct ctx_sandbox_job *job, int 
     const struct ctx_clean_process process = {
         .name = "ctrexec-policy", .fds = {channel}, .fd_count = 1, .run = ctx_run_sandbox, .argument = job};
     const pid_t pid = ctx_fork_clean(&process);
-
     if (pid < 0) {
         return errno;
     }
@@ -258,7 +247,6 @@ static int fork_child(struct sandbox *sandbox, struct ctx_sandbox_job *job, int 
 static struct sandbox *new_sandbox(lua_State *L)
 {
     struct sandbox *sandbox = lua_newuserdatauv(L, sizeof(*sandbox), 0);
-
     *sandbox = (struct sandbox){.channel = -1, .pidfd = -1, .owner = getpid()};
     luaL_setmetatable(L, SANDBOX);
     return sandbox;
@@ -279,16 +267,13 @@ The chunk is called with the argument and the functions of `ctrexec.core.sandbox
 */
 static int sandbox_start(lua_State *L)
 {
-    struct ctx_sandbox_job job;
-    struct sandbox *sandbox;
     int child_end = -1;
-    int error;
-
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
+    struct ctx_sandbox_job job;
     job.time_limit = number_field(L, "time_limit", 1e-3, 3600);
     job.memory_limit = (size_t)number_field(L, "memory_limit", 1024, 1e12);
-    sandbox = new_sandbox(L);
+    struct sandbox *sandbox = new_sandbox(L);
     lua_getfield(L, 1, "chunk");
     job.chunk = luaL_checklstring(L, -1, &job.chunk_length);
     lua_getfield(L, 1, "argument");
@@ -296,7 +281,7 @@ static int sandbox_start(lua_State *L)
         return 2;
     }
     job.argument = lua_tolstring(L, -1, &job.argument_length);
-    error = open_channel(sandbox, number_field(L, "patience", 1e-3, 86400), &child_end);
+    int error = open_channel(sandbox, number_field(L, "patience", 1e-3, 86400), &child_end);
     if (error == 0) {
         job.progress = sandbox->progress;
         error = fork_child(sandbox, &job, child_end);
@@ -319,7 +304,6 @@ The process's id, for tests and messages.
 static int sandbox_pid(lua_State *L)
 {
     struct sandbox *sandbox = check_sandbox(L);
-
     if (sandbox->pid > 0) {
         lua_pushinteger(L, sandbox->pid);
     } else {
@@ -343,7 +327,6 @@ int ctx_open_sandbox(lua_State *L)
         {"start", sandbox_start},
         {NULL, NULL},
     };
-
     luaL_newmetatable(L, SANDBOX);
     luaL_setfuncs(L, METAMETHODS, 0);
     luaL_newlib(L, METHODS);

@@ -26,8 +26,6 @@ static void *limited_alloc(void *data, void *block, size_t old_size, size_t new_
 {
     struct budget *budget = data;
     size_t old = block ? old_size : 0;
-    void *moved;
-
     if (new_size == 0) {
         free(block);
         budget->used -= old;
@@ -37,7 +35,7 @@ static void *limited_alloc(void *data, void *block, size_t old_size, size_t new_
         budget->refused = new_size;
         return NULL;
     }
-    moved = realloc(block, new_size);
+    void *moved = realloc(block, new_size);
     if (moved) {
         budget->used += new_size - old;
         budget->refused = new_size >= budget->refused ? 0 : budget->refused;
@@ -54,7 +52,6 @@ static struct budget *budget_of(lua_State *L)
 static void set_timer(double seconds)
 {
     const struct itimerval timer = {.it_value = ctx_timeval(seconds)};
-
     (void)setitimer(ITIMER_REAL, &timer, NULL);
 }
 
@@ -67,7 +64,6 @@ The time and memory of a unit count from here.
 static int child_begin(lua_State *L)
 {
     struct budget *budget = budget_of(L);
-
     budget->job->progress->unit = (int)luaL_checkinteger(L, 1);
     budget->refused = 0;
     budget->ceiling = budget->used + budget->job->memory_limit;
@@ -84,7 +80,6 @@ The unit is over: its limits hold no longer.
 static int child_finish(lua_State *L)
 {
     struct budget *budget = budget_of(L);
-
     set_timer(0);
     budget->ceiling = SIZE_MAX;
     budget->job->progress->unit = 0;
@@ -101,13 +96,11 @@ Sends a value to the parent. Ends the process when the parent is gone.
 */
 static int child_send(lua_State *L)
 {
-    char room[CTX_PACKED_ROOM];
-    size_t length;
-    const char *bytes;
-
     luaL_checkany(L, 1);
     lua_settop(L, 1);
-    bytes = ctx_pack_into(L, 1, room, &length);
+    char room[CTX_PACKED_ROOM];
+    size_t length = 0;
+    const char *bytes = ctx_pack_into(L, 1, room, &length);
     if (!bytes) {
         return lua_error(L);
     }
@@ -142,9 +135,8 @@ changed and changed back
 */
 static int child_untouched(lua_State *L)
 {
-    size_t length;
+    size_t length = 0;
     const char *bytes = luaL_checklstring(L, 2, &length);
-
     lua_pushboolean(L, ctx_untouched(L, 1, bytes, length));
     return 1;
 }
@@ -164,7 +156,6 @@ static void open_libraries(lua_State *L)
         {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_COLIBNAME, luaopen_coroutine},
         {LUA_IOLIBNAME, luaopen_io},     {LUA_OSLIBNAME, luaopen_os},      {NULL, NULL},
     };
-
     for (const luaL_Reg *library = LIBRARIES; library->func; library++) {
         luaL_requiref(L, library->name, library->func, 1);
         lua_pop(L, 1);
@@ -177,7 +168,6 @@ static int run_chunk(lua_State *L)
 {
     struct budget *budget = lua_touserdata(L, 1);
     const struct ctx_sandbox_job *job = budget->job;
-
     (void)lua_gc(L, LUA_GCSTOP);
     open_libraries(L);
     if (luaL_loadbufferx(L, job->chunk, job->chunk_length, "=sandbox", "bt") != LUA_OK) {
@@ -196,7 +186,6 @@ static int run_chunk(lua_State *L)
 _Noreturn void ctx_run_sandbox(void *job)
 {
     struct budget budget = {.job = job, .ceiling = SIZE_MAX};
-
     (void)setpgid(0, 0);
     lua_State *state = lua_newstate(limited_alloc, &budget);
     if (!state) {

@@ -47,7 +47,6 @@ struct compiler {
 static int fail(struct compiler *c, int error, const char *what, const char *object)
 {
     char text[64];
-
     snprintf(c->error, sizeof(c->error), "seccomp%s %s: %s", what, object,
              strerror_r(error, text, sizeof(text)));
     return error;
@@ -71,7 +70,6 @@ static int by_number(const void *left, const void *right)
 {
     const struct entry *a = left;
     const struct entry *b = right;
-
     if (a->number != b->number) {
         return a->number < b->number ? -1 : 1;
     }
@@ -91,12 +89,10 @@ static size_t collect(struct compiler *c, uint32_t architecture, uint32_t *last)
 {
     const struct profile *profile = c->profile;
     size_t count = 0;
-
     *last = 0;
     for (size_t i = 0; i < profile->rule_count; i++) {
         const struct rule *rule = &profile->rules[i];
         int number = seccomp_syscall_resolve_name_arch(architecture, rule->name);
-
         if (number > 0 && (uint32_t)number > *last) {
             *last = (uint32_t)number;
         }
@@ -114,10 +110,8 @@ static size_t collect(struct compiler *c, uint32_t architecture, uint32_t *last)
 static bool is_plain(const struct compiler *c, const struct entry *entries, size_t count)
 {
     const struct rule *first = &c->profile->rules[entries[0].rule];
-
     for (size_t i = 0; i < count; i++) {
         const struct rule *rule = &c->profile->rules[entries[i].rule];
-
         if (rule->arg_count != 0 || rule->action != first->action) {
             return false;
         }
@@ -141,14 +135,12 @@ static size_t add_segment(struct compiler *c, size_t count, uint32_t start, uint
 /* Turns the plain rules into segments, marks the others as slow. */
 static size_t make_segments(struct compiler *c, uint32_t architecture)
 {
-    uint32_t last;
+    uint32_t last = 0;
     size_t entry_count = collect(c, architecture, &last);
     size_t count = add_segment(c, 0, 0, BPF_SEGMENT_NEXT);
-
     for (size_t i = 0; i < entry_count;) {
         const struct entry *group = &c->entries[i];
         size_t length = 1;
-
         while (i + length < entry_count && group[length].number == group->number) {
             length++;
         }
@@ -175,8 +167,6 @@ static int add_rule(struct compiler *c, scmp_filter_ctx filter, const struct rul
     unsigned seen = 0;
     bool repeated = false;
     int result = 0;
-    char place[64];
-
     for (unsigned i = 0; i < rule->arg_count; i++) {
         repeated = repeated || (seen & (1U << rule->args[i].arg)) != 0;
         seen |= 1U << rule->args[i].arg;
@@ -192,6 +182,7 @@ static int add_rule(struct compiler *c, scmp_filter_ctx filter, const struct rul
     if (result == 0) {
         return 0;
     }
+    char place[64];
     snprintf(place, sizeof(place), ".syscalls[%u]: cannot add a rule for", rule->entry);
     return fail(c, -result, place, rule->name);
 }
@@ -199,19 +190,12 @@ static int add_rule(struct compiler *c, scmp_filter_ctx filter, const struct rul
 /* Fills a libseccomp filter of this one architecture with the slow rules. */
 static int fill_filter(struct compiler *c, scmp_filter_ctx filter, uint32_t architecture)
 {
-    int result;
-
-    if (architecture != seccomp_arch_native()) {
-        result = seccomp_arch_add(filter, architecture);
-        if (result == 0) {
-            result = seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
-        }
-        if (result != 0) {
-            return fail(c, EINVAL, ".architectures:", "one that this machine's filters cannot cover");
-        }
+    if (architecture != seccomp_arch_native() &&
+        (seccomp_arch_add(filter, architecture) != 0 || seccomp_arch_remove(filter, SCMP_ARCH_NATIVE) != 0)) {
+        return fail(c, EINVAL, ".architectures:", "one that this machine's filters cannot cover");
     }
     for (size_t i = 0; i < c->profile->rule_count; i++) {
-        result = c->slow[i] ? add_rule(c, filter, &c->profile->rules[i]) : 0;
+        const int result = c->slow[i] ? add_rule(c, filter, &c->profile->rules[i]) : 0;
         if (result != 0) {
             return result;
         }
@@ -222,16 +206,13 @@ static int fill_filter(struct compiler *c, scmp_filter_ctx filter, uint32_t arch
 /* Appends libseccomp's program, by way of a memory file: 2.5 exports to a descriptor only. */
 static int export_filter(struct compiler *c, scmp_filter_ctx filter)
 {
-    struct sock_filter code[BPF_MAXINSNS];
     int fd = memfd_create("seccomp", MFD_CLOEXEC);
-    ssize_t size;
-    int result;
-
     if (fd < 0) {
         return fail(c, errno, ":", "memfd_create");
     }
-    result = -seccomp_export_bpf(filter, fd);
-    size = result == 0 ? pread(fd, code, sizeof(code), 0) : 0;
+    int result = -seccomp_export_bpf(filter, fd);
+    struct sock_filter code[BPF_MAXINSNS];
+    ssize_t size = result == 0 ? pread(fd, code, sizeof(code), 0) : 0;
     if (size < 0) {
         result = errno;
     }
@@ -260,8 +241,6 @@ static int compile_architecture(struct compiler *c, uint32_t architecture)
     bool guarded = architecture == SCMP_ARCH_X86_64 && !has_architecture(c->profile, SCMP_ARCH_X32);
     scmp_filter_ctx filter = seccomp_init(c->profile->default_action);
     unsigned skip = 0;
-    int result;
-
     if (filter == NULL) {
         return fail(c, EINVAL, ".defaultAction:", "not supported by this kernel");
     }
@@ -273,7 +252,7 @@ static int compile_architecture(struct compiler *c, uint32_t architecture)
     if (guarded) {
         bpf_land(c->program, skip);
     }
-    result = fill_filter(c, filter, architecture);
+    int result = fill_filter(c, filter, architecture);
     if (result == 0) {
         result = export_filter(c, filter);
     }
@@ -284,7 +263,6 @@ static int compile_architecture(struct compiler *c, uint32_t architecture)
 /* All that runs under one value of seccomp_data.arch. x32 shares x86_64's and sets a bit in the number. */
 static int compile_section(struct compiler *c, uint32_t architecture)
 {
-
     bpf_emit(c->program, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
     if (architecture == SCMP_ARCH_X86_64 && has_architecture(c->profile, SCMP_ARCH_X32)) {
         bpf_emit(c->program, BPF_JMP | BPF_JSET | BPF_K, 1, 0, X32_BIT);
@@ -302,19 +280,15 @@ static int compile_section(struct compiler *c, uint32_t architecture)
 static int compile_profile(struct compiler *c)
 {
     const struct profile *profile = c->profile;
-
     bpf_emit(c->program, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, arch));
     for (size_t i = 0; i < profile->architecture_count; i++) {
         uint32_t architecture = profile->architectures[i];
-        unsigned skip;
-        int result;
-
         if (architecture == SCMP_ARCH_X32) {
             continue;
         }
         bpf_emit(c->program, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, architecture);
-        skip = bpf_emit(c->program, BPF_JMP | BPF_JA, 0, 0, 0);
-        result = compile_section(c, architecture);
+        unsigned skip = bpf_emit(c->program, BPF_JMP | BPF_JA, 0, 0, 0);
+        int result = compile_section(c, architecture);
         if (result != 0) {
             return result;
         }
@@ -347,8 +321,6 @@ static int compile(lua_State *L)
 {
     struct profile profile = {0};
     struct compiler c = {.profile = &profile};
-    int error;
-
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     if (!ctx_read_profile(L, 1, &profile)) {
@@ -363,7 +335,7 @@ static int compile(lua_State *L)
     c.entries = lua_newuserdatauv(L, profile.rule_count * sizeof(*c.entries), 0);
     c.segments = lua_newuserdatauv(L, (2 * profile.rule_count + 2) * sizeof(*c.segments), 0);
     c.slow = lua_newuserdatauv(L, profile.rule_count * sizeof(*c.slow), 0);
-    error = compile_profile(&c);
+    int error = compile_profile(&c);
     if (error != 0) {
         lua_pushnil(L);
         lua_pushstring(L, c.error);
@@ -386,7 +358,6 @@ int luaopen_ctrexec_core_seccomp(lua_State *L)
         {"compile", compile},
         {NULL, NULL},
     };
-
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }

@@ -26,7 +26,6 @@ struct reader {
 static bool bad(const struct reader *r, const char *field, const char *problem, const char *value)
 {
     char place[80] = "seccomp";
-
     if (r->argument >= 0) {
         snprintf(place, sizeof(place), "seccomp.syscalls[%d].args[%d]", r->syscall, r->argument);
     } else if (r->syscall >= 0) {
@@ -43,7 +42,6 @@ static bool bad(const struct reader *r, const char *field, const char *problem, 
 static bool wrong_type(const struct reader *r, const char *field, const char *expected, int index)
 {
     char problem[80];
-
     snprintf(problem, sizeof(problem), "expected %s, got a %s", expected, luaL_typename(r->L, index));
     return bad(r, field, problem, NULL);
 }
@@ -66,7 +64,6 @@ static bool get(lua_State *L, int table, const char *field)
 static bool get_array(const struct reader *r, int table, const char *field, size_t *length)
 {
     lua_State *L = r->L;
-
     *length = 0;
     if (!get(L, table, field)) {
         return true;
@@ -113,11 +110,9 @@ static bool get_unsigned(const struct reader *r, int table, const char *field, u
                          uint64_t *value)
 {
     lua_State *L = r->L;
-
     *value = absent;
     if (get(L, table, field)) {
         lua_Number number = lua_tonumber(L, -1);
-
         if (lua_type(L, -1) != LUA_TNUMBER) {
             return wrong_type(r, field, "a number", -1);
         }
@@ -185,15 +180,14 @@ static bool look_up(const struct name_value *table, const char *name, uint32_t *
 static bool get_action(const struct reader *r, int table, const char *field, const char *errno_field,
                        uint32_t *action)
 {
-    const char *name;
-    uint64_t error;
-
+    const char *name = NULL;
     if (!get_string(r, table, field, &name)) {
         return false;
     }
     if (!look_up(ACTIONS, name, action)) {
         return bad(r, field, "unknown action", name);
     }
+    uint64_t error = 0;
     if (!get_unsigned(r, table, errno_field, EPERM, &error)) {
         return false;
     }
@@ -223,13 +217,12 @@ static bool add_architecture(struct profile *profile, uint32_t architecture)
 /* "SCMP_ARCH_X86_64" is "x86_64" to libseccomp; 0 when it does not know the name. */
 static uint32_t find_architecture(const char *name)
 {
-    char lower[32];
-    size_t i;
-
     if (strncmp(name, ARCH_PREFIX, strlen(ARCH_PREFIX)) != 0) {
         return 0;
     }
     name += strlen(ARCH_PREFIX);
+    char lower[32];
+    size_t i = 0;
     for (i = 0; i < sizeof(lower) - 1 && name[i] != '\0'; i++) {
         if (islower((unsigned char)name[i])) {
             return 0;
@@ -243,25 +236,22 @@ static uint32_t find_architecture(const char *name)
 static bool read_architectures(const struct reader *r, int table, struct profile *profile)
 {
     lua_State *L = r->L;
-    size_t count;
-
     /* libseccomp's filters always cover the native one, listed or not; so does the ENOSYS rule of runc 1.1.15
      * and later (before, a profile without architectures had none). */
     add_architecture(profile, seccomp_arch_native());
+    size_t count = 0;
     if (!get_array(r, table, ".architectures", &count)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        char field[48];
         const char *name = "";
-        uint32_t architecture;
-
+        char field[48];
         snprintf(field, sizeof(field), ".architectures[%zu]", i);
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
         if (!to_string(r, field, &name)) {
             return false;
         }
-        architecture = find_architecture(name);
+        uint32_t architecture = find_architecture(name);
         if (architecture == SCMP_ARCH_NATIVE || !add_architecture(profile, architecture)) {
             return bad(r, field, "unknown architecture", name);
         }
@@ -274,21 +264,19 @@ static bool read_architectures(const struct reader *r, int table, struct profile
 static bool read_flags(const struct reader *r, int table, struct profile *profile)
 {
     lua_State *L = r->L;
-    size_t count;
-
+    size_t count = 0;
     if (!get_array(r, table, ".flags", &count)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        char field[48];
         const char *name = "";
-        uint32_t flag;
-
+        char field[48];
         snprintf(field, sizeof(field), ".flags[%zu]", i);
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
         if (!to_string(r, field, &name)) {
             return false;
         }
+        uint32_t flag = 0;
         if (!look_up(FLAGS, name, &flag)) {
             return bad(r, field, "unknown flag", name);
         }
@@ -301,10 +289,9 @@ static bool read_flags(const struct reader *r, int table, struct profile *profil
 
 static bool read_argument(const struct reader *r, int table, struct scmp_arg_cmp *arg)
 {
-    const char *name;
-    uint64_t index;
-    uint32_t op;
-
+    const char *name = NULL;
+    uint64_t index = 0;
+    uint32_t op = 0;
     if (!get_unsigned(r, table, ".index", 0, &index) || !get_unsigned(r, table, ".value", 0, &arg->datum_a) ||
         !get_unsigned(r, table, ".valueTwo", 0, &arg->datum_b) || !get_string(r, table, ".op", &name)) {
         return false;
@@ -324,15 +311,12 @@ static bool read_argument(const struct reader *r, int table, struct scmp_arg_cmp
 static bool read_arguments(struct reader *r, int table, struct rule *rule)
 {
     lua_State *L = r->L;
-    struct scmp_arg_cmp *args;
-    size_t count;
-    int array;
-
+    size_t count = 0;
     if (!get_array(r, table, ".args", &count)) {
         return false;
     }
-    array = lua_gettop(L);
-    args = lua_newuserdatauv(L, count * sizeof(*args), 0);
+    int array = lua_gettop(L);
+    struct scmp_arg_cmp *args = lua_newuserdatauv(L, count * sizeof(*args), 0);
     for (size_t i = 0; i < count; i++) {
         r->argument = (int)i;
         lua_rawgeti(L, array, (lua_Integer)i + 1);
@@ -362,7 +346,6 @@ static bool is_multiplexed(const char *name)
         "send",     "sendmmsg", "sendmsg",  "sendto",  "setsockopt",  "shmat",       "shmctl",
         "shmdt",    "shmget",   "shutdown", "socket",  "socketcall",  "socketpair",  NULL,
     };
-
     for (const char *const *known = NAMES; *known != NULL; known++) {
         if (**known == *name && strcmp(*known, name) == 0) {
             return true;
@@ -375,16 +358,14 @@ static bool is_multiplexed(const char *name)
 static bool read_names(const struct reader *r, int table, const struct rule *form, struct profile *profile)
 {
     lua_State *L = r->L;
-    size_t count;
-
+    size_t count = 0;
     if (!get_array(r, table, ".names", &count)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
         struct rule *rule = &profile->rules[profile->rule_count++];
-        char field[32];
-
         *rule = *form;
+        char field[32];
         snprintf(field, sizeof(field), ".names[%zu]", i);
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
         if (!to_string(r, field, &rule->name)) {
@@ -409,7 +390,6 @@ static bool read_names(const struct reader *r, int table, const struct rule *for
 static bool count_names(struct reader *r, int table, size_t *entries, size_t *names)
 {
     lua_State *L = r->L;
-
     *names = 0;
     if (!get_array(r, table, ".syscalls", entries)) {
         return false;
@@ -433,23 +413,19 @@ static bool count_names(struct reader *r, int table, size_t *entries, size_t *na
 static bool read_syscalls(struct reader *r, int table, struct profile *profile)
 {
     lua_State *L = r->L;
-    size_t entries;
-    size_t names;
-    int list;
-
+    size_t entries = 0;
+    size_t names = 0;
     if (!count_names(r, table, &entries, &names)) {
         return false;
     }
-    list = lua_gettop(L);
+    int list = lua_gettop(L);
     profile->rules = lua_newuserdatauv(L, names * sizeof(*profile->rules), 0);
     for (size_t i = 0; i < entries; i++) {
         struct rule form = {.entry = (unsigned)i};
-        int entry;
-
         luaL_checkstack(L, LUA_MINSTACK, "seccomp profile");
         r->syscall = (int)i;
         lua_rawgeti(L, list, (lua_Integer)i + 1);
-        entry = lua_gettop(L);
+        int entry = lua_gettop(L);
         if (!get_action(r, entry, ".action", ".errnoRet", &form.action) || !read_arguments(r, entry, &form) ||
             !read_names(r, entry, &form, profile)) {
             return false;
@@ -490,6 +466,5 @@ static bool read_all(struct reader *r, int table, struct profile *profile)
 bool ctx_read_profile(lua_State *L, int table, struct profile *profile)
 {
     struct reader reader = {.L = L, .syscall = -1, .argument = -1};
-
     return read_all(&reader, table, profile);
 }

@@ -31,7 +31,6 @@ The name of a signal.
 static int signal_name(lua_State *L)
 {
     lua_Integer number = luaL_checkinteger(L, 1);
-
     for (size_t i = 0; i < COUNT; i++) {
         if (signals[i].number == number) {
             lua_pushstring(L, signals[i].name);
@@ -57,7 +56,6 @@ static void push_numbers(lua_State *L)
 int ctx_open_signal(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"name", signal_name}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     push_numbers(L);
     lua_setfield(L, -2, "numbers");

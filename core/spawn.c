@@ -32,7 +32,7 @@ static int write_plan(const struct plan *plan, const char *data)
         {.iov_base = (void *)plan, .iov_len = sizeof(*plan)},
         {.iov_base = (void *)data, .iov_len = plan->size - sizeof(*plan)},
     };
-    ssize_t written;
+    ssize_t written = 0;
     do {
         written = writev(fd, parts, 2);
     } while (written < 0 && errno == EINTR);

@@ -37,8 +37,7 @@ struct saved_state {
 bool ctx_is_pty_master(int fd)
 {
     struct stat status;
-    unsigned number;
-
+    unsigned number = 0;
     return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && major(status.st_rdev) == PTMX_MAJOR &&
            minor(status.st_rdev) == PTMX_MINOR && ioctl(fd, TIOCGPTN, &number) == 0;
 }
@@ -46,7 +45,6 @@ bool ctx_is_pty_master(int fd)
 int ctx_copy_window_size(int terminal, int master)
 {
     struct winsize window;
-
     if (ioctl(terminal, TIOCGWINSZ, &window) != 0) {
         return -1;
     }
@@ -95,7 +93,6 @@ static int size(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     struct winsize window;
-
     if (ioctl(fd, TIOCGWINSZ, &window) != 0) {
         return ctx_error(L, errno, "get window size of descriptor %d", fd);
     }
@@ -122,7 +119,6 @@ static int set_size(lua_State *L)
     lua_Integer rows = luaL_checkinteger(L, 2);
     lua_Integer columns = luaL_checkinteger(L, 3);
     struct winsize window = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
-
     luaL_argcheck(L, rows >= 0 && rows <= USHRT_MAX, 2, "not in 0 to 65535");
     luaL_argcheck(L, columns >= 0 && columns <= USHRT_MAX, 3, "not in 0 to 65535");
     if (ioctl(fd, TIOCSWINSZ, &window) != 0) {
@@ -135,16 +131,15 @@ static int set_size(lua_State *L)
  * change goes through. Restoring must work from there: the user's shell is waiting for its terminal. */
 static int restore_settings(struct saved_state *saved)
 {
-    sigset_t blocked;
-    sigset_t old;
-    int result;
-
     if (saved->fd < 0) {
         return 0;
     }
+    sigset_t blocked;
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTTOU);
+    sigset_t old;
     pthread_sigmask(SIG_BLOCK, &blocked, &old);
+    int result = 0;
     do {
         result = tcsetattr(saved->fd, TCSANOW, &saved->settings);
     } while (result != 0 && errno == EINTR);
@@ -173,10 +168,9 @@ static int raw(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     struct saved_state *saved = lua_newuserdatauv(L, sizeof(*saved), 0);
-    struct termios settings;
-
     saved->fd = -1;
     luaL_setmetatable(L, SAVED_STATE);
+    struct termios settings;
     if (tcgetattr(fd, &saved->settings) != 0) {
         return ctx_error(L, errno, "get settings of terminal %d", fd);
     }
@@ -189,7 +183,6 @@ static int raw(lua_State *L)
     }
     if (tcsetattr(fd, TCSANOW, &settings) != 0) {
         int error = errno;
-
         restore_settings(saved);
         return ctx_error(L, error, "set terminal %d to raw mode", fd);
     }
@@ -210,7 +203,6 @@ do nothing.
 static int restore(lua_State *L)
 {
     int error = restore_settings(luaL_checkudata(L, 1, SAVED_STATE));
-
     return error == 0 ? ctx_ok(L) : ctx_error(L, error, "restore terminal settings");
 }
 
@@ -236,7 +228,6 @@ static int pass_newlines(lua_State *L)
 {
     int fd = ctx_check_fd(L, 1);
     struct termios settings;
-
     if (tcgetattr(fd, &settings) != 0) {
         return ctx_error(L, errno, "get settings of terminal %d", fd);
     }
@@ -259,7 +250,6 @@ Opens the controlling terminal of the process, /dev/tty (tty(4)).
 static int open_controlling(lua_State *L)
 {
     int *fd = ctx_new_fd(L);
-
     *fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
     return *fd >= 0 ? 1 : ctx_error(L, errno, "open /dev/tty");
 }
@@ -282,7 +272,6 @@ int ctx_open_terminal(lua_State *L)
         {"__gc", collect},
         {NULL, NULL},
     };
-
     luaL_newmetatable(L, SAVED_STATE);
     luaL_setfuncs(L, STATE_METHODS, 0);
     lua_pop(L, 1);

@@ -32,7 +32,6 @@ struct reader {
 static void prefix_key(lua_State *L, int key)
 {
     const char *message = lua_tostring(L, -1);
-
     if (lua_type(L, key) == LUA_TSTRING) {
         lua_pushfstring(L, ".%s%s", lua_tostring(L, key), message);
     } else if (lua_isinteger(L, key)) {
@@ -56,7 +55,6 @@ static bool measure_table(lua_State *L, int index, int depth, size_t *size)
     lua_pushnil(L);
     while (lua_next(L, index)) {
         int key = lua_gettop(L) - 1;
-
         if (!measure(L, key, depth + 1, size) || !measure(L, key + 1, depth + 1, size)) {
             prefix_key(L, key);
             lua_replace(L, key);
@@ -112,7 +110,6 @@ static void put_tag(struct writer *writer, enum tag tag)
 static void put_count(struct writer *writer, enum tag tag, size_t count)
 {
     uint32_t number = (uint32_t)count;
-
     put_tag(writer, tag);
     put(writer, &number, sizeof(number));
 }
@@ -121,12 +118,10 @@ static void put_number(lua_State *L, int index, struct writer *writer)
 {
     if (lua_isinteger(L, index)) {
         int64_t integer = lua_tointeger(L, index);
-
         put_tag(writer, TAG_INTEGER);
         put(writer, &integer, sizeof(integer));
     } else {
         double number = lua_tonumber(L, index);
-
         put_tag(writer, TAG_FLOAT);
         put(writer, &number, sizeof(number));
     }
@@ -137,12 +132,10 @@ static void write_value(lua_State *L, int index, struct writer *writer);
 static void write_table(lua_State *L, int index, struct writer *writer)
 {
     size_t length = lua_rawlen(L, index);
-
     put_count(writer, TAG_TABLE, length < CTX_PACKED_MAX ? length : 0);
     lua_pushnil(L);
     while (lua_next(L, index)) {
         int key = lua_gettop(L) - 1;
-
         write_value(L, key, writer);
         write_value(L, key + 1, writer);
         lua_pop(L, 1);
@@ -152,9 +145,8 @@ static void write_table(lua_State *L, int index, struct writer *writer)
 
 static void write_value(lua_State *L, int index, struct writer *writer)
 {
-    size_t length;
-    const char *bytes;
-
+    size_t length = 0;
+    const char *bytes = NULL;
     switch (lua_type(L, index)) {
     case LUA_TBOOLEAN:
         put_tag(writer, lua_toboolean(L, index) ? TAG_TRUE : TAG_FALSE);
@@ -181,7 +173,6 @@ const char *ctx_pack_into(lua_State *L, int index, char *room, size_t *length)
     struct writer writer = {.next = room};
     char *bytes = room;
     size_t size = 0;
-
     luaL_checkstack(L, 8, "pack");
     index = lua_absindex(L, index);
     if (!measure(L, index, 0, &size)) {
@@ -201,9 +192,8 @@ const char *ctx_pack_into(lua_State *L, int index, char *room, size_t *length)
 int ctx_pack(lua_State *L, int index)
 {
     char room[CTX_PACKED_ROOM];
-    size_t length;
+    size_t length = 0;
     const char *bytes = ctx_pack_into(L, index, room, &length);
-
     if (!bytes) {
         return 2;
     }
@@ -249,14 +239,12 @@ static bool matches(lua_State *L, int index, struct reader *reader, struct visit
 
 static bool matches_string(lua_State *L, int index, struct reader *reader)
 {
-    uint32_t expected;
-    size_t length;
-    const char *bytes;
-
+    uint32_t expected = 0;
     if (lua_type(L, index) != LUA_TSTRING || !take(reader, &expected, sizeof(expected))) {
         return false;
     }
-    bytes = lua_tolstring(L, index, &length);
+    size_t length = 0;
+    const char *bytes = lua_tolstring(L, index, &length);
     if (length != expected || (size_t)(reader->end - reader->next) < length ||
         memcmp(bytes, reader->next, length) != 0) {
         return false;
@@ -269,9 +257,8 @@ static bool matches_string(lua_State *L, int index, struct reader *reader)
  * got another, and counts as touched. */
 static bool matches_table(lua_State *L, int index, struct reader *reader, struct visited *visited)
 {
-    uint32_t length;
     int key = lua_gettop(L) + 1;
-
+    uint32_t length = 0;
     if (!lua_istable(L, index) || !lua_checkstack(L, 8) || !visit(visited, lua_topointer(L, index)) ||
         !take(reader, &length, sizeof(length))) {
         return false;
@@ -296,14 +283,13 @@ static bool matches_table(lua_State *L, int index, struct reader *reader, struct
 
 static bool matches(lua_State *L, int index, struct reader *reader, struct visited *visited)
 {
-    unsigned char tag;
-    int64_t integer;
-    double number;
-    double value;
-
+    unsigned char tag = 0;
     if (!take(reader, &tag, sizeof(tag))) {
         return false;
     }
+    int64_t integer = 0;
+    double number = 0;
+    double value = 0;
     switch (tag) {
     case TAG_NIL:
         return lua_isnil(L, index);
@@ -330,7 +316,6 @@ bool ctx_untouched(lua_State *L, int value, const char *bytes, size_t length)
     struct reader reader = {.next = bytes, .end = bytes + length};
     int top = lua_gettop(L);
     bool result = matches(L, lua_absindex(L, value), &reader, &visited) && reader.next == reader.end;
-
     lua_settop(L, top);
     return result;
 }
@@ -339,8 +324,7 @@ static bool read_value(lua_State *L, struct reader *reader, int depth);
 
 static bool read_string(lua_State *L, struct reader *reader)
 {
-    uint32_t length;
-
+    uint32_t length = 0;
     if (!take(reader, &length, sizeof(length)) || (size_t)(reader->end - reader->next) < length) {
         return false;
     }
@@ -351,13 +335,12 @@ static bool read_string(lua_State *L, struct reader *reader)
 
 static bool read_number(lua_State *L, struct reader *reader, enum tag tag)
 {
-    int64_t integer;
-    double number;
-
+    int64_t integer = 0;
     if (tag == TAG_INTEGER && take(reader, &integer, sizeof(integer))) {
         lua_pushinteger(L, integer);
         return true;
     }
+    double number = 0;
     if (tag == TAG_FLOAT && take(reader, &number, sizeof(number))) {
         lua_pushnumber(L, number);
         return true;
@@ -373,8 +356,7 @@ static bool usable_key(lua_State *L)
 
 static bool read_table(lua_State *L, struct reader *reader, int depth)
 {
-    uint32_t length;
-
+    uint32_t length = 0;
     /* Every element takes two bytes or more, so the hint cannot ask for more than the message pays for. */
     if (depth == CTX_PACKED_DEPTH || !take(reader, &length, sizeof(length)) ||
         length > (size_t)(reader->end - reader->next) / 2) {
@@ -398,8 +380,7 @@ static bool read_table(lua_State *L, struct reader *reader, int depth)
 
 static bool read_value(lua_State *L, struct reader *reader, int depth)
 {
-    unsigned char tag;
-
+    unsigned char tag = 0;
     if (!lua_checkstack(L, 4) || !take(reader, &tag, sizeof(tag))) {
         return false;
     }
@@ -427,7 +408,6 @@ int ctx_unpack(lua_State *L, const char *bytes, size_t length)
 {
     struct reader reader = {.next = bytes, .end = bytes + length};
     int top = lua_gettop(L);
-
     if (read_value(L, &reader, 0) && reader.next == reader.end) {
         return 1;
     }
@@ -461,9 +441,8 @@ Unpacks what `pack` made. The bytes may be hostile.
 */
 int ctx_value_unpack(lua_State *L)
 {
-    size_t length;
+    size_t length = 0;
     const char *bytes = luaL_checklstring(L, 1, &length);
-
     return ctx_unpack(L, bytes, length);
 }
 
@@ -471,7 +450,6 @@ int ctx_open_value(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"pack", ctx_value_pack}, {"unpack", ctx_value_unpack}, {NULL, NULL}};
-
     luaL_newlib(L, functions);
     return 1;
 }

@@ -60,7 +60,6 @@ static void make_arena(struct arena *arena)
 {
     const int protection = PROT_READ | PROT_WRITE;
     char *start = mmap(NULL, ARENA_SIZE, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
     memset(arena, 0, sizeof(*arena));
     if (start != MAP_FAILED) {
         arena->start = arena->next = start;
@@ -76,7 +75,6 @@ static size_t units(size_t size)
 static void *take(struct arena *arena, size_t size)
 {
     const size_t count = units(size);
-
     if (count <= CLASSES && arena->holes[count - 1] != NULL) {
         struct hole *hole = arena->holes[count - 1];
         arena->holes[count - 1] = hole->next;
@@ -94,7 +92,6 @@ static void give_back(struct arena *arena, void *block, size_t size)
     const size_t count = units(size);
     char *start = block;
     struct hole *hole = block;
-
     if (start < arena->start || start >= arena->end) {
         free(block);
     } else if (start + count * UNIT == arena->next) {
@@ -109,7 +106,6 @@ static void give_back(struct arena *arena, void *block, size_t size)
 static void *allocate(void *user, void *block, size_t old, size_t size)
 {
     struct arena *arena = user;
-
     if (size == 0) {
         if (block != NULL) {
             give_back(arena, block, old);
@@ -182,7 +178,6 @@ void luaL_openlibs(lua_State *L)
         {"ctrexec.core.seccomp", luaopen_ctrexec_core_seccomp},
         {NULL, NULL},
     };
-
     for (const luaL_Reg *library = libraries; library->func != NULL; library++) {
         luaL_requiref(L, library->name, library->func, 1);
         lua_pop(L, 1);
@@ -242,9 +237,7 @@ static int hand_over(lua_State *L)
     char **argv = lua_touserdata(L, lua_upvalueindex(1));
     char *path = (char *)getauxval(AT_EXECFN); /* NOLINT(performance-no-int-to-ptr) */
     char *words[] = {(char *)CTX_SCRIPT, (char *)"--launched-as", path != NULL ? path : argv[0]};
-    char reason[128];
     size_t count = 1;
-
     while (argv[count] != NULL) {
         count++;
     }
@@ -252,6 +245,7 @@ static int hand_over(lua_State *L)
     memcpy(all, words, sizeof(words));
     memcpy(all + 3, argv + 1, count * sizeof(*argv)); /* with the NULL at the end */
     execv(CTX_SCRIPT, all);
+    char reason[128];
     return luaL_error(L, "%s, which the site's modules need, cannot be run: %s", CTX_SCRIPT,
                       strerror_r(errno, reason, sizeof(reason)));
 }
@@ -272,7 +266,6 @@ static int open_replace(lua_State *L)
 static int run(lua_State *L)
 {
     char **argv = lua_touserdata(L, 1);
-
     lua_gc(L, LUA_GCSTOP); /* too short a life to be worth cleaning up after */
     lua_pushboolean(L, 1); /* as lua5.4 -E: the environment of the caller changes nothing */
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
@@ -303,11 +296,10 @@ static int fail(const char *message)
 
 int main(int argc, char **argv)
 {
-    struct arena arena;
-
     if (argc < 1) {
         return fail("no program name");
     }
+    struct arena arena;
     make_arena(&arena);
     lua_State *L = lua_newstate(allocate, &arena);
     if (L == NULL) {

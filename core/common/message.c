@@ -15,7 +15,7 @@ int ctx_take_descriptor(struct msghdr *header)
         }
         const size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (size_t i = 0; i < count; i++) {
-            int fd;
+            int fd = 0;
             memcpy(&fd, CMSG_DATA(item) + i * sizeof(fd), sizeof(fd));
             if (first < 0) {
                 first = fd;

@@ -18,12 +18,10 @@ size_t ctx_text_size(struct ctx_text text)
 
 bool ctx_text_next(struct ctx_text *rest, char separator, struct ctx_text *part)
 {
-    const char *found;
-
     if (rest->at == rest->end) {
         return false;
     }
-    found = memchr(rest->at, separator, ctx_text_size(*rest));
+    const char *found = memchr(rest->at, separator, ctx_text_size(*rest));
     *part = (struct ctx_text){rest->at, found != NULL ? found : rest->end};
     rest->at = found != NULL ? found + 1 : rest->end;
     return true;
@@ -37,7 +35,6 @@ bool ctx_text_is(struct ctx_text text, const char *word)
 bool ctx_text_starts(struct ctx_text text, const char *prefix)
 {
     size_t length = strlen(prefix);
-
     return ctx_text_size(text) >= length && memcmp(text.at, prefix, length) == 0;
 }
 
@@ -46,14 +43,12 @@ static unsigned int digit_value(char digit)
 {
     static const char digits[] = "0123456789abcdef";
     const char *found = digit != '\0' ? strchr(digits, digit) : NULL;
-
     return found != NULL ? (unsigned int)(found - digits) : sizeof(digits) - 1;
 }
 
 bool ctx_text_number(struct ctx_text text, unsigned int base, uint64_t *value)
 {
     uint64_t number = 0;
-
     if (text.at == text.end) {
         return false;
     }
@@ -71,9 +66,8 @@ bool ctx_text_number(struct ctx_text text, unsigned int base, uint64_t *value)
 bool ctx_text_signed(struct ctx_text text, int64_t *value)
 {
     bool negative = ctx_text_starts(text, "-");
-    uint64_t number;
-
     text.at += negative ? 1 : 0;
+    uint64_t number = 0;
     if (!ctx_text_number(text, TEN, &number) || number > INT64_MAX) {
         return false;
     }

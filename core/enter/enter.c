@@ -82,7 +82,7 @@ static bool tell_fd(const struct plan *plan, uint32_t kind, int fd)
     control.header.cmsg_type = SCM_RIGHTS;
     control.header.cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-    ssize_t sent;
+    ssize_t sent = 0;
     do {
         sent = sendmsg(plan->control_fd, &packet, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
@@ -91,7 +91,7 @@ static bool tell_fd(const struct plan *plan, uint32_t kind, int fd)
 
 static ssize_t write_some(int fd, const void *data, size_t size)
 {
-    ssize_t count;
+    ssize_t count = 0;
     do {
         count = write(fd, data, size);
     } while (count < 0 && errno == EINTR);
@@ -100,7 +100,7 @@ static ssize_t write_some(int fd, const void *data, size_t size)
 
 static ssize_t read_some(int fd, void *data, size_t size)
 {
-    ssize_t count;
+    ssize_t count = 0;
     do {
         count = read(fd, data, size);
     } while (count < 0 && errno == EINTR);
@@ -139,7 +139,7 @@ static _Noreturn void fail(const struct plan *plan, enum plan_step step)
 static void end_if_abandoned(const struct plan *plan)
 {
     struct pollfd caller = {.fd = plan->go_fd, .events = 0};
-    int ready;
+    int ready = 0;
     do {
         ready = poll(&caller, 1, 0);
     } while (ready < 0 && errno == EINTR);
@@ -173,7 +173,7 @@ static void outlive_caller(const struct plan *plan)
 /* Waits for one byte of the caller's; a caller that closed its end has given up. */
 static void wait_for_go(const struct plan *plan)
 {
-    char go;
+    char go = 0;
     if (read_some(plan->go_fd, &go, 1) != 1) {
         _exit(ENTER_FAILED);
     }
@@ -186,11 +186,11 @@ static void wait_for_go(const struct plan *plan)
  * container's own /proc, which may lie, is never used (CVE-2019-16884, CVE-2025-52881). */
 static int open_own_file(const struct plan *plan, const char *name, enum plan_step step)
 {
-    struct statfs fs;
     int fd = open(name, O_WRONLY | O_CLOEXEC);
     if (fd < 0) {
         enter_fail(plan, step, errno, 0, name);
     }
+    struct statfs fs;
     if (PROTECTED(host_proc) && (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_MAGIC)) {
         enter_fail(plan, step, ENOSYS, 0, name);
     }
@@ -351,7 +351,7 @@ static void join_tasks(const struct plan *plan)
 static inline long clone3_inline(struct clone_args *args)
 {
 #if defined(__x86_64__)
-    long result;
+    long result = 0;
     __asm__ volatile("syscall"
                      : "=a"(result)
                      : "0"((long)SYS_clone3), "D"(args), "S"(sizeof(*args))
@@ -477,11 +477,11 @@ static int open_beneath(int folder, const char *name, uint64_t flags)
  * was mounted over one. The peer comes from the master itself, not from a path. */
 static void open_terminal(const struct plan *plan)
 {
-    struct statfs fs;
     int folder = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) {
         enter_fail(plan, STEP_TERMINAL, errno, 0, "open /dev/pts");
     }
+    struct statfs fs;
     if (PROTECTED(devpts) && (fstatfs(folder, &fs) < 0 || fs.f_type != DEVPTS_MAGIC)) {
         enter_fail(plan, STEP_TERMINAL, ENODEV, 0, "/dev/pts is not a devpts");
     }
@@ -573,10 +573,10 @@ static bool change_directory(const struct plan *plan, bool last)
  * kernel then answers with "(unreachable)" instead of an absolute path (CVE-2024-21626). */
 static void prove_directory(const struct plan *plan)
 {
-    char path[PLAN_PATH_MAX];
     if (!PROTECTED(prove_directory)) {
         return;
     }
+    char path[PLAN_PATH_MAX];
     if (syscall(SYS_getcwd, path, sizeof(path)) < 0) {
         fail(plan, STEP_CWD_OUTSIDE);
     }
@@ -593,7 +593,6 @@ static int open_regular(const char *path)
         .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
         .resolve = RESOLVE_NO_MAGICLINKS,
     };
-    struct stat about;
     if (!PROTECTED(regular_only)) {
         return open(path, O_RDONLY | O_CLOEXEC);
     }
@@ -601,6 +600,7 @@ static int open_regular(const char *path)
     if (fd < 0) {
         return -1;
     }
+    struct stat about;
     if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
         return fd;
     }
@@ -617,7 +617,6 @@ static bool within_limit(size_t total)
 
 static bool read_home(uint32_t uid, struct passwd_search *search)
 {
-    char buffer[8192];
     passwd_begin(search, uid);
     int fd = open_regular("/etc/passwd");
     if (fd < 0) {
@@ -625,6 +624,7 @@ static bool read_home(uint32_t uid, struct passwd_search *search)
     }
     bool found = false;
     ssize_t got = 0;
+    char buffer[8192];
     for (size_t total = 0; !found && within_limit(total); total += (size_t)got) {
         got = read_some(fd, buffer, sizeof(buffer));
         if (got <= 0) {
@@ -643,11 +643,11 @@ static bool read_home(uint32_t uid, struct passwd_search *search)
  * that the container serves itself and never answers. */
 static _Noreturn void copy_file(const struct plan *plan)
 {
-    char buffer[8192];
     int fd = open_regular(plan_text(plan, plan->read));
     if (fd < 0) {
         fail(plan, STEP_READ);
     }
+    char buffer[8192];
     for (size_t total = 0; within_limit(total);) {
         ssize_t got = read_some(fd, buffer, sizeof(buffer));
         if (got < 0) {
@@ -746,7 +746,7 @@ struct handover {
 static int hand_over(void *argument)
 {
     struct handover *handover = argument;
-    int fd;
+    int fd = 0;
     while ((fd = atomic_load(&handover->listener)) == -1) {
         syscall(SYS_sched_yield);
     }
@@ -886,8 +886,8 @@ static bool is_program(const struct stat *about)
  * again by now is nothing that the user may not execute. */
 static _Noreturn void exec_failed(const struct plan *plan, int error, const char *path)
 {
-    struct stat about;
     int value = 0;
+    struct stat about;
     if (stat(path, &about) == 0) {
         value = PROGRAM_THERE;
         if (is_program(&about)) {
@@ -905,11 +905,11 @@ static void try_program(const struct plan *plan, const char *path, char **args, 
 {
     /* An execve that fails costs several times a stat; but a filter may forbid to look. */
     const bool look = (plan->flags & PLAN_SECCOMP) == 0;
-    struct stat about;
     if (path[0] == '/' && !look) {
         execve(path, args, env);
     }
     const int error = errno;
+    struct stat about;
     if (stat(path, &about) != 0 || !is_program(&about)) {
         return;
     }
@@ -936,8 +936,8 @@ static void join(char *path, const char *folder, size_t length, const char *name
  * the final user. One that lies in the working directory is not run, as no program of Go would do. */
 static _Noreturn void exec_on_path(const struct plan *plan, char **args, char **env)
 {
-    char path[PLAN_PATH_MAX];
     const size_t name = strlen(args[0]);
+    char path[PLAN_PATH_MAX];
     const char *folder = plan_text(plan, plan->path);
     while (folder != NULL && name != 0) {
         const char *end = strchr(folder, ':');
@@ -1099,7 +1099,6 @@ static void prepare_final(struct plan *plan, struct rest *rest)
 {
     const bool no_new_privs = (plan->flags & PLAN_NO_NEW_PRIVS) != 0;
     const bool early = (plan->flags & PLAN_SECCOMP_EARLY) != 0 && PROTECTED(early_drop);
-
     join_keyring(plan);
     enter_mount_trees(plan);
     if (plan->flags & PLAN_TERMINAL) {

@@ -158,13 +158,13 @@ static int mount_cover(const char *path)
 static bool find_directory(int root, char *name, size_t size)
 {
     char buffer[4096] __attribute__((aligned(8)));
-    struct stat about;
     int listing = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool found = false;
     long got = 0;
     if (listing < 0) {
         return false;
     }
+    struct stat about;
     while (!found && (got = syscall(SYS_getdents64, listing, buffer, sizeof(buffer))) > 0) {
         for (long at = 0; at < got && !found;) {
             const struct directory_entry *entry = (const struct directory_entry *)(buffer + at);
@@ -189,8 +189,8 @@ static bool find_directory(int root, char *name, size_t size)
 /* The root cannot be covered in place: a new one is built on some directory of it and pivoted to. */
 static void cover_root(const struct covers *covers)
 {
-    char place[PLAN_PATH_MAX];
     int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char place[PLAN_PATH_MAX];
     if (old < 0 || !find_directory(old, place, sizeof(place))) {
         failed(covers, errno, "find a directory to build the new root on");
     }
@@ -247,7 +247,6 @@ static bool is_covered(const struct covers *covers, const char *path)
 
 static void cover(struct covers *covers, const char *path)
 {
-    struct stat about;
     if (is_covered(covers, path)) {
         return;
     }
@@ -259,6 +258,7 @@ static void cover(struct covers *covers, const char *path)
     } else {
         cover_directory(covers, path);
     }
+    struct stat about;
     if (stat(path, &about) < 0) {
         failed(covers, errno, path);
     }
@@ -275,8 +275,8 @@ static bool is_directory(const char *path)
 /* Covers the deepest directory of the path that exists and makes the others in it. */
 static void make_folder(struct covers *covers, const char *folder)
 {
-    char path[PLAN_PATH_MAX];
     bool covered = false;
+    char path[PLAN_PATH_MAX];
     memcpy(path, folder, strlen(folder) + 1);
     if (is_directory(path)) {
         cover(covers, path);
@@ -308,9 +308,9 @@ static void add_links(const struct covers *covers, const struct plan_mount *moun
                       const char *name)
 {
     const char *links = plan_text(covers->plan, mount->links);
-    for (const char *end; links != NULL && (end = strchr(links, '\n')) != NULL; links = end + 1) {
-        char link[NAME_LIMIT];
+    for (const char *end = NULL; links != NULL && (end = strchr(links, '\n')) != NULL; links = end + 1) {
         size_t length = (size_t)(end - links);
+        char link[NAME_LIMIT];
         if (length == 0 || length >= sizeof(link)) {
             continue;
         }
@@ -324,7 +324,6 @@ static void add_links(const struct covers *covers, const struct plan_mount *moun
 
 static void copy_file(const struct covers *covers, int from, int folder, const char *name)
 {
-    ssize_t copied;
     /* what the image has there is bound in the cover, or a link */
     if (fchdir(folder) == 0 && umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
         errno != ENOENT) {
@@ -335,6 +334,7 @@ static void copy_file(const struct covers *covers, int from, int folder, const c
     if (to < 0) {
         failed(covers, errno, name);
     }
+    ssize_t copied = 0;
     do {
         copied = sendfile(to, from, NULL, 1 << 20);
     } while (copied > 0);
@@ -346,10 +346,10 @@ static void copy_file(const struct covers *covers, int from, int folder, const c
 
 static void place_tree(struct covers *covers, const struct plan_mount *mount)
 {
-    char folder[PLAN_PATH_MAX];
     const char *target = plan_text(covers->plan, mount->target);
     const char *slash = strrchr(target, '/');
     struct stat tree, there;
+    char folder[PLAN_PATH_MAX];
     if (slash == NULL || slash[1] == '\0' || mount->target.length >= sizeof(folder)) {
         failed(covers, EINVAL, target);
     }

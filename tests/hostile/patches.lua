@@ -10,7 +10,8 @@ local WITHOUT = {
   ["lua:read_deadline"] = { { "ctrexec.container.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
   ["lua:read_limit"] = { { "ctrexec.container.inside", "local LIMIT = 8 << 20", "local LIMIT = 1 << 40" } },
   ["lua:process_limit"] = {
-    { "ctrexec.command.spec", 'limit, file = require "ctrexec.lib.json".MAX_SIZE', "limit, file = 1 << 40" },
+    { "ctrexec.command.spec", 'require "ctrexec.core", require "ctrexec.lib.json".MAX_SIZE',
+      'require "ctrexec.core", 1 << 40' },
   },
   ["lua:shield"] = {
     { "ctrexec.command.exec", "local function shield_terminals(spec)",
@@ -37,7 +38,7 @@ local WITHOUT = {
   },
   ["lua:oom_kills"] = { { "ctrexec.exec.start", "core.cgroup.oom_kills(folder)", "0" } },
   ["lua:socket_deadline"] = {
-    { "ctrexec.init", "core.fdpass.connect(path, SOCKET_TIMEOUT, true)", "core.fdpass.connect(path)" },
+    { "ctrexec.exec.sockets", "fdpass.connect(path, TIMEOUT, true)", "fdpass.connect(path)" },
     { "ctrexec.exec.listener", "fdpass.connect(path, TIMEOUT, true)", "fdpass.connect(path)" },
   },
 }

@@ -235,7 +235,7 @@ describe("a process handle", function()
   it("refuses a time that is none", function()
     local handle <close> = assert(run { "true" })
     for _, time in ipairs { -1, "1", 0 / 0 } do
-      assert.error_matches(function() handle:wait(time) end, "bad timeout %(a number of seconds expected")
+      assert.error_matches(function() handle:wait(time) end, "timeout: expected a number of seconds, got ")
     end
     handle:wait()
   end)

@@ -102,13 +102,13 @@ describe("a module of the site", function()
   check("that others may write fails the exec", function()
     site:write("modules/ctrexec/exec/plan.lua", "return {}")
     os.execute("chmod 666 " .. site.folder .. "/modules/ctrexec/exec/plan.lua")
-    assert_fails "/etc/ctrexec/modules/ctrexec/exec/plan.lua is writable by group or others (mode 0666)"
+    assert_fails "/etc/ctrexec/modules/ctrexec/exec/plan.lua: can be written by group or others (mode 0666)"
   end)
 
   check("that is another user's fails the exec", function()
     site:write("modules/ctrexec/command/options.lua", [[return require "original.ctrexec.command.options"]])
     os.execute("chown 1 " .. site.folder .. "/modules/ctrexec/command/options.lua")
-    assert_fails "/etc/ctrexec/modules/ctrexec/command/options.lua is owned by uid 1"
+    assert_fails "/etc/ctrexec/modules/ctrexec/command/options.lua: is owned by user 1"
   end)
 
   check("that does not compile, raises or is no module fails the exec", function()

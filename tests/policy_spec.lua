@@ -56,15 +56,15 @@ describe("a site that cannot be read or trusted denies everything:", function()
     { "config.lua of another user", function()
       site:write("config.lua", "return {}")
       os.execute("chown 1 " .. site.folder .. "/config.lua")
-    end, "config: /etc/ctrexec/config.lua is owned by uid 1" },
+    end, "config: /etc/ctrexec/config.lua: is owned by user 1" },
     { "a policy that others may write", function()
       site:write("policy.d/p.lua", body "")
       os.execute("chmod 666 " .. site.folder .. "/policy.d/p.lua")
-    end, "p: /etc/ctrexec/policy.d/p.lua is writable by group or others (mode 0666)" },
+    end, "p: /etc/ctrexec/policy.d/p.lua: can be written by group or others (mode 0666)" },
     { "a policy of another user", function()
       site:write("policy.d/p.lua", body "")
       os.execute("chown 1000 " .. site.folder .. "/policy.d/p.lua")
-    end, "p: /etc/ctrexec/policy.d/p.lua is owned by uid 1000" },
+    end, "p: /etc/ctrexec/policy.d/p.lua: is owned by user 1000" },
     { "a policy that is a link to nowhere", function()
       os.execute("ln -s /nowhere " .. site.folder .. "/policy.d/p.lua")
     end, "p: " },
@@ -72,14 +72,14 @@ describe("a site that cannot be read or trusted denies everything:", function()
     { "a policy that is a fifo", function() os.execute("mkfifo " .. site.folder .. "/policy.d/p.lua") end, "p: " },
     { "a policy folder that others may write", function()
       os.execute("chmod 777 " .. site.folder .. "/policy.d")
-    end, "/etc/ctrexec/policy.d: /etc/ctrexec/policy.d is writable by group or others" },
+    end, "/etc/ctrexec/policy.d: /etc/ctrexec/policy.d: can be written by group or others" },
     { "a policy folder that is a link to nowhere", function()
       os.execute(("rmdir %s/policy.d && ln -s /nowhere %s/policy.d"):format(site.folder, site.folder))
     end, "/etc/ctrexec/policy.d: " },
     { "a folder of the site that others may write", function()
       site:write("policy.d/p.lua", body "")
       os.execute("chmod 757 " .. site.folder)
-    end, "/etc/ctrexec/policy.d: /etc/ctrexec is writable by group or others" },
+    end, "/etc/ctrexec/policy.d: /etc/ctrexec: can be written by group or others" },
   }
   after_each(function() os.execute("chmod 755 " .. site.folder) end)
 

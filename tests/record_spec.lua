@@ -412,14 +412,14 @@ describe("a policy that wants a recording", function()
     end
     site:write("config.lua", config(folder))
     assert(os.execute("chmod 777 " .. folder))
-    assert_fails "is writable by group or others"
+    assert_fails "can be written by group or others"
     assert(os.execute(("chmod 755 %s; chown 1000 %s"):format(folder, folder)))
-    assert_fails "is owned by uid 1000"
+    assert_fails "is owned by user 1000"
     site:write("config.lua", config(folder .. "/nosuch"))
     assert_fails "No such file or directory"
     -- A file that a policy names lies in such a folder, too.
     site:write("policy.d/r.lua", body(("request.options.record = %q"):format(folder .. "/x")))
-    assert_fails "is owned by uid 1000"
+    assert_fails "is owned by user 1000"
     assert.same({}, core.file.list(folder))
   end)
 

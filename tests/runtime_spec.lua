@@ -151,19 +151,19 @@ local function define(program)
         tool.write(site.dir .. "/plain", "")
         configure(site.dir .. "/plain")
       end, "/plain: Permission denied" },
-      { "is a folder", function () configure "/etc" end, "not a plain file" },
+      { "is a folder", function () configure "/etc" end, "read /etc: is a directory" },
       { "may be written by others", function ()
         script "echo ran"
         os.execute(("chmod 775 %s/script"):format(site.dir))
-      end, "/script is writable by group or others (mode 0775)" },
+      end, "/script: can be written by group or others (mode 0775)" },
       { "is somebody's", function ()
         script "echo ran"
         os.execute(("chown 1000 %s/script"):format(site.dir))
-      end, "/script is owned by uid 1000" },
+      end, "/script: is owned by user 1000" },
       { "lies in a folder that others may write", function ()
         os.execute(("mkdir -p %s/open; cp %s %s/open; chmod 777 %s/open"):format(site.dir, real, site.dir, site.dir))
         configure(site.dir .. "/open/runc")
-      end, "/open is writable by group or others (mode 0777)" },
+      end, "/open: can be written by group or others (mode 0777)" },
       { "is ctrexec", function () configure(front) end, "/bin/runc is ctrexec itself" },
       { "is not known, for a mistake in the configuration", function ()
         site:write("config.lua", "return { runtim = '/usr/sbin/runc' }")
@@ -238,7 +238,7 @@ local function define(program)
         .. "mount --bind %s/his /usr/local/sbin && exec %s state ct"):format(site.dir, real, site.dir, site.dir,
         site.dir, front))
       assert.same({ 1, "" }, { result.code, result.stdout })
-      assert.matches("/usr/local/sbin/runc is owned by uid 1000", result.stderr, 1, true)
+      assert.matches("/usr/local/sbin/runc: is owned by user 1000", result.stderr, 1, true)
     end)
 
     check("is missing when all of its name are ctrexec", function ()

@@ -21,8 +21,8 @@ local WITHOUT = {
     { "ctrexec.command.exec", "if process.terminal then", "process.terminal = false\n    if false then" },
   },
   ["lua:trust"] = {
-    { "ctrexec.container.trust", "local function demand(status, path, sticky, also)",
-      "local function demand() do return end local status, path, sticky, also" },
+    { "ctrexec.lib.trust", "local function demand(status, path, rules)",
+      "local function demand(status, path, rules) do return status end" },
   },
   ["lua:sub_path"] = {
     { "ctrexec.exec.cgroups", "local function sub_path(path)", "local function sub_path(path) do return path end" },

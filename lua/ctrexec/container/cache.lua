@@ -3,11 +3,11 @@
 -- Decoding a state with a seccomp profile and compiling that takes longer than all the rest of an exec. The digest has
 -- the result of both, and the process section of the bundle's configuration. It counts only for the very files it was
 -- made from, by device, inode, size and times. It lies in the container's state directory, goes with it, and is under
--- the same rules (`ctrexec.container.trust`): only who may write the state could write it. Losing it costs time alone.
+-- the same rules (`ctrexec.lib.trust`): only who may write the state could write it. Losing it costs time alone.
 -- @module ctrexec.container.cache
 local core = require "ctrexec.core"
 local unwind = require "ctrexec.lib.unwind"
-local trust = require "ctrexec.container.trust"
+local trust = require "ctrexec.lib.trust"
 
 local digest = {}
 

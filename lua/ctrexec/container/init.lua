@@ -20,7 +20,7 @@
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
 local schema = require "ctrexec.lib.schema"
-local trust = require "ctrexec.container.trust"
+local trust = require "ctrexec.lib.trust"
 local unwind = require "ctrexec.lib.unwind"
 local cache = late "ctrexec.container.cache" -- only where the caller wants one
 local json = late "ctrexec.lib.json" -- not where the cache has all that is asked for
@@ -113,10 +113,10 @@ local function decode(text, path, raw)
   return tree or refuse(message)
 end
 
--- Who is root in the container's user namespace: podman gives such a container's bundle directory to them.
-local function mapped_root(self)
+-- Whether a user is root in the container's user namespace: podman gives such a container's bundle directory to them.
+local function is_mapped_root(self, uid)
   for _, mapping in ipairs(self.settings.uid_mappings or {}) do
-    if mapping.containerID == 0 then return mapping.hostID end
+    if mapping.containerID == 0 then return mapping.hostID == uid end
   end
 end
 
@@ -125,7 +125,7 @@ local function open_config(self)
   local path = self.bundle or refuse(self.dir .. ": the state names no bundle")
   local directory <close>, message = trust.directory(path)
   if not directory then refuse(message or path .. ": no such directory") end
-  trust.demand(directory, path, true, mapped_root(self))
+  trust.demand(directory, path, { sticky = true, owner = function(uid) return is_mapped_root(self, uid) end })
   path = path .. "/config.json"
   local fd, why = trust.file(directory, "config.json", path)
   return fd or refuse(why or path .. ": no such file or directory"), path
@@ -256,8 +256,10 @@ local function fields_of(found, owner, digest)
   return fields, runtime == "runc" and digest or nil
 end
 
+local STICKY = { sticky = true }
+
 local function read(found, opts)
-  trust.demand(found.root.fd, found.root.path, true)
+  trust.demand(found.root.fd, found.root.path, STICKY)
   local owner = trust.demand(found.directory, found.dir).uid
   local digested = opts.digest and found.name == "state.json"
   local fields, digest = fields_of(found, owner, digested and cache.new(found))

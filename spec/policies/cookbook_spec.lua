@@ -55,6 +55,10 @@ describe("the policy guide", function()
       local policy = testing.policy(folder .. "/no-root.lua")
       assert.equal("denied by policy no-root: not as root", policy:check(testing.request()).message)
       assert.equal("accept", policy:check(testing.request { user = "1000" }).decision)
+      assert.error_matches(function() testing.request { usr = "1000" } end,
+        "^spec.usr: unknown field %(did you mean user%?%)$")
+      assert.same({ terminal = true, detach = false, timeout = 5 },
+        testing.request({ terminal = true, options = { timeout = 5 } }).options)
     end)
   end)
 

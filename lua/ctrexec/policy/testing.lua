@@ -3,8 +3,10 @@
 -- A spec finds `ctrexec_request` and `ctrexec_policy` as globals; a spec run by busted alone gets them as
 -- `require("ctrexec.policy.testing").request` and `.policy`. Nothing is started in a container.
 -- @module ctrexec.policy.testing
+local fields = require "ctrexec.exec.fields"
 local policy = require "ctrexec.policy"
 local process = require "ctrexec.oci.process"
+local requests = require "ctrexec.policy.request"
 
 local testing = {}
 
@@ -31,29 +33,28 @@ end
 
 --- Makes a request as `chain:check` takes it.
 -- @tparam[opt] table spec the fields of a spec for `container:exec` (`args`, `env`, `user`, `terminal`, ...; by default
--- `sh` as root with docker's capabilities); `options`, `container` (`annotations`, `labels`, `id`, ...) and `caller`,
--- each laid over a plain default; `config`, `lookup`; `files`, which maps paths in the container to what `request:stat`
--- says of them
+-- `sh` as root with docker's capabilities); `options`, over what the spec says of them; `container` (`annotations`,
+-- `labels`, `id`, ...) and `caller`, each laid over a plain default; `config`; `files`, which maps paths in the
+-- container to what `request:stat` says of them
 -- @treturn table request
--- @raise when the spec is not valid
+-- @raise when the spec is not valid, or has a field that there is not
 function testing.request(spec)
-  local wanted = copy(spec or {})
-  local files = wanted.files
-  local request = {
-    options = copy({ terminal = wanted.terminal or false, detach = false }, wanted.options),
-    container = copy({ id = "test", runtime = "runc", root = "/run/runc", bundle = "/var/lib/test", pid = 1,
-      status = "running", annotations = {}, labels = {} }, wanted.container),
-    caller = copy({ uid = 0, gid = 0, user = "root", pid = 1, terminal = false, ancestry = {} }, wanted.caller),
-    config = wanted.config or {},
-    lookup = wanted.lookup,
-    stat = function(path) return (files or {})[path] end,
-  }
-  for _, name in ipairs { "options", "container", "caller", "config", "files" } do wanted[name] = nil end
+  local wanted, own = copy(spec or {}), {}
+  for _, name in ipairs { "options", "container", "caller", "config", "files" } do
+    own[name], wanted[name] = wanted[name], nil
+  end
+  fields.demand(wanted, "check", {}, 2)
   if #wanted == 0 and not wanted.args and not wanted.process then wanted.args = { "sh" } end
   local object, message = process.build({ runtime = "runc", settings = {}, process = defaults }, wanted)
   if not object then error("ctrexec_request: " .. message, 2) end
-  request.process = object
-  return request
+  return {
+    process = object, options = copy(requests.options(wanted), own.options),
+    container = copy({ id = "test", runtime = "runc", root = "/run/runc", bundle = "/var/lib/test", pid = 1,
+      status = "running", annotations = {}, labels = {} }, own.container),
+    caller = copy({ uid = 0, gid = 0, user = "root", pid = 1, terminal = false, ancestry = {} }, own.caller),
+    config = own.config or {}, lookup = wanted.lookup,
+    stat = function(path) return (own.files or {})[path] end,
+  }
 end
 
 local Policy = {}

@@ -514,6 +514,22 @@ end)
 describe("events", function()
   before_each(function() site:record_events() end)
 
+  check("keep the reason that the caller gives, beside what policies say", function()
+    site:write("policy.d/p.lua", body [[
+      if request.options.audit.reason ~= "ticket 42" then return deny "no reason" end
+      request.options.audit = { checked = true }]])
+    assert.equal(0, run({ "exec", "--reason", "ticket 42", "ct", "true" }).code)
+    for _, event in ipairs(site:events()) do assert.same({ reason = "ticket 42", checked = true }, event.fields) end
+    assert.same({ "accept", "exit" }, site:kinds())
+    assert_denied(run { "exec", "--reason", "none", "ct", "touch", "/ran" }, "p: no reason")
+    local result = run { "explain", "exec", "--reason", "ticket 42", "ct", "true" }
+    assert.matches("\n  reason +ticket 42\n", result.stdout)
+    os.execute("rm " .. site.folder .. "/policy.d/p.lua")
+    local chain <close> = require "ctrexec.policy".of_files {}
+    local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = chain }))
+    assert.equal(0, container:exec({ "true", reason = "with nobody to tell" }).code)
+  end)
+
   check("tell how a command ended", function()
     assert.equal(3, run({ "exec", "ct", "sh", "-c", "head -c 30000000 /dev/zero | md5sum >/dev/null; exit 3" }).code)
     assert.equal(137, run({ "exec", "ct", "sh", "-c", "kill -9 $$" }).code)

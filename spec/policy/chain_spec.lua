@@ -137,6 +137,25 @@ describe("a policy", function()
       tools = { "/usr/bin/busybox:/b" }, host_env = { "TERM" }, record = "/var/log/r" }, result.options)
   end)
 
+  it("keeps the reason in the audit fields, unless it gives another", function()
+    local asked = request { options = { audit = { reason = "ticket 42" } } }
+    for code, expected in pairs {
+      ["request.options.audit = nil"] = { reason = "ticket 42" },
+      ["request.options.audit = { lent = 'x' }"] = { reason = "ticket 42", lent = "x" },
+      ["request.options.audit.reason = nil"] = { reason = "ticket 42" },
+      ["request.options.audit = { reason = 'mine' }"] = { reason = "mine" },
+      ["request.options.audit = setmetatable({}, { __newindex = error, __index = error })"] = { reason = "ticket 42" },
+    } do
+      local chain <close> = policy.from_sources(config(), { { name = "one", source = body(code) },
+        { name = "next", source = body "assert(request.options.audit.reason)" } })
+      local result = chain:check(asked)
+      assert.equal("accept", result.decision, result.message)
+      assert.same(expected, result.options.audit, code)
+    end
+    assert.matches("options.audit: expected an object", check("return { check = function(r) r.options.audit = 5 end }",
+      body "request.options.audit = nil").message)
+  end)
+
   it("keeps the recording of the one before it, in whatever order its fields come", function()
     local record = "request.options.record = { folder = '/r', input = %s, passwords = false, required = true, "
       .. "max_size = 9 }"

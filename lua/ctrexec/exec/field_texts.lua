@@ -93,7 +93,11 @@ local texts = {
       .. '`process.recording.core:record("output", data)`',
     policy_value = "true, path, table",
     policy = "what the command shows is recorded in a file: see [Recording sessions](#recording-sessions)" },
-  { "audit", value = "map of strings, numbers, booleans", means = "fields added to the audit events" },
+  { "reason", metavar = "TEXT", help = "say why, to policies and the audit trail", explain = "reason", value = "string",
+    means = "why, in words: policies see it as `request.options.audit.reason`, and the audit trail keeps it" },
+  { "audit", value = "map of strings, numbers, booleans", means = "fields added to the audit events",
+    policy = "fields added to the audit events. `reason`, of `--reason` or of an earlier policy, stays when a policy "
+      .. "replaces the map, unless it sets another" },
   { "detach", help = "return once the command has started", explain = "after the start", value = "boolean",
     means = "nobody here will wait for the command" },
   { "pid_file", metavar = "FILE", complete = "files", value = "path",

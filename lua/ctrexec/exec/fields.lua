@@ -62,6 +62,7 @@ fields.options = {
   { field = "login_uid", name = "login-uid", type = "int", min = 0, max = 4294967294, plan = true, policy = "edit" },
   { field = "host_env", name = "host-env", type = "names", list = true, policy = "edit" },
   { field = "record", name = "record", type = "recording", data = true, policy = "edit", conflicts = "detach" },
+  { field = "reason", name = "reason", type = "string" },
 }
 
 --- The rows of the fields that only a program gives.

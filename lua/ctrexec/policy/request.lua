@@ -22,6 +22,10 @@ function request.options(spec)
   local options = {}
   for _, name in ipairs(SEEN) do options[name] = spec[name] end
   options.terminal, options.detach = options.terminal or false, options.detach or false
+  if spec.reason then
+    options.audit = { reason = spec.reason }
+    for name, value in pairs(spec.audit or {}) do options.audit[name] = options.audit[name] or value end
+  end
   return options
 end
 

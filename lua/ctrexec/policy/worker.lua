@@ -6,7 +6,7 @@
 local argument, host = ...
 
 -- What a policy changes of its own copies must not reach this code, nor what another changed of a shared table.
-local rawget, next, type, pcall, select = rawget, next, type, pcall, select
+local rawget, rawset, next, type, pcall, select = rawget, rawset, next, type, pcall, select
 local error, tostring, ipairs, setmetatable, getmetatable = error, tostring, ipairs, setmetatable, getmetatable
 local load, math_type = load, math.type
 local format, sub, find, gsub, byte = string.format, string.sub, string.find, string.gsub, string.byte
@@ -260,6 +260,23 @@ local function equal(one, other)
   return true
 end
 
+local function field(value, name)
+  if type(value) == "table" then return rawget(value, name) end
+end
+
+-- A policy that replaces the fields of the audit trail does not take a reason out of it, the caller's or that of a
+-- policy before.
+local function keep_reason(options, before)
+  local reason = field(field(before, "audit"), "reason")
+  if reason == nil or type(options) ~= "table" then return end
+  local audit = rawget(options, "audit")
+  if audit == nil then
+    rawset(options, "audit", { reason = reason })
+  elseif type(audit) == "table" and rawget(audit, "reason") == nil then
+    rawset(audit, "reason", reason)
+  end
+end
+
 -- One policy's turn. Its request is its own, so that neither a metatable nor a reference it leaves behind reaches the
 -- next. Returns a reason to deny, or nil, the state after it and whether that is another.
 local function run_check(policy, state)
@@ -271,6 +288,7 @@ local function run_check(policy, state)
   if reason then return reason end
   tables.process, tables.options = rawget(request, "process"), rawget(request, "options")
   if host.untouched(tables, state.packed) then return nil, state, false end
+  keep_reason(tables.options, host.unpack(state.packed).options)
   local packed, problem = host.pack(tables)
   if not packed then return "request" .. problem end
   local after = new_state(host.unpack(packed))

@@ -782,9 +782,9 @@ describe("events", function()
       assert.equal(("<%d>"):format(priority), header:match "^<%d+>")
       local event = cjson.decode(text)
       assert.equal(kind, event.kind)
-      local fields = {}
-      for name, value in next_datagram(journal):gmatch "([A-Z_]+)=([^\n]*)\n" do fields[name] = value end
-      assert.equal(text, fields.MESSAGE)
+      local fields, entry = {}, next_datagram(journal)
+      for name, value in entry:gmatch "([A-Z_]+)=([^\n]*)\n" do fields[name] = value end
+      assert.equal(text, (string.unpack("<s8", entry, select(2, entry:find("\nMESSAGE\n", 1, true)) + 1)))
       assert.same({ "ctrexec", tostring(level), kind, "ct" }, { fields.SYSLOG_IDENTIFIER, fields.PRIORITY,
         fields.CTREXEC_EVENT, fields.CTREXEC_CONTAINER })
       assert.is_nil(line:find("abc", 1, true))

@@ -12,6 +12,7 @@ describe("wording.quote", function()
   shown([["\x00\x1b\x7f"]], "\0\27\127")
   shown('"\u{e9}\u{1f600}"', "\u{e9}\u{1f600}")
   shown([["\xff\xc3 ok"]], "\255\195 ok")
+  shown([["\xff\u009b]] .. '\u{e9}"', "\255\u{9b}\u{e9}")
 end)
 
 describe("wording.reason", function()

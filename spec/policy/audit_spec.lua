@@ -9,6 +9,7 @@ end
 local cjson = require "cjson"
 local audit = require "ctrexec.policy.audit"
 local caller = require "ctrexec.policy.caller"
+local journal = require "ctrexec.lib.journal"
 local support = require "spec.core.support"
 
 local function details(changes)
@@ -141,10 +142,10 @@ describe("audit.write", function()
   end)
 
   it("reports a daemon that is not there, and writes the other sinks all the same", function()
-    local syslog, journald = audit.SYSLOG_SOCKET, audit.JOURNALD_SOCKET
-    audit.SYSLOG_SOCKET, audit.JOURNALD_SOCKET = "/nonexistent/log", "/nonexistent/journal"
+    local syslog, journald = journal.SYSLOG_SOCKET, journal.JOURNALD_SOCKET
+    journal.SYSLOG_SOCKET, journal.JOURNALD_SOCKET = "/nonexistent/log", "/nonexistent/journal"
     local ok, message = audit.write({ file = path, syslog = true, journald = true }, audit.event("exit", {}))
-    audit.SYSLOG_SOCKET, audit.JOURNALD_SOCKET = syslog, journald
+    journal.SYSLOG_SOCKET, journal.JOURNALD_SOCKET = syslog, journald
     assert.is_nil(ok)
     assert.matches("/nonexistent/log: No such file or directory; .*/nonexistent/journal", message)
     assert.is_truthy(io.open(path))

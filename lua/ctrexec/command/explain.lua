@@ -1,7 +1,9 @@
 --- The `explain` command: what an exec would do.
 -- @module ctrexec.command.explain
 local diff = require "ctrexec.policy.diff"
+local late = require "ctrexec.lib.late"
 local specs = require "ctrexec.command.spec"
+local json = late "ctrexec.lib.json" -- only --format json needs it
 
 local explain = {}
 
@@ -34,28 +36,6 @@ local function print_text(report, out)
   for _, entry in ipairs(report.after.process.env) do out:write("    ", entry, "\n") end
 end
 
--- Arrays that may be empty would be objects in JSON.
-local ARRAYS = { args = true, env = true, additionalGids = true, policies = true, warnings = true, changes = true,
-  bounding = true, effective = true, permitted = true, inheritable = true, ambient = true, rlimits = true, plan = true }
-
-local function encodable(value, cjson)
-  if type(value) ~= "table" then
-    -- an unlimited resource limit, as the runtime specification writes it
-    return math.type(value) == "float" and value >= 2.0 ^ 63 and -1 or value
-  end
-  local copy = {}
-  for name, item in pairs(value) do
-    copy[name] = ARRAYS[name] and type(item) == "table" and next(item) == nil and cjson.empty_array
-      or encodable(item, cjson)
-  end
-  return copy
-end
-
-local function print_json(report, out)
-  local cjson = require "cjson".new()
-  out:write(require "ctrexec.command.log".valid_utf8(cjson.encode(encodable(report, cjson))), "\n")
-end
-
 --- Runs the command.
 -- @tparam table parsed from `ctrexec.command.options`: those of the exec, and `format`
 -- @tparam table log from `ctrexec.command.log`
@@ -73,8 +53,7 @@ function explain.run(parsed, log, site)
   end
   spec.records = true -- as the exec command does
   local report = container:explain(spec)
-  local print_report = parsed.options.format == "json" and print_json or print_text
-  print_report(report, io.stdout)
+  if parsed.options.format == "json" then print(json.encode(report)) else print_text(report, io.stdout) end
   return report.decision == "accept" and 0 or FAILED
 end
 

@@ -1,5 +1,10 @@
 --- The `list` command: the containers of all runtimes.
 -- @module ctrexec.command.list
+local ctrexec = require "ctrexec"
+local late = require "ctrexec.lib.late"
+local schema = require "ctrexec.lib.schema"
+local json = late "ctrexec.lib.json" -- only --format json needs it
+
 local list = {}
 
 local COLUMNS = {
@@ -30,15 +35,14 @@ end
 
 -- The field names of `runc list --format json`.
 local function print_json(records)
-  local cjson = require "cjson"
-  local out = {}
+  local out = schema.as_array {}
   for index, record in ipairs(records) do
     out[index] = {
       id = record.id, pid = record.pid, status = record.status, runtime = record.runtime, bundle = record.bundle,
       created = record.created, owner = record.owner, root = record.root, annotations = record.annotations,
     }
   end
-  print(#out == 0 and "[]" or cjson.encode(out))
+  print(json.encode(out))
 end
 
 --- Prints the containers: a table, JSON, or with --quiet their ids.
@@ -48,7 +52,7 @@ end
 -- @treturn integer 0; 1 when some container's state could not be read
 function list.run(parsed, log, site)
   local root = parsed.global.root
-  local records, message = require "ctrexec".list { root = root ~= "" and root or nil, roots = site.settings.roots }
+  local records, message = ctrexec.list { root = root ~= "" and root or nil, roots = site.settings.roots }
   if not records then
     log:error(message)
     return 1

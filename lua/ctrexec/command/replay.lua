@@ -4,6 +4,8 @@
 -- asked there: while it plays, the terminal is raw and what comes from it is thrown away.
 -- @module ctrexec.command.replay
 local core = require "ctrexec.core"
+local json = require "ctrexec.lib.json"
+local wording = require "ctrexec.lib.wording"
 
 local replay = {}
 
@@ -13,9 +15,6 @@ local BLOCK = 65536
 local MAX_LINE = 16 << 20 -- of a header with the longest of command lines
 local NAP = 1000 -- milliseconds; waits are made of these
 local CONTROL_C = "\3"
-
-local cjson = require "cjson".new()
-cjson.decode_max_depth(8)
 
 -- The lines of a file, one a call: the text and whether it ended in a newline; nil at the end; false and a message.
 local function line_reader(fd)
@@ -44,8 +43,8 @@ local function line_reader(fd)
 end
 
 local function decode(line)
-  local ok, value = pcall(cjson.decode, line)
-  return ok and type(value) == "table" and value or nil
+  local value = json.value(line, "line")
+  return type(value) == "table" and value or nil
 end
 
 local function is_event(event)
@@ -85,14 +84,14 @@ local function play(next_line, speed, terminal)
       if not wait_until(began + event[1] / speed, terminal) then return INTERRUPTED end
       local shown, why = io.stdout:write(event[3])
       if shown then shown, why = io.stdout:flush() end
-      if not shown then return nil, "write: " .. require "ctrexec.lib.wording".reason(why) end
+      if not shown then return nil, "write: " .. wording.reason(why) end
     end
   end
 end
 
 local function open(path)
   local fd, message = core.file.open(path, { read = true })
-  if not fd then return nil, "open " .. path .. ": " .. require "ctrexec.lib.wording".reason(message) end
+  if not fd then return nil, "open " .. path .. ": " .. wording.reason(message) end
   local next_line = line_reader(fd)
   local line = next_line()
   local header = line and decode(line)

@@ -1,8 +1,8 @@
 --- Gives the seccomp listener of a command to the agent that the container's profile names.
 -- OCI runtime specification, config-linux.md "Container process state" and "Seccomp": listenerPath, listenerMetadata.
 -- @module ctrexec.exec.listener
-local cjson = require "cjson"
 local core = require "ctrexec.core"
+local json = require "ctrexec.lib.json"
 local late = require "ctrexec.lib.late"
 local wording = late "ctrexec.lib.wording" -- only a refusal needs it
 
@@ -25,7 +25,7 @@ end
 -- @tparam ?string metadata the profile's listenerMetadata
 -- @treturn string
 function listener.state(record, pid, metadata)
-  return (cjson.encode {
+  return json.encode {
     ociVersion = OCI_VERSION,
     fds = { "seccompFd" },
     pid = pid,
@@ -34,7 +34,7 @@ function listener.state(record, pid, metadata)
       ociVersion = OCI_VERSION, id = record.id, status = record.status, pid = record.pid, bundle = record.bundle,
       annotations = object_or_nil(record.annotations),
     },
-  })
+  }
 end
 
 --- Sends the listener.

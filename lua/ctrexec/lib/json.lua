@@ -1,10 +1,14 @@
---- JSON that other programs wrote: decoding that never raises, and that says where a text is wrong.
+--- JSON (RFC 8259): reading what other programs wrote, which never raises and says where a text is wrong; writing.
 -- @module ctrexec.lib.json
-local json = {}
+local late = require "ctrexec.lib.late"
+local schema = require "ctrexec.lib.schema"
+local wording = late "ctrexec.lib.wording" -- only a string that is no UTF-8 needs it
 
 -- An instance of our own: the limits below are not for the JSON of the host program.
 local cjson = require "cjson".new()
 cjson.decode_invalid_numbers(false)
+
+local json = {}
 
 --- Bytes that a text may have: the largest state files of real containers have some hundred KiB.
 json.MAX_SIZE = 16 << 20
@@ -52,32 +56,119 @@ function json.clean(tree)
   return tree
 end
 
---- Decodes a JSON text (RFC 8259) whose top is an object.
+--- Decodes a JSON text.
+-- @tparam string text
+-- @tparam string name of the text in messages, as its file's path
+-- @return[1] the value: every number is a float and every null is `json.null`
+-- @treturn[2] nil
+-- @treturn[2] string message: "NAME: line L, column C: what is wrong", "EOF" or "unexpected EOF"
+function json.value(text, name)
+  if #text > json.MAX_SIZE then return nil, ("%s: larger than %d MiB"):format(name, json.MAX_SIZE >> 20) end
+  if text == "" then return nil, "EOF" end
+  local ok, value = pcall(cjson.decode, text)
+  if not ok then return nil, explain(text, name, value) end
+  return value
+end
+
+--- Decodes a JSON text whose top is an object.
 -- @tparam string text
 -- @tparam string name of the text in messages, as its file's path
 -- @tparam[opt] boolean raw leave out `clean`: every number is a float and every null is `json.null`
 -- @treturn[1] table
 -- @treturn[2] nil
--- @treturn[2] string message: "NAME: line L, column C: what is wrong", "EOF" or "unexpected EOF"
+-- @treturn[2] string message as of `value`
 function json.decode(text, name, raw)
-  if #text > json.MAX_SIZE then return nil, ("%s: larger than %d MiB"):format(name, json.MAX_SIZE >> 20) end
-  if text == "" then return nil, "EOF" end
-  local ok, tree = pcall(cjson.decode, text)
-  if not ok then return nil, explain(text, name, tree) end
+  local tree, message = json.value(text, name)
+  if message then return nil, message end
   if type(tree) ~= "table" or math.type(next(tree)) then
-    return nil, ("%s: expected an object, got %s"):format(name, json.kind(tree))
+    return nil, ("%s: expected an object, got %s"):format(name, schema.kind(tree))
   end
   return raw and tree or json.clean(tree)
 end
 
---- What a decoded value is, in JSON's words and for messages.
--- @param value
--- @treturn string "an object", "an array", "a string", "a number", "a boolean", "null" or "nothing"
-function json.kind(value)
-  if value == nil then return "nothing" end
-  if value == json.null then return "null" end
-  if type(value) ~= "table" then return "a " .. type(value) end
-  return math.type(next(value)) and "an array" or "an object"
+-- ------------------------------------------------------------------------------------------------- writing
+
+local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+
+local function escape_byte(byte) return ESCAPES[byte] or ("\\u%04x"):format(byte:byte()) end
+
+-- With all controls, U+0080 to U+009F too: a line that is shown as it is must not drive the reader's terminal.
+local function escape(run)
+  return (run:gsub('[%c"\\]', escape_byte):gsub("\xC2([\x80-\x9F])", escape_byte))
+end
+
+-- What Go's encoding/json escapes: for the sake of HTML, and of JavaScript.
+local function escape_as_go(run)
+  return (run:gsub('[\0-\31"\\<>&]', escape_byte):gsub("\u{2028}", "\\u2028"):gsub("\u{2029}", "\\u2029"))
+end
+
+local function replacement() return "\\ufffd" end
+
+--- A string as it stands in JSON. Each byte that is no UTF-8 becomes U+FFFD.
+-- @tparam string text
+-- @tparam[opt] boolean as_go escape exactly what Go's encoding/json escapes
+-- @treturn string with quotes
+function json.string(text, as_go)
+  local valid = as_go and escape_as_go or escape
+  return '"' .. (utf8.len(text) and valid(text) or wording.map_utf8(text, valid, replacement)) .. '"'
+end
+
+-- A number that JSON has none for is null, as JavaScript writes it.
+local function number(value)
+  local integer = math.tointeger(value)
+  if integer then return ("%d"):format(integer) end
+  if value == 2.0 ^ 64 then return "18446744073709551615" end -- RLIM_INFINITY (`ctrexec.lib.kernel`), as Go writes it
+  if value ~= value or value == math.huge or value == -math.huge then return "null" end
+  local text = ("%.15g"):format(value)
+  return tonumber(text) == value and text or ("%.17g"):format(value)
+end
+
+local encode
+
+local function array(list, rank)
+  local parts = {}
+  for index = 1, #list do parts[index] = encode(list[index], rank) end
+  return "[" .. table.concat(parts, ",") .. "]"
+end
+
+local function object(map, rank)
+  local names, values, parts = {}, {}, {}
+  for key, value in next, map do
+    local name = tostring(key)
+    names[#names + 1], values[name] = name, value
+  end
+  table.sort(names, function(one, other)
+    local first, second = rank[one] or math.huge, rank[other] or math.huge
+    if first ~= second then return first < second end
+    return one < other
+  end)
+  for index, name in ipairs(names) do parts[index] = json.string(name) .. ":" .. encode(values[name], rank) end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+local function is_array(value)
+  return getmetatable(value) == schema.ARRAY or rawget(value, 1) ~= nil
+end
+
+function encode(value, rank)
+  local kind = type(value)
+  if kind == "table" then return (is_array(value) and array or object)(value, rank) end
+  if kind == "string" then return json.string(value) end
+  if kind == "number" then return number(value) end
+  if kind == "boolean" then return tostring(value) end
+  if value == nil or value == json.null then return "null" end
+  error("JSON has no " .. kind, 0)
+end
+
+--- Writes a value as one line of JSON. The keys of an object come in the order of their names, `/` is not escaped, and
+-- numbers lose nothing: 2^64, which stands for no limit, is 18446744073709551615; infinity and NaN are null.
+-- @param value plain: a table is an array if it has an item 1 or is known as one (`ctrexec.lib.schema.as_array`)
+-- @tparam[opt] {string,...} order names that come before all others of their object, in this order
+-- @treturn string; raises for a function, a thread or userdata
+function json.encode(value, order)
+  local rank = {}
+  for index, name in ipairs(order or {}) do rank[name] = index end
+  return encode(value, rank)
 end
 
 return json

@@ -12,8 +12,15 @@ local wording = late "ctrexec.lib.wording" -- only a refusal needs it
 
 local schema = {}
 
---- The metatable of the arrays that a type gives: by it `ctrexec.lib.json` writes an empty one as an array.
+--- The metatable of arrays. By it `ctrexec.lib.json` writes an empty one as an array.
 schema.ARRAY = {}
+
+--- Makes a table known as an array, which the arrays that a type gives are already.
+-- @tparam table list
+-- @treturn table the same
+function schema.as_array(list)
+  return setmetatable(list, schema.ARRAY)
+end
 
 --- Whether a value is not there. JSON's null counts as absent, as it does to Go.
 -- @param value
@@ -231,7 +238,7 @@ end
 -- @treturn function type
 function schema.array(item, expected)
   return function(value, place)
-    local copy, count = setmetatable({}, schema.ARRAY), count_of(value, place, expected or "an array")
+    local copy, count = schema.as_array {}, count_of(value, place, expected or "an array")
     local depth = place.depth + 1
     place.depth = depth
     for index = 1, count do

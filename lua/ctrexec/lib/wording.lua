@@ -7,14 +7,56 @@ local wording = {}
 local ESCAPES = { ["\a"] = "\\a", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t",
   ["\v"] = "\\v", ['"'] = '\\"', ["\\"] = "\\\\" }
 
+-- What Go's strconv.IsPrint refuses above ASCII, but for unassigned code points: controls, blanks, format characters
+-- (among them those that turn the direction of writing), private use.
+local UNPRINTABLE = {
+  { 0x80, 0xA0 }, { 0xAD, 0xAD }, { 0x600, 0x605 }, { 0x61C, 0x61C }, { 0x6DD, 0x6DD }, { 0x70F, 0x70F },
+  { 0x1680, 0x1680 }, { 0x180E, 0x180E }, { 0x2000, 0x200F }, { 0x2028, 0x202F }, { 0x205F, 0x206F },
+  { 0x3000, 0x3000 }, { 0xE000, 0xF8FF }, { 0xFEFF, 0xFEFF }, { 0xFFF9, 0xFFFB }, { 0xE0000, 0x10FFFF },
+}
+
+local function escape_byte(byte) return ESCAPES[byte] or ("\\x%02x"):format(byte:byte()) end
+
+local function escape_rune(rune)
+  local code = utf8.codepoint(rune)
+  for _, range in ipairs(UNPRINTABLE) do
+    if code >= range[1] and code <= range[2] then return (code > 0xFFFF and "\\U%08x" or "\\u%04x"):format(code) end
+  end
+end
+
+local function escape_run(run)
+  return (run:gsub('[%c"\\]', escape_byte):gsub("[\xC2-\xF4][\x80-\xBF]+", escape_rune))
+end
+
+--- Rewrites a text in which some bytes may be no UTF-8, as Go reads bytes.
+-- @tparam string text
+-- @tparam function valid gives what stands for a run of valid UTF-8
+-- @tparam function invalid gives what stands for a byte between such runs
+-- @treturn string
+function wording.map_utf8(text, valid, invalid)
+  local parts, position = {}, 1
+  while position <= #text do
+    local _, wrong = utf8.len(text, position)
+    parts[#parts + 1] = valid(text:sub(position, (wrong or 0) - 1))
+    if not wrong then break end
+    parts[#parts + 1] = invalid(text:sub(wrong, wrong))
+    position = wrong + 1
+  end
+  return table.concat(parts)
+end
+
+--- A text as %q of Go's fmt shows it, without the quotes around it: it stays on one line and drives no terminal.
+-- @tparam string text
+-- @treturn string
+function wording.escape(text)
+  return wording.map_utf8(text, escape_run, escape_byte)
+end
+
 --- A text as %q of Go's fmt shows it, so that a name stays one word on one line whatever is in it.
 -- @tparam string text
 -- @treturn string with double quotes around it
 function wording.quote(text)
-  local pattern = utf8.len(text) and '[%c"\\]' or '[%c"\\\128-\255]'
-  return '"' .. text:gsub(pattern, function(char)
-    return ESCAPES[char] or ("\\x%02x"):format(char:byte())
-  end) .. '"'
+  return '"' .. wording.escape(text) .. '"'
 end
 
 --- The system's reason in a core error message, in the spelling of Go's errno table.

@@ -145,7 +145,7 @@ local PROCESS = open {
 
 -- The last value of a name wins, at the place of the first: what repeated setenv(3) gives.
 local function last_of_a_name(entries)
-  local env, place = setmetatable({}, schema.ARRAY), {}
+  local env, place = schema.as_array {}, {}
   for _, entry in ipairs(entries) do
     local name = entry:match "^[^=]*"
     place[name] = place[name] or #env + 1
@@ -164,7 +164,7 @@ end
 local function check_whole(copy, max_id)
   copy.user = copy.user or {}
   copy.user.uid, copy.user.gid = copy.user.uid or 0, copy.user.gid or 0
-  copy.user.additionalGids = copy.user.additionalGids or setmetatable({}, schema.ARRAY)
+  copy.user.additionalGids = copy.user.additionalGids or schema.as_array {}
   copy.terminal = copy.terminal or false
   copy.noNewPrivileges = copy.noNewPrivileges or false
   copy.env = last_of_a_name(copy.env or {})

@@ -1,29 +1,16 @@
 --- The audit trail: one JSON line an event, to a file, syslog and journald.
 -- @module ctrexec.policy.audit
 local core = require "ctrexec.core"
+local journal = require "ctrexec.lib.journal"
+local json = require "ctrexec.lib.json"
+local schema = require "ctrexec.lib.schema"
 
 local audit = {}
-
---- Where syslog and journald listen; tests put others here.
-audit.SYSLOG_SOCKET = "/dev/log"
-audit.JOURNALD_SOCKET = "/run/systemd/journal/socket"
 
 -- The longest line: a write of this size to a file opened with O_APPEND is one piece on every local file system, and
 -- a datagram of it fits the default send buffer of a UNIX socket.
 local MAX_LINE = 131072
 local REDACTED = "[redacted]"
--- LOG_AUTHPRIV | LOG_INFO, and LOG_WARNING for what was refused (syslog(3)).
-local SYSLOG_INFO, SYSLOG_WARNING = 10 * 8 + 6, 10 * 8 + 4
-
-local cjson
-local function encoder()
-  if not cjson then
-    cjson = require "cjson".new()
-    cjson.encode_invalid_numbers(true)
-    cjson.encode_sparse_array(true)
-  end
-  return cjson
-end
 
 --- The time as it stands in events.
 -- @treturn string RFC 3339, UTC, in whole seconds
@@ -79,7 +66,7 @@ local function redact(text, patterns)
 end
 
 local function redacted_list(list, patterns)
-  local result = {}
+  local result = schema.as_array {}
   for index, text in ipairs(list or {}) do result[index] = redact(text, patterns) end
   return result
 end
@@ -161,19 +148,14 @@ local function prepared(event, settings)
   return copy
 end
 
--- A byte of a command that is no UTF-8 must not make the line one that readers throw away.
-local function encoded(event)
-  return require "ctrexec.command.log".valid_utf8(encoder().encode(event))
-end
-
 -- Half of the arguments at a time goes, until the line fits.
 local function line_of(event)
-  local line = encoded(event)
+  local line = json.encode(event)
   while #line > MAX_LINE and event.what and event.what.args and #event.what.args > 0 do
     local args = event.what.args
-    event.what.args = table.move(args, 1, #args // 2, 1, {})
+    event.what.args = table.move(args, 1, #args // 2, 1, schema.as_array {})
     event.what.args_omitted = (event.what.args_omitted or 0) + #args - #args // 2
-    line = encoded(event)
+    line = json.encode(event)
   end
   if #line > MAX_LINE then return nil, ("the event is larger than %d bytes"):format(MAX_LINE) end
   return line
@@ -217,22 +199,18 @@ local function write_file(path, line)
   return nil, path .. ": others write parts of lines"
 end
 
-local function write_syslog(event, line)
-  local priority = event.kind == "reject" and SYSLOG_WARNING or SYSLOG_INFO
-  local header = ("<%d>%s ctrexec[%d]: "):format(priority, os.date "%b %e %H:%M:%S", core.process.ids().pid)
-  return core.datagram.send(audit.SYSLOG_SOCKET, header .. line)
+local function level_of(event)
+  return event.kind == "reject" and "warning" or "info"
 end
 
--- The native protocol (systemd's JOURNAL_NATIVE_PROTOCOL): NAME=value lines, values here without a newline.
+local function write_syslog(event, line)
+  return journal.syslog("authpriv", level_of(event), ("ctrexec[%d]"):format(core.process.ids().pid), line)
+end
+
 local function write_journald(event, line)
-  local fields = {
-    "MESSAGE=" .. line, "SYSLOG_IDENTIFIER=ctrexec", "PRIORITY=" .. (event.kind == "reject" and 4 or 6),
-    "CTREXEC_EVENT=" .. event.kind,
-  }
-  if event.where and event.where.id then
-    fields[#fields + 1] = "CTREXEC_CONTAINER=" .. event.where.id:gsub("%c", "?")
-  end
-  return core.datagram.send(audit.JOURNALD_SOCKET, table.concat(fields, "\n") .. "\n")
+  return journal.journald(level_of(event), "ctrexec", line, {
+    CTREXEC_EVENT = event.kind, CTREXEC_CONTAINER = event.where and event.where.id,
+  })
 end
 
 --- Writes an event to the configured sinks.

@@ -1,6 +1,6 @@
 --- What a policy changed, as a list of places: for `ctrexec explain` and for the audit.
 -- @module ctrexec.policy.diff
-local same = require "ctrexec.lib.schema".same
+local schema = require "ctrexec.lib.schema"
 
 local diff = {}
 
@@ -41,7 +41,7 @@ end
 
 -- Objects are gone into, arrays are shown whole, and the environment by name.
 function walk(before, after, path, result)
-  if same(before, after) then return end
+  if schema.same(before, after) then return end
   if path == "process.env" then
     walk_fields(env_map(before or {}), env_map(after or {}), path, result)
   elseif is_object(before) and is_object(after) then
@@ -56,7 +56,7 @@ end
 -- @tparam table after
 -- @treturn {table,...} `{path="process.env.NAME", before=, after=}`, sorted by path; nil stands for absent
 function diff.states(before, after)
-  local result = {}
+  local result = schema.as_array {}
   walk(before.process or {}, after.process or {}, "process", result)
   walk(before.options or {}, after.options or {}, "options", result)
   table.sort(result, function(left, right) return left.path < right.path end)

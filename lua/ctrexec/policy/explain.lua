@@ -16,6 +16,7 @@ local diff = require "ctrexec.policy.diff"
 local fields = require "ctrexec.exec.fields"
 local plans = require "ctrexec.exec.plan"
 local requests = require "ctrexec.policy.request"
+local schema = require "ctrexec.lib.schema"
 local texts = require "ctrexec.exec.field_texts"
 local tools = require "ctrexec.exec.tools"
 
@@ -172,7 +173,7 @@ local function words_of(state)
 end
 
 local function policies_of(chain, result)
-  local changed, list_of, denied = {}, {}, false
+  local changed, list_of, denied = {}, schema.as_array {}, false
   for _, change in ipairs(result.changes) do changed[change.index] = change end
   for index, entry in ipairs(chain:describe()) do
     local change = changed[index]
@@ -207,7 +208,7 @@ end
 -- @treturn table report
 function explain.report(record, gate, resolved)
   local process, result = resolved.process, gate and gate.result
-  local report = { policies = {}, warnings = resolved.warnings or {},
+  local report = { policies = schema.as_array {}, warnings = schema.as_array(resolved.warnings or {}),
     container = { id = record.id, runtime = record.runtime, status = record.status, pid = record.pid } }
   if result then report.before, report.policies = gate.before, policies_of(gate.chain, result) end
   if process then

@@ -5,8 +5,11 @@
 -- caller's. In a `folder` its name is ctrexec's to choose, and the folder has to be as a policy's folder is: nobody but
 -- root (or the user that ctrexec runs as) may be able to replace what is in it.
 -- @module ctrexec.policy.recording
+local audit = require "ctrexec.policy.audit"
 local core = require "ctrexec.core"
+local json = require "ctrexec.lib.json"
 local requests = require "ctrexec.policy.request"
+local trust = require "ctrexec.lib.trust"
 
 local record = {}
 
@@ -83,29 +86,15 @@ end
 -- Returns the descriptor of a new, empty file.
 local function create(settings)
   if not settings.name then return core.file.open(settings.file, NEW, MODE) end
-  local reader <close> = require "ctrexec.lib.trust".reader()
+  local reader <close> = trust.reader()
   local folder, message = reader:folder(settings.folder)
   if not folder then return nil, message end
   return core.file.openat(folder, settings.name, NEW, nil, MODE)
 end
 
--- The header. Keys in a fixed order, "version" first, as the format's other writers have them.
-
-local json_of
-
-local function object_of(pairs_list)
-  local parts = {}
-  for _, pair in ipairs(pairs_list) do
-    if pair[2] ~= nil then parts[#parts + 1] = ("%s: %s"):format(core.recorder.quote(pair[1]), json_of(pair[2])) end
-  end
-  return "{" .. table.concat(parts, ", ") .. "}"
-end
-
-function json_of(value)
-  if type(value) == "string" then return core.recorder.quote(value) end
-  if type(value) == "table" then return object_of(value) end
-  return tostring(value)
-end
+-- The header's keys, as the format's other writers have them.
+local ORDER = { "version", "width", "height", "timestamp", "title", "command", "env", "ctrexec", "event", "container",
+  "runtime" }
 
 local function variable(process, name)
   local prefix, value = name .. "=", nil
@@ -124,23 +113,22 @@ end
 
 local function header_of(about)
   local process, caller = about.process, about.caller
-  local args = require "ctrexec.policy.audit".arguments(process.args, about.audit or {})
+  local args = audit.arguments(process.args, about.audit or {})
   local rows, columns = size_of(process)
-  return object_of {
-    { "version", 2 }, { "width", columns }, { "height", rows }, { "timestamp", os.time() },
-    { "title", about.container.id .. (args and ": " .. args[1] or "") },
-    { "command", args and table.concat(args, " ") },
-    { "env", { { "SHELL", variable(process, "SHELL") }, { "TERM", variable(process, "TERM") } } },
-    { "ctrexec", {
-      { "event", about.event }, { "container", about.container.id }, { "runtime", about.container.runtime },
-      { "user", ("%d:%d"):format(process.user.uid, process.user.gid) },
-      { "caller", {
-        { "uid", caller.uid }, { "user", caller.user }, { "login_uid", caller.login_uid },
-        { "login_user", caller.login_user }, { "sudo_user", caller.sudo_user }, { "engine", caller.engine },
-        { "pid", caller.pid },
-      } },
-    } },
-  }, rows, columns
+  return json.encode({
+    version = 2, width = columns, height = rows, timestamp = os.time(),
+    title = about.container.id .. (args and ": " .. args[1] or ""),
+    command = args and table.concat(args, " "),
+    env = { SHELL = variable(process, "SHELL"), TERM = variable(process, "TERM") },
+    ctrexec = {
+      event = about.event, container = about.container.id, runtime = about.container.runtime,
+      user = ("%d:%d"):format(process.user.uid, process.user.gid),
+      caller = {
+        uid = caller.uid, user = caller.user, login_uid = caller.login_uid, login_user = caller.login_user,
+        sudo_user = caller.sudo_user, engine = caller.engine, pid = caller.pid,
+      },
+    },
+  }, ORDER), rows, columns
 end
 
 local function begin(settings, about)

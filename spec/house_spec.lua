@@ -8,6 +8,13 @@ local function faults(texts)
 end
 
 describe("the floors", function ()
+  it("are kept", function() assert.same({}, faults(house.sources())) end)
+
+  it("are drawn as they are: lua5.4 docs/draw.lua >docs/modules.svg", function()
+    local file <close> = assert(io.open "docs/modules.svg")
+    assert.is_true(file:read "a" == draw.svg(house.read(house.sources())), "docs/modules.svg shows other modules")
+  end)
+
   it("are drawn, every module once", function ()
     local svg = draw.svg(house.read {
       ["ctrexec.lib.json"] = "", ["ctrexec.exec.plan"] = 'local json = require "ctrexec.lib.json"',

@@ -17,6 +17,7 @@ local process = require "ctrexec.oci.process"
 local support = require "spec.container.support"
 local users = require "ctrexec.oci.users"
 local validate = require "ctrexec.oci.validate"
+local tool = require "tests.lib.tool"
 
 local function setting(name)
   return math.tointeger(tonumber(os.getenv(name) or ""))
@@ -76,7 +77,7 @@ local function as_json(value)
 end
 
 local function read_json(path)
-  return cjson.decode(support.read(path))
+  return cjson.decode(tool.read(path))
 end
 
 -- A program that lets everything pass: what crun leaves of a profile.
@@ -91,7 +92,7 @@ end
 
 -- All containers of the fixtures, run by one live process, and the files that their state is in.
 local function installed(scratch, living)
-  local root, files = scratch.path .. "/root", {}
+  local root, files = scratch .. "/root", {}
   for fixture, state in pairs(support.STATES) do
     local dir, bundle = support.install(fixture, root, fixture)
     support.adopt(dir, living)
@@ -100,12 +101,12 @@ local function installed(scratch, living)
     files[#files + 1] = { id = fixture, path = place .. "/config.json" }
     if fixture == "youki" then files[#files + 1] = { id = fixture, path = dir .. "/youki_config.json" } end
     if state == "status" then
-      support.write(dir .. "/seccomp.bpf", ALLOW)
+      tool.write(dir .. "/seccomp.bpf", ALLOW)
       files[#files + 1] = { id = fixture, path = dir .. "/seccomp.bpf" }
     end
   end
   table.sort(files, function(a, b) return a.id .. a.path < b.id .. b.path end)
-  for _, file in ipairs(files) do file.text = support.read(file.path) end
+  for _, file in ipairs(files) do file.text = tool.read(file.path) end
   return root, files
 end
 
@@ -202,17 +203,17 @@ teardown(function() validate.selinux_enabled = selinux_enabled end)
 
 describe("a mutated container", function()
   it("is a record with a plan, or a clear refusal", function()
-    local scratch, living = support.scratch(), support.process()
+    local scratch, living = tool.folder(), support.process()
     finally(function()
       living.stop()
-      scratch.remove()
+      tool.remove(scratch)
     end)
     local root, files = installed(scratch, living)
     local file, text
     rounds("containers", function()
       file = files[math.random(#files)]
       text = mutated_file(file)
-      support.write(file.path, text)
+      tool.write(file.path, text)
       local record, message, code = container.open(file.id, { root = root })
       local planned = false
       if record then
@@ -221,7 +222,7 @@ describe("a mutated container", function()
         refused(message, code, CONTAINER_CODES)
         assert.is_nil(message:find "%c")
       end
-      support.write(file.path, file.text)
+      tool.write(file.path, file.text)
       return planned
     end, function() return file.path .. "\n" .. text end)
   end)
@@ -354,16 +355,16 @@ end
 
 describe("a mutated configuration", function()
   it("is loaded, or is refused", function()
-    local scratch = support.scratch()
-    finally(scratch.remove)
+    local scratch = tool.folder()
+    finally(function() tool.remove(scratch) end)
     local text
     rounds("configurations", function()
       local tree = mutate.copy(CONFIG)
       mutate.value(tree)
       text = "return " .. source(tree)
       if math.random(4) == 1 then text = mutate.text("return " .. source(CONFIG)) end
-      support.write(scratch.path .. "/config.lua", text)
-      local settings, message, code = config.load(scratch.path)
+      tool.write(scratch .. "/config.lua", text)
+      local settings, message, code = config.load(scratch)
       if not settings then
         refused(message, code, CONFIG_CODES)
         return false

@@ -120,7 +120,7 @@ describe("exec --pid", function ()
   -- In the hybrid view one hierarchy of either version, in the pure view the only one.
   test("joins the cgroups of the process", function ()
     local hybrid = tool.view() ~= "v2"
-    local name = "ctrexec-pid." .. dir:match "/([^/]+)/pid$"
+    local name = tool.unique_name()
     local folders = hybrid and { "/sys/fs/cgroup/unified/" .. name, "/sys/fs/cgroup/freezer/" .. name }
       or { "/sys/fs/cgroup/" .. name }
     local join = ""

@@ -1,33 +1,23 @@
 local completion = require "ctrexec.command.completion"
 local options = require "ctrexec.command.options"
+local tool = require "tests.lib.tool"
 
 local directory
 
 local function path(name) return directory .. "/" .. name end
 
-local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local function write(name, text) tool.write(path(name), text) end
 
-local function write(name, text)
-  local file = assert(io.open(path(name), "w"))
-  file:write(text)
-  file:close()
-end
-
-local function read(name)
-  local file = io.open(path(name))
-  local text = file and file:read "a" or ""
-  if file then file:close() end
-  return text
-end
+local function read(name) return tool.read(path(name)) or "" end
 
 local function sh(command)
-  return os.execute(("cd %s && timeout 60 sh -c %s >output 2>&1 </dev/null"):format(directory, quote(command)))
+  local result = tool.run(command .. " >output 2>&1", { directory = directory, deadline = 60 })
+  return result.code == 0
 end
 
 local function needs(...)
-  for _, program in ipairs { ... } do
-    if not os.execute("command -v " .. program .. " >/dev/null 2>&1") then pending(program .. " is not installed") end
-  end
+  local reason = tool.missing(...)
+  if reason then pending(reason) end
 end
 
 -- Stands for ctrexec: lists containers by root; anything else it records.
@@ -107,18 +97,15 @@ local function sorted(words)
 end
 
 local function make_directory()
-  directory = os.tmpname()
-  os.remove(directory)
-  assert(os.execute("mkdir " .. directory))
-  write("ctrexec", FAKE)
+  directory = tool.folder()
+  tool.write(path "ctrexec", FAKE, "755")
   write("first.json", "{}")
   write("second.lua", "")
-  assert(os.execute("chmod +x " .. path "ctrexec"))
   write("bash.completion", completion.script "bash")
   write("zsh.completion", completion.script "zsh")
 end
 
-local function remove_directory() os.execute("rm -rf " .. directory) end
+local function remove_directory() tool.remove(directory) end
 
 local function check_no_evil() assert.equal("", read "evil", "a container's name was evaluated") end
 
@@ -207,7 +194,7 @@ print -r -- "$seen"
     it("offers what fits: " .. row[1], function()
       needs "zsh"
       write("driver", DRIVER)
-      assert(sh("zsh -f driver " .. quote(row[1])), read "output")
+      assert(sh("zsh -f driver " .. tool.quote(row[1])), read "output")
       local offers, seen = {}, {}
       for word in read("output"):gmatch "OFFER ([^\r\n]+)" do
         if not seen[word] then offers[#offers + 1] = word end

@@ -1,27 +1,17 @@
 local cjson = require "cjson"
+local core = require "ctrexec.core"
 local log = require "ctrexec.command.log"
-
-local core_there, core = pcall(require, "ctrexec.core")
+local tool = require "tests.lib.tool"
 
 local directory
 
-local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local data = file:read "a"
-  file:close()
-  return data
-end
-
 local function path(name) return directory .. "/" .. name end
 
--- Runs a shell command with a deadline; returns its status and its standard error.
+-- Runs shell text: its status and its standard error; `path "stdout"` has the rest.
 local function shell(command, environment)
-  local _, _, status = os.execute(("%s timeout 20 sh -c %s </dev/null >%s 2>%s")
-    :format(environment or "", quote(command), path "stdout", path "stderr"))
-  return status, read(path "stderr")
+  local result = tool.run(("%s %s"):format(environment and "export " .. environment .. ";" or "", command),
+    { files = directory })
+  return result.code, result.stderr
 end
 
 -- The program of a fresh interpreter: opens a log and calls it. Its standard error is the test's.
@@ -45,16 +35,9 @@ local function literal(value)
 end
 
 local function program(settings, calls)
-  local file = assert(io.open(path "program.lua", "wb"))
-  file:write(PROGRAM)
-  file:close()
+  tool.write(path "program.lua", PROGRAM)
   local words = { "lua5.4", path "program.lua", package.path, package.cpath, literal(settings), literal(calls) }
-  for i, word in ipairs(words) do words[i] = quote(word) end
-  return table.concat(words, " ")
-end
-
-local function needs_core()
-  if not core_there then pending("the core module is not built: " .. tostring(core)) end
+  return tool.quote_all(words)
 end
 
 local STAMP = "%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d"
@@ -91,23 +74,20 @@ local MESSAGES = {
 
 describe("log", function()
   setup(function()
-    directory = os.tmpname()
-    os.remove(directory)
-    assert(os.execute("mkdir " .. directory))
+    directory = tool.folder()
   end)
-  teardown(function() os.execute("rm -rf " .. quote(directory)) end)
-  before_each(function() os.execute("rm -rf " .. quote(directory) .. "/*") end)
+  teardown(function() tool.remove(directory) end)
+  before_each(function() tool.sh("rm -rf %s/*", directory) end)
 
   for _, row in ipairs(MESSAGES) do
     it(("writes %q as logrus does"):format(row[1]), function()
-      needs_core()
       for _, format in ipairs { "text", "json" } do
         local logger = assert(log.open { file = path(format), format = format })
         logger:warn(row[1])
         logger:close()
       end
-      assert.equal('time="T" level=warning msg=' .. row[2] .. "\n", without_time(read(path "text")))
-      local line = read(path "json")
+      assert.equal('time="T" level=warning msg=' .. row[2] .. "\n", without_time(tool.read(path "text")))
+      local line = tool.read(path "json")
       assert.equal('{"level":"warning","msg":' .. row[3] .. ',"time":"T"}\n', without_time(line))
       local entry = cjson.decode(line)
       assert.truthy(utf8.len(entry.msg))
@@ -116,7 +96,6 @@ describe("log", function()
   end
 
   it("makes one line of every message that bytes can make", function()
-    needs_core()
     math.randomseed(11)
     local logger = assert(log.open { file = path "log", format = "json" })
     for _ = 1, 500 do
@@ -134,7 +113,6 @@ describe("log", function()
   end)
 
   it("drops what is below the level", function()
-    needs_core()
     local wanted = {
       debug = { "debug", "info", "warning" }, info = { "info", "warning" }, warning = { "warning" }, error = {},
     }
@@ -151,18 +129,16 @@ describe("log", function()
   end)
 
   it("takes info for the level when none is given", function()
-    needs_core()
     local logger = assert(log.open { file = path "log" })
     logger:debug "no"
     logger:info "yes"
     logger:close()
-    assert.equal('time="T" level=info msg=yes\n', without_time(read(path "log")))
+    assert.equal('time="T" level=info msg=yes\n', without_time(tool.read(path "log")))
   end)
 
   it("appends to a file, which it makes at once with mode 0644", function()
-    needs_core()
     local logger = assert(log.open { file = path "log" })
-    assert.equal("", read(path "log"))
+    assert.equal("", tool.read(path "log"))
     local stat = assert(core.file.stat(path "log"))
     assert.equal(420, stat.mode | 420)
     assert.equal(0, stat.mode & ~420)
@@ -171,17 +147,16 @@ describe("log", function()
     logger = assert(log.open { file = "file:" .. path "log" })
     logger:warn "two"
     logger:close()
-    assert.equal('time="T" level=warning msg=one\ntime="T" level=warning msg=two\n', without_time(read(path "log")))
+    local text = without_time(tool.read(path "log"))
+    assert.equal('time="T" level=warning msg=one\ntime="T" level=warning msg=two\n', text)
   end)
 
   it("does not pass the file on", function()
-    needs_core()
     local logger <close> = assert(log.open { file = path "log" })
     assert.truthy(core.fd.cloexec(logger.fd))
   end)
 
   it("leaves lines of many writers whole", function()
-    needs_core()
     local calls = {}
     for i = 1, 50 do calls[i] = { "warn", ("x"):rep(300) } end
     local one = program({ file = path "log", format = "json" }, calls)
@@ -195,7 +170,6 @@ describe("log", function()
   end)
 
   it("writes an error to the file and its bare message to standard error", function()
-    needs_core()
     for _, format in ipairs { "text", "json" } do
       local status, errors = shell(program({ file = path(format), format = format },
         { { "error", "two words" }, { "warn", "careful" }, { "info", "news" } }))
@@ -203,12 +177,11 @@ describe("log", function()
       assert.equal("two words\n", errors)
     end
     assert.equal('time="T" level=error msg="two words"\ntime="T" level=warning msg=careful\n'
-      .. 'time="T" level=info msg=news\n', without_time(read(path "text")))
-    assert.truthy(read(path "json"):find '^{"level":"error","msg":"two words","time":"[^"]*"}\n{"level":"warning"')
+      .. 'time="T" level=info msg=news\n', without_time(tool.read(path "text")))
+    assert.truthy(tool.read(path "json"):find '^{"level":"error","msg":"two words","time":"[^"]*"}\n{"level":"warning"')
   end)
 
   it("writes to standard error without a file", function()
-    needs_core()
     for _, file in ipairs { "", false } do
       local _, errors = shell(program({ file = file or nil, level = "debug" },
         { { "error", "two words" }, { "debug", "detail" } }))
@@ -219,7 +192,6 @@ describe("log", function()
   end)
 
   it("writes one line with one write", function()
-    needs_core()
     if not os.execute "command -v strace >/dev/null 2>&1" then pending "strace is not installed" end
     local command = program({ file = path "log" }, { { "error", "two words" } })
     local status = shell(("strace -f -s 200 -o %s -e trace=write %s"):format(path "trace", command))
@@ -231,7 +203,6 @@ describe("log", function()
   end)
 
   it("gives the time in the zone of the environment", function()
-    needs_core()
     for zone, suffix in pairs { UTC0 = "Z", ["XXX-5:30"] = "%+05:30", ["XXX+3"] = "%-03:00", ["XXX-0"] = "Z" } do
       local _, errors = shell(program({}, { { "error", "x" } }), "TZ=" .. zone)
       assert.truthy(errors:find('^time="' .. STAMP .. suffix .. '" level=error msg=x\n$'), zone .. ": " .. errors)
@@ -239,7 +210,6 @@ describe("log", function()
   end)
 
   it("refuses a file that cannot be opened, in runc's words", function()
-    needs_core()
     for file, reason in pairs {
       [directory] = "is a directory",
       [path "no/log"] = "no such file or directory",
@@ -253,32 +223,29 @@ describe("log", function()
   end)
 
   it("says once that it cannot write", function()
-    needs_core()
     local status, errors = shell(program({ file = "/dev/full" }, { { "error", "one" }, { "error", "two" } }))
     assert.equal(0, status)
     assert.equal("Failed to write to log, write /dev/full: no space left on device\none\ntwo\n", errors)
   end)
 
   it("goes to standard error once closed", function()
-    needs_core()
     local file = path "log"
     local logger = assert(log.open { file = file })
     logger:close()
     logger:close()
     local _, errors = shell(program({ file = file }, { { "close" }, { "error", "late" } }))
     assert.equal('time="T" level=error msg=late\n', without_time(errors))
-    assert.equal("", read(file))
+    assert.equal("", tool.read(file))
   end)
 
   describe("on a terminal", function()
     local function on_terminal(command)
       if not os.execute "command -v script >/dev/null 2>&1" then pending "script(1) is not installed" end
-      shell(("script -qec %s /dev/null"):format(quote(command)))
-      return read(path "stdout")
+      shell(("script -qec %s /dev/null"):format(tool.quote(command)))
+      return tool.read(path "stdout")
     end
 
     it("is coloured and padded", function()
-      needs_core()
       local text = on_terminal(program({}, { { "error", "exec failed: container does not exist" } }))
       assert.equal("\27[31mERRO\27[0m[0000] exec failed: container does not exist        \r\n",
         (text:gsub("%[%d%d%d%d%]", "[0000]")))
@@ -290,7 +257,6 @@ describe("log", function()
     end)
 
     it("cannot be driven by a message", function()
-      needs_core()
       for _, settings in ipairs { {}, { file = path "log" } } do
         local text = on_terminal(program(settings, { { "error", "a\27]0;title\7\u{9b}2J\r\n\"b\"\xff" } }))
         text = text:gsub("^\27%[31mERRO\27%[0m", ""):gsub("\r\n$", "")
@@ -303,13 +269,10 @@ describe("log", function()
   -- The journal and syslog are services of the host: each is played by a socket in a mount namespace of its own.
   describe("of the journal and of syslog", function()
     local function capture(socket, command)
-      needs_core()
-      for _, tool in ipairs { "python3", "unshare" } do
-        if not os.execute("command -v " .. tool .. " >/dev/null 2>&1") then pending(tool .. " is not installed") end
-      end
+      local reason = tool.missing("python3", "unshare")
+      if reason then pending(reason) end
       if not os.execute "unshare --mount true 2>/dev/null" then pending "no mount namespace may be made here" end
-      local receiver = assert(io.open(path "receiver.py", "w"))
-      receiver:write [==[
+      tool.write(path "receiver.py", [==[
 import os, socket, subprocess, sys
 where = sys.argv[1]
 os.makedirs(os.path.dirname(where), exist_ok=True)
@@ -320,16 +283,15 @@ s.bind(where)
 s.settimeout(5)
 subprocess.run(["sh", "-c", sys.argv[2]], check=True)
 sys.stdout.buffer.write(s.recv(65536))
-]==]
-      receiver:close()
+]==])
       -- A tmpfs stands over the socket's directory; /dev keeps what a program needs.
       local mount = socket == "/dev/log"
         and "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3" or "mount -t tmpfs none /run"
-      local status, errors = shell(("unshare --mount --propagation private sh -c %s"):format(quote(
-        ("%s && exec python3 %s %s %s"):format(mount, path "receiver.py", socket, quote(command)))))
+      local status, errors = shell(("unshare --mount --propagation private sh -c %s"):format(tool.quote(
+        ("%s && exec python3 %s %s %s"):format(mount, path "receiver.py", socket, tool.quote(command)))))
       if status ~= 0 and errors:find "mount" then pending("cannot mount here: " .. errors) end
       assert.equal(0, status, errors)
-      return read(path "stdout"), errors
+      return tool.read(path "stdout"), errors
     end
 
     it("sends the journal's native form", function()
@@ -359,11 +321,10 @@ sys.stdout.buffer.write(s.recv(65536))
     end)
 
     it("says once when nobody listens", function()
-      needs_core()
       if not os.execute "unshare --mount true 2>/dev/null" then pending "no mount namespace may be made here" end
       local command = program({ file = "journald:x" }, { { "error", "one" }, { "error", "two" } })
       local status, errors = shell("unshare --mount --propagation private sh -c "
-        .. quote("mount -t tmpfs none /run && " .. command))
+        .. tool.quote("mount -t tmpfs none /run && " .. command))
       if status ~= 0 then pending("cannot mount here: " .. errors) end
       assert.truthy(errors:find "^Failed to write to log, [^\n]*no such file or directory\none\ntwo\n$", errors)
     end)
@@ -372,17 +333,16 @@ sys.stdout.buffer.write(s.recv(65536))
   describe("of runc", function()
     -- What both make of one failure, but for the time.
     local function compare(global, settings, environment)
-      needs_core()
       if not os.execute "command -v runc >/dev/null 2>&1" then pending "runc is not installed" end
       local message = "exec failed: container does not exist"
       local root = path "root"
       shell("mkdir " .. root)
       local _, expected = shell(("runc --root %s %s exec nosuch true"):format(root, global), environment)
-      local expected_log = read(path "log") or "none"
+      local expected_log = tool.read(path "log") or "none"
       os.remove(path "log")
       local _, errors = shell(program(settings, { { "error", message } }), environment)
       assert.equal(without_time(expected), without_time(errors))
-      assert.equal(without_time(expected_log), without_time(read(path "log") or "none"))
+      assert.equal(without_time(expected_log), without_time(tool.read(path "log") or "none"))
       assert.equal(expected:match 'T%d%d:%d%d:%d%d([^"]*)"', errors:match 'T%d%d:%d%d:%d%d([^"]*)"')
     end
 

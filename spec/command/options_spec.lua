@@ -1,6 +1,7 @@
 local cjson = require "cjson"
 local commands = require "ctrexec.command.commands"
 local options = require "ctrexec.command.options"
+local tool = require "tests.lib.tool"
 
 -- "exec -u 1 web" -> words; a word in quotes may hold blanks or be empty.
 local function words(line)
@@ -391,25 +392,13 @@ end)
 -- A root that holds no container. That a line is right shows in the runtime's complaint: it is about the container.
 local no_root
 
-local function make_root()
-  no_root = os.tmpname()
-  os.remove(no_root)
-  assert(os.execute("mkdir " .. no_root))
-end
+local function make_root() no_root = tool.folder() end
 
-local function remove_root() assert(os.execute("rm -r " .. no_root)) end
+local function remove_root() tool.remove(no_root) end
 
 local function run(program, argv)
-  local quoted = {}
-  for i, word in ipairs(argv) do quoted[i] = "'" .. word:gsub("'", "'\\''") .. "'" end
-  local errors = os.tmpname()
-  local _, _, status = os.execute(("timeout 20 %s %s </dev/null >/dev/null 2>%s")
-    :format(program, table.concat(quoted, " "), errors))
-  local file = assert(io.open(errors))
-  local text = file:read "a"
-  file:close()
-  os.remove(errors)
-  return status, text
+  local result = tool.run(("exec %s %s"):format(program, tool.quote_all(argv)))
+  return result.code, result.stderr
 end
 
 describe("runc", function()

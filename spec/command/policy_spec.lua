@@ -1,12 +1,5 @@
-local core_there, core = pcall(require, "ctrexec.core")
-if not core_there then
-  describe("the policy command", function()
-    it("needs the core module", function() pending(tostring(core)) end)
-  end)
-  return
-end
-
 local command = require "ctrexec.command.policy"
+local tool = require "tests.lib.tool"
 
 local SETTINGS = { policy_directories = {}, limits = { policy_time = 1, policy_memory = 8 << 20 } }
 
@@ -14,18 +7,13 @@ describe("policy check", function()
   local folder
 
   before_each(function()
-    folder = os.tmpname()
-    os.remove(folder)
-    os.execute(("umask 022; mkdir '%s'"):format(folder))
+    folder = tool.folder()
   end)
-  after_each(function() os.execute(("rm -rf '%s'"):format(folder)) end)
+  after_each(function() tool.remove(folder) end)
 
   local function write(name, text)
     local path = folder .. "/" .. name
-    local file = assert(io.open(path, "w"))
-    file:write(text)
-    file:close()
-    os.execute(("chmod 644 '%s'"):format(path))
+    tool.write(path, text, "644")
     return path
   end
 
@@ -53,17 +41,13 @@ describe("policy check", function()
   end)
 
   it("passes every policy of the gallery as far as its text goes", function()
-    local list = io.popen "ls scripts/policies/*.lua"
     local count = 0
-    for path in list:lines() do
+    for path in tool.output "ls scripts/policies/*.lua":gmatch "[^\n]+" do
       count = count + 1
-      local file = io.open(path)
-      local copied = write(path:match "[^/]*$", file:read "a")
-      file:close()
+      local copied = write(path:match "[^/]*$", tool.read(path))
       local ok, text = check(copied)
       assert.is_true(ok, text)
     end
-    list:close()
     assert.is_true(count >= 12)
   end)
 
@@ -84,7 +68,7 @@ describe("policy check", function()
       os.execute = execute -- luacheck: ignore 122
       return status, message
     end
-    if not io.popen "command -v busted":read "l" then pending "busted is not on the PATH" end
+    if not tool.has "busted" then pending "busted is not on the PATH" end
     assert.equal(0, (quiet(folder)))
     write("p_spec.lua", spec:format(folder, "reject"))
     assert.is_true(quiet(folder) > 0)

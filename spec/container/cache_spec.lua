@@ -3,16 +3,10 @@
 local core = require "ctrexec.core"
 local container = require "ctrexec.container"
 local json = require "cjson"
-local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 describe("ctrexec.container.cache", function ()
-  local root, remove
-
-  local function write(path, data)
-    local file = assert(io.open(path, "wb"))
-    file:write(data)
-    file:close()
-  end
+  local root
 
   local function profile(action)
     return { default_action = 4, architectures = { "amd64" }, syscalls = { { name = "keyctl", action = action } } }
@@ -30,7 +24,7 @@ describe("ctrexec.container.cache", function ()
   end
 
   local function put(config)
-    write(root .. "/ct/state.json", state(config))
+    tool.write(root .. "/ct/state.json", state(config))
   end
 
   local function open()
@@ -57,14 +51,14 @@ describe("ctrexec.container.cache", function ()
   end
 
   before_each(function ()
-    root, remove = support.directory()
+    root = tool.folder()
     assert(os.execute(("umask 022; mkdir %s/ct %s/bundle"):format(root, root)))
-    write(root .. "/bundle/config.json", json.encode { process = { cwd = "/one", args = { "sh" } } })
+    tool.write(root .. "/bundle/config.json", json.encode { process = { cwd = "/one", args = { "sh" } } })
     put { seccomp = profile(2), umask = 18, rlimits = { { type = 7, soft = 1024, hard = "UNLIMITED" } } }
   end)
 
   after_each(function ()
-    remove()
+    tool.remove(root)
   end)
 
   it("gives what the state gives", function ()
@@ -99,7 +93,7 @@ describe("ctrexec.container.cache", function ()
 
   it("does not outlive the bundle's configuration", function ()
     use()
-    write(root .. "/bundle/config.json", json.encode { process = { cwd = "/two", args = { "sh" } } })
+    tool.write(root .. "/bundle/config.json", json.encode { process = { cwd = "/two", args = { "sh" } } })
     assert.equal("/two", use().cwd)
     local record <close> = open()
     assert.is_true(is_from_digest(record))
@@ -128,11 +122,9 @@ describe("ctrexec.container.cache", function ()
   it("is not believed when it is damaged", function ()
     use()
     local path = root .. "/ct/ctrexec.digest"
-    local file = assert(io.open(path, "rb"))
-    local whole = file:read "a"
-    file:close()
+    local whole = tool.read(path)
     for _, data in ipairs { "", whole:sub(1, #whole // 2), "\0" .. whole, core.value.pack { key = 1 } } do
-      write(path, data)
+      tool.write(path, data)
       local record <close> = open()
       assert.is_false(is_from_digest(record))
     end

@@ -1,6 +1,7 @@
 local container = require "ctrexec.container"
 local core = require "ctrexec.core"
 local support = require "spec.container.support"
+local tool = require "tests.lib.tool"
 
 local function is_root()
   return core.process.ids().euid == 0
@@ -9,10 +10,10 @@ end
 describe("ctrexec.container", function()
   local scratch, root
   before_each(function()
-    scratch = support.scratch()
-    root = scratch.path .. "/root"
+    scratch = tool.folder()
+    root = scratch .. "/root"
   end)
-  after_each(function() scratch.remove() end)
+  after_each(function() tool.remove(scratch) end)
 
   local function refused(code, message, id, opts)
     local record, text, got = container.open(id, opts or { root = root })
@@ -39,10 +40,10 @@ describe("ctrexec.container", function()
     end)
 
     it("finds nothing where there is no root, no directory and no state file", function()
-      refused("no_such_container", "container does not exist", "web", { root = scratch.path .. "/nowhere" })
-      support.run("mkdir -p", root .. "/empty")
+      refused("no_such_container", "container does not exist", "web", { root = scratch .. "/nowhere" })
+      tool.sh("mkdir -p %s", root .. "/empty")
       refused("no_such_container", "container does not exist", "empty")
-      support.write(root .. "/file", "")
+      tool.write(root .. "/file", "")
       refused("no_such_container", "container does not exist", "file")
     end)
 
@@ -62,10 +63,10 @@ describe("ctrexec.container", function()
     end)
 
     it("lists all that an id may mean", function()
-      local other = scratch.path .. "/other"
+      local other = scratch .. "/other"
       support.install("runc-1.5-hybrid", root, "web1")
       support.install("crun-1.27-v2-userns", other, "web2")
-      support.run("mkdir", root .. "/web3")
+      tool.sh("mkdir %s", root .. "/web3")
       refused("ambiguous", ("container web is ambiguous: web1 (%s), web2 (%s)"):format(root, other), "web",
         { roots = { root, other } })
       support.install("runc-1.5-hybrid", other, "web1")
@@ -75,14 +76,14 @@ describe("ctrexec.container", function()
 
     it("counts a root once, however it is called", function()
       support.install("runc-1.5-hybrid", root, "web")
-      support.run("ln -s", root, scratch.path .. "/link")
-      local record <close> = assert(container.open("web", { roots = { root, scratch.path .. "/link", root .. "/" } }))
+      tool.sh("ln -s %s %s", root, scratch .. "/link")
+      local record <close> = assert(container.open("web", { roots = { root, scratch .. "/link", root .. "/" } }))
       assert.equal(root, record.root)
     end)
 
     it("takes a relative root", function()
       support.install("runc-1.5-hybrid", root, "web")
-      local up = support.output "pwd":gsub("[^/]+", ".."):gsub("^/", "")
+      local up = tool.line "pwd":gsub("[^/]+", ".."):gsub("^/", "")
       local record <close> = assert(container.open("web", { root = up .. root .. "//" }))
       assert.equal(root, record.root)
       assert.equal(root .. "/web", record.dir)
@@ -121,7 +122,7 @@ describe("ctrexec.container", function()
       local process = support.process()
       finally(process.stop)
       support.adopt(dir, process)
-      support.run("mkfifo", dir .. "/exec.fifo")
+      tool.sh("mkfifo %s", dir .. "/exec.fifo")
       local record <close> = assert(container.open("web", { root = root }))
       assert.equal("created", record.status)
       core.file.remove(dir .. "/exec.fifo")
@@ -145,15 +146,12 @@ describe("ctrexec.container", function()
       -- The shell starts a child, becomes sleep and never waits for it.
       local parent = support.process(nil, "sh -c 'true & exec \"$@\"' sh")
       finally(parent.stop)
-      local deadline = core.clock.now() + 5
-      local zombie
-      repeat
-        local children = support.output(("cat /proc/%d/task/%d/children"):format(parent.pid, parent.pid))
+      support.adopt(dir, tool.eventually(function()
+        local children = tool.read(("/proc/%d/task/%d/children"):format(parent.pid, parent.pid))
         local pid = math.tointeger(tonumber(children:match "%d+"))
         local stat = pid and core.process.stat(pid)
-        zombie = stat and stat.state == "Z" and { pid = pid, start_time = stat.start_time }
-      until zombie or core.clock.now() > deadline
-      support.adopt(dir, assert(zombie))
+        return stat and stat.state == "Z" and { pid = pid, start_time = stat.start_time }
+      end, "a zombie"))
       local record <close> = assert(container.open("web", { root = root }))
       assert.equal("stopped", record.status)
     end)
@@ -169,29 +167,28 @@ describe("ctrexec.container", function()
 
     local function paused_in(controller, freeze, thaw)
       local mount = (core.cgroup.mounts() or {})[controller]
-      local path = mount and ("%s/ctrexec-spec-%d"):format(mount, core.process.ids().pid)
+      local path = mount and ("%s/%s"):format(mount, tool.unique_name())
       if not mount or not os.execute(("mkdir %s 2>/dev/null"):format(path)) then
         return pending("no cgroup can be made for the controller \"" .. controller .. "\"")
       end
       local dir = support.install("runc-1.5-hybrid", root, "web")
       local process = support.process()
       finally(function()
-        support.run(("echo %s >%s/%s"):format(thaw[2], path, thaw[1]))
+        tool.sh(("echo %s >%s/%s"):format(thaw[2], path, thaw[1]))
         process.stop()
         core.file.remove(path)
       end)
-      support.run(("echo %d >%s/cgroup.procs"):format(process.pid, path))
+      tool.sh(("echo %d >%s/cgroup.procs"):format(process.pid, path))
       support.adopt(dir, process)
       support.edit(dir .. "/state.json", function(tree) tree.cgroup_paths = { [controller] = path } end)
       local record <close> = assert(container.open("web", { root = root }))
       assert.equal("running", record.status)
-      support.run(("echo %s >%s/%s"):format(freeze[2], path, freeze[1]))
-      local deadline = core.clock.now() + 5
-      repeat record:refresh() until record.status == "paused" or core.clock.now() > deadline
+      tool.sh(("echo %s >%s/%s"):format(freeze[2], path, freeze[1]))
+      tool.eventually(function() return record:refresh() == "paused" end, "paused")
       assert.equal("paused", record.status)
       assert.is_truthy(record.pidfd)
-      support.run(("echo %s >%s/%s"):format(thaw[2], path, thaw[1]))
-      repeat record:refresh() until record.status == "running" or core.clock.now() > deadline
+      tool.sh(("echo %s >%s/%s"):format(thaw[2], path, thaw[1]))
+      tool.eventually(function() return record:refresh() == "running" end, "running")
       assert.equal("running", record.status)
     end
 
@@ -230,27 +227,27 @@ describe("ctrexec.container", function()
         core.file.remove(bundle .. "/config.json")
       end)
       no_process("bad_state", "EOF", function(bundle)
-        support.write(bundle .. "/config.json", "")
+        tool.write(bundle .. "/config.json", "")
       end)
       no_process("bad_state", "/config.json: process: missing", function(bundle)
-        support.write(bundle .. "/config.json", "{}")
+        tool.write(bundle .. "/config.json", "{}")
       end)
       no_process("bad_state", "/config.json: process: expected an object, got a string", function(bundle)
-        support.write(bundle .. "/config.json", '{"process":"x"}')
+        tool.write(bundle .. "/config.json", '{"process":"x"}')
       end)
       no_process("untrusted", "/config.json: can be written by group or others (mode 0666)", function(bundle)
-        support.run("chmod 666", bundle .. "/config.json")
+        tool.sh("chmod 666 %s", bundle .. "/config.json")
       end)
       no_process("untrusted", ": can be written by group or others (mode 0777)", function(bundle)
-        support.run("chmod 777", bundle)
+        tool.sh("chmod 777 %s", bundle)
       end)
-      no_process("bad_state", ": no such directory", function(bundle) support.run("rm -r", bundle) end)
+      no_process("bad_state", ": no such directory", function(bundle) tool.sh("rm -r %s", bundle) end)
     end)
 
     it("trusts a bundle directory of the container's own root", function()
       if not is_root() then return pending "only root can give a file away" end
       local dir, bundle = support.install("runc-1.5-v2-userns", root, "web")
-      support.run("chown 100000", bundle)
+      tool.sh("chown 100000 %s", bundle)
       local record <close> = assert(container.open("web", { root = root }))
       assert.is_table(record:process())
       support.edit(dir .. "/state.json", function(tree) tree.config.uid_mappings = nil end)
@@ -267,7 +264,7 @@ describe("ctrexec.container", function()
       local dir = support.install("runc-1.5-hybrid", root, "web")
       prepare(dir .. "/state.json")
       refused(code or "bad_state", (message:gsub("PATH", dir .. "/state.json")), "web")
-      support.run("rm -r", dir)
+      tool.sh("rm -r %s", dir)
     end
 
     local function malformed(message, prepare, code)
@@ -275,31 +272,31 @@ describe("ctrexec.container", function()
     end
 
     it("says in a line what is wrong", function()
-      malformed_as_runc("EOF", function(path) support.write(path, "") end)
-      malformed_as_runc("unexpected EOF", function(path) support.write(path, '{\n"id": "web",\n"config":') end)
+      malformed_as_runc("EOF", function(path) tool.write(path, "") end)
+      malformed_as_runc("unexpected EOF", function(path) tool.write(path, '{\n"id": "web",\n"config":') end)
       malformed("line 3, column 10: expected value but found ]", function(path)
-        support.write(path, '{\n"id": "web",\n"config":]')
+        tool.write(path, '{\n"id": "web",\n"config":]')
       end)
-      malformed("expected an object, got an array", function(path) support.write(path, "[1]") end)
+      malformed("expected an object, got an array", function(path) tool.write(path, "[1]") end)
       malformed("line 1, column 74: found too many nested data structures (65)", function(path)
-        support.write(path, '{"config":' .. ("["):rep(100000) .. ("]"):rep(100000) .. "}")
+        tool.write(path, '{"config":' .. ("["):rep(100000) .. ("]"):rep(100000) .. "}")
       end)
-      malformed("larger than 16 MiB", function(path) support.run("truncate -s 100M", path) end)
-      malformed("larger than 16 MiB", function(path) support.run("truncate -s 16777217", path) end)
+      malformed("larger than 16 MiB", function(path) tool.sh("truncate -s 100M %s", path) end)
+      malformed("larger than 16 MiB", function(path) tool.sh("truncate -s 16777217 %s", path) end)
       malformed("init_process_pid: expected an integer, got a string", function(path)
         support.edit(path, function(tree) tree.init_process_pid = "7" end)
       end)
       malformed("is a fifo, must be a plain file", function(path)
         core.file.remove(path)
-        support.run("mkfifo", path)
+        tool.sh("mkfifo %s", path)
       end)
       malformed_as_runc("read PATH: is a directory", function(path)
         core.file.remove(path)
-        support.run("mkdir", path)
+        tool.sh("mkdir %s", path)
       end)
       malformed("is a symbolic link", function(path)
-        support.run("mv", path, path .. ".real")
-        support.run("ln -s", path .. ".real", path)
+        tool.sh("mv %s %s", path, path .. ".real")
+        tool.sh("ln -s %s %s", path .. ".real", path)
       end)
     end)
 
@@ -311,7 +308,7 @@ describe("ctrexec.container", function()
 
     it("does not follow a link to a state directory", function()
       local dir = support.install("runc-1.5-hybrid", root, "web")
-      support.run("ln -s", dir, root .. "/link")
+      tool.sh("ln -s %s %s", dir, root .. "/link")
       refused("no_such_container", "container does not exist", "link")
     end)
   end)
@@ -324,12 +321,12 @@ describe("ctrexec.container", function()
           local directory = core.file.stat(path).type == "directory"
           if directory then mode = mode:gsub("6", "7", 1):gsub("2", "3") end
           local before = ("%o"):format(core.file.stat(path).mode)
-          support.run("chmod " .. mode, path)
+          tool.sh("chmod " .. mode .. " %s", path)
           refused("untrusted", ("%s: can be written by group or others (mode %s)"):format(path, mode), "web")
-          support.run("chmod " .. before, path)
+          tool.sh("chmod " .. before .. " %s", path)
         end
       end
-      support.run("chmod 1777", root)
+      tool.sh("chmod 1777 %s", root)
       local record <close> = assert(container.open("web", { root = root }))
       assert.equal("web", record.id)
     end)
@@ -338,11 +335,11 @@ describe("ctrexec.container", function()
       if not is_root() then return pending "only root can give a file away" end
       local dir = support.install("runc-1.5-hybrid", root, "web")
       for _, path in ipairs { dir .. "/state.json", dir, root } do
-        support.run("chown 65534", path)
+        tool.sh("chown 65534 %s", path)
         refused("untrusted", path .. ": is owned by user 65534, must be owned by root", "web")
-        support.run("chown 0", path)
+        tool.sh("chown 0 %s", path)
       end
-      support.run("chown 65534", dir)
+      tool.sh("chown 65534 %s", dir)
       local record = container.list { root = root }[1]
       assert.equal("unknown", record.status)
       assert.equal("untrusted", record.code)
@@ -350,14 +347,12 @@ describe("ctrexec.container", function()
 
     -- Runs a piece of Lua as an unprivileged user, with what this spec has loaded; nil where that cannot be done.
     local function as_user(uid, environment, code)
-      local lua = support.output "readlink /proc/$PPID/exe"
-      local script = scratch.path .. "/script.lua"
-      support.write(script, ("package.path, package.cpath = %q, %q\n%s"):format(package.path, package.cpath, code))
-      support.run("chmod 755", scratch.path)
-      support.run("chmod 644", script)
-      local command = ("setpriv --reuid=%d --regid=%d --clear-groups env %s %s %s 2>&1")
-        :format(uid, uid, environment, lua, script)
-      return support.output(command)
+      local lua = tool.line "readlink /proc/$PPID/exe"
+      local script = scratch .. "/script.lua"
+      tool.write(script, ("package.path, package.cpath = %q, %q\n%s"):format(package.path, package.cpath, code), "644")
+      local result = tool.run(("exec 2>&1 setpriv --reuid=%d --regid=%d --clear-groups env %s %s %s")
+        :format(uid, uid, environment, lua, script))
+      return (result.stdout:gsub("\n$", ""))
     end
 
     it("includes one's own containers for a user who is not root", function()
@@ -365,30 +360,30 @@ describe("ctrexec.container", function()
       if not as_user(65534, "", "io.write(type(require 'ctrexec.container'))"):match "^table$" then
         return pending "another user cannot read this checkout"
       end
-      local runtime = scratch.path .. "/runtime"
+      local runtime = scratch .. "/runtime"
       local dir = support.install("crun-1.27-v2-userns", runtime .. "/crun", "web")
-      support.run("chown -R 65534", runtime)
+      tool.sh("chown -R 65534 %s", runtime)
       local code = [[
         local record, message, code = require "ctrexec.container".open("we")
         print(record and record.id, record and record.owner, record and record.rootless, message, code)]]
       assert.equal("web\troot\ttrue\tnil\tnil", as_user(65534, "XDG_RUNTIME_DIR=" .. runtime, code))
-      support.run("chown 65533", dir)
+      tool.sh("chown 65533 %s", dir)
       assert.equal(("nil\tnil\tnil\t%s: is owned by user 65533, must be owned by root or user 65534\tuntrusted")
         :format(dir), as_user(65534, "XDG_RUNTIME_DIR=" .. runtime, code))
-      support.run("chown 65534", dir)
-      support.run("chown 0", dir .. "/config.json")
+      tool.sh("chown 65534 %s", dir)
+      tool.sh("chown 0 %s", dir .. "/config.json")
       assert.matches("^web\t", as_user(65534, "XDG_RUNTIME_DIR=" .. runtime, code))
       assert.matches("no_such_container$", as_user(65534, "XDG_RUNTIME_DIR=", code))
       -- Root's counts where it is root's: rootless podman calls its runtime as root of a user namespace.
       assert.matches("no_such_container$", as_user(0, "XDG_RUNTIME_DIR=" .. runtime, code))
-      support.run("chown -R 0", runtime)
+      tool.sh("chown -R 0 %s", runtime)
       assert.matches("^web\t", as_user(0, "XDG_RUNTIME_DIR=" .. runtime, code))
     end)
 
     it("says that a root may not be looked at", function()
       if not is_root() then return pending "only root can become another user" end
       support.install("runc-1.5-hybrid", root, "web")
-      support.run("chmod 700", root)
+      tool.sh("chmod 700 %s", root)
       local code = ('print(require "ctrexec.container".open("web", { root = %q }))'):format(root)
       local output = as_user(65534, "", code)
       if output:find "module 'ctrexec" then return pending "another user cannot read this checkout" end
@@ -401,11 +396,11 @@ describe("ctrexec.container", function()
       support.install("runc-1.5-hybrid", root, "a")
       support.install("crun-1.27-v2-userns", root, "b")
       support.install("youki", root, "c")
-      support.write(support.install("runc-1.5-hybrid", root, "d") .. "/state.json", "{")
-      support.run("mkdir", root .. "/e")
-      support.write(root .. "/f", "")
+      tool.write(support.install("runc-1.5-hybrid", root, "d") .. "/state.json", "{")
+      tool.sh("mkdir %s", root .. "/e")
+      tool.write(root .. "/f", "")
       local dir = support.install("runc-1.5-hybrid", root, "g")
-      support.run("ln -sf /etc/passwd", dir .. "/state.json")
+      tool.sh("ln -sf /etc/passwd %s", dir .. "/state.json")
       local records = assert(container.list { root = root })
       local seen = {}
       for index, record in ipairs(records) do
@@ -428,12 +423,12 @@ describe("ctrexec.container", function()
 
     it("searches the configured roots before those of the system", function()
       support.install("runc-1.5-hybrid", root, "ctrexec-spec-a")
-      local records = assert(container.list { roots = { scratch.path .. "/nowhere", root } })
+      local records = assert(container.list { roots = { scratch .. "/nowhere", root } })
       assert.equal("ctrexec-spec-a", records[1].id)
     end)
 
     it("is empty where there is no root", function()
-      assert.same({}, container.list { root = scratch.path .. "/nowhere" })
+      assert.same({}, container.list { root = scratch .. "/nowhere" })
     end)
   end)
 

@@ -1,14 +1,15 @@
 local container = require "ctrexec.container"
 local core = require "ctrexec.core"
 local support = require "spec.container.support"
+local tool = require "tests.lib.tool"
 
 describe("the state of crun", function()
   local scratch, root
   before_each(function()
-    scratch = support.scratch()
-    root = scratch.path .. "/root"
+    scratch = tool.folder()
+    root = scratch .. "/root"
   end)
-  after_each(function() scratch.remove() end)
+  after_each(function() tool.remove(scratch) end)
 
   local function opened()
     return container.open("web", { root = root })
@@ -80,8 +81,8 @@ describe("the state of crun", function()
     support.edit(dir .. "/status", function(tree)
       tree["systemd-cgroup"], tree.owner, tree["process-start-time"] = true, "alice", 0
     end)
-    support.write(dir .. "/seccomp.bpf", "\6\0\0\0\0\0\255\127")
-    support.run("chmod 600", dir .. "/seccomp.bpf")
+    tool.write(dir .. "/seccomp.bpf", "\6\0\0\0\0\0\255\127")
+    tool.sh("chmod 600 %s", dir .. "/seccomp.bpf")
     local record <close> = assert(opened())
     local settings = record.settings
     assert.is_true(record.systemd)
@@ -103,8 +104,8 @@ describe("the state of crun", function()
   it("does not use a compiled filter of a container without a profile", function()
     local dir = support.install("crun-1.27-v2-userns", root, "web")
     support.edit(dir .. "/config.json", function(tree) tree.linux.seccomp = nil end)
-    support.write(dir .. "/seccomp.bpf", "\6\0\0\0\0\0\255\127")
-    support.run("chmod 600", dir .. "/seccomp.bpf")
+    tool.write(dir .. "/seccomp.bpf", "\6\0\0\0\0\0\255\127")
+    tool.sh("chmod 600 %s", dir .. "/seccomp.bpf")
     local record <close> = assert(opened())
     assert.is_nil(record.settings.seccomp)
     assert.is_nil(record.settings.seccomp_bpf)
@@ -127,7 +128,7 @@ describe("the state of crun", function()
   it("keeps to the hierarchies in which the cgroup is", function()
     local mounts = assert(core.cgroup.mounts())
     local mount = mounts[""] or mounts.freezer
-    local name = ("ctrexec-spec-%d"):format(core.process.ids().pid)
+    local name = tool.unique_name()
     local made, message = os.execute(("mkdir %s/%s 2>/dev/null"):format(mount, name))
     if not made then return pending("no cgroup can be made here: " .. tostring(message)) end
     changed_status(function(tree) tree["cgroup-path"] = "/" .. name end)

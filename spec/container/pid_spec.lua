@@ -2,6 +2,7 @@ local container = require "ctrexec.container"
 local core = require "ctrexec.core"
 local reader = require "ctrexec.container.pid"
 local support = require "spec.container.support"
+local tool = require "tests.lib.tool"
 
 describe("a bare pid", function()
   local process
@@ -60,14 +61,15 @@ describe("a bare pid", function()
   it("names the namespaces that differ, and their mappings", function()
     local unshared = support.process(nil, "unshare -Urnu")
     finally(unshared.stop)
-    local deadline = core.clock.now() + 5
-    local record
-    repeat
-      if record then record:close() end
-      record = assert(container.open(nil, { pid = unshared.pid }))
-      if record.status == "stopped" then return pending "no user namespace can be made here" end
-    until #record.settings.namespaces == 3 and (record.settings.uid_mappings[1] or {}).size == 1
-      or core.clock.now() > deadline
+    local record = tool.eventually(function()
+      local seen = assert(container.open(nil, { pid = unshared.pid }))
+      local settings = seen.settings
+      if seen.status == "stopped" or #settings.namespaces == 3 and (settings.uid_mappings[1] or {}).size == 1 then
+        return seen
+      end
+      seen:close()
+    end, "the namespaces")
+    if record.status == "stopped" then return pending "no user namespace can be made here" end
     finally(function()
       record:close()
       unshared.stop()

@@ -3,6 +3,7 @@ local json = require "ctrexec.lib.json"
 local runc = require "ctrexec.container.runc"
 local support = require "spec.container.support"
 local unwind = require "ctrexec.lib.unwind"
+local tool = require "tests.lib.tool"
 
 local function read_text(text)
   local tree = assert(json.decode(text, "state.json", true))
@@ -10,7 +11,7 @@ local function read_text(text)
 end
 
 local function fixture(name)
-  return support.read(("%s/%s/web/state.json"):format(support.FIXTURES, name))
+  return tool.read(("%s/%s/web/state.json"):format(support.FIXTURES, name))
 end
 
 -- Reads the newest fixture after a change of its tree. "UNLIMITED" stands for 2^64-1, which cjson cannot write.
@@ -34,7 +35,7 @@ local CAPABILITIES = { "CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE" }
 
 -- The profile that the state was made from: what the reader gives must allow and refuse the same.
 local function bundle_seccomp()
-  return json.decode(support.read(support.FIXTURES .. "/bundle/config.json"), "config.json").linux.seccomp
+  return json.decode(tool.read(support.FIXTURES .. "/bundle/config.json"), "config.json").linux.seccomp
 end
 
 local function flat(rules)

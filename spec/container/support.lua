@@ -1,7 +1,8 @@
--- What the specs of the container readers share: scratch roots with copies of the fixtures, and processes to stand for
+-- What the specs of the container readers share: roots with copies of the fixtures, and processes to stand for
 -- a container's.
 local cjson = require "cjson"
 local core = require "ctrexec.core"
+local tool = require "tests.lib.tool"
 
 local support = {}
 
@@ -12,58 +13,24 @@ support.STATES = {
   ["crun-1.8.1-v2"] = "status", ["crun-1.27-v2-userns"] = "status", youki = "state.json",
 }
 
-local function quoted(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-function support.run(command, ...)
-  for _, argument in ipairs { ... } do command = command .. " " .. quoted(argument) end
-  assert(os.execute(command))
-end
-
-function support.output(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "a"
-  pipe:close()
-  return (text:gsub("\n$", ""))
-end
-
-function support.read(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
-
-function support.write(path, text)
-  local file <close> = assert(io.open(path, "wb"))
-  assert(file:write(text))
-end
-
--- A new directory that only we can write, removed by `remove`.
-function support.scratch()
-  local scratch = { path = support.output "mktemp -d" }
-  function scratch.remove() support.run("rm -rf", scratch.path) end
-  return scratch
-end
-
 -- Copies the state directory of a fixture to ROOT/ID, and the bundle beside the root; the copies name that bundle.
 -- Whatever the umask of the checkout, only we can write them.
 function support.install(fixture, root, id)
   local bundle, dir = root .. ".bundle", root .. "/" .. id
-  support.run("mkdir -p", root, bundle, dir)
-  support.run(("cp %s/bundle/config.json"):format(support.FIXTURES), bundle)
+  tool.sh("mkdir -p %s %s %s && cp %s/bundle/config.json %s", root, bundle, dir, support.FIXTURES, bundle)
   for _, name in ipairs(core.file.list(("%s/%s/web"):format(support.FIXTURES, fixture))) do
-    local text = support.read(("%s/%s/web/%s"):format(support.FIXTURES, fixture, name))
-    support.write(dir .. "/" .. name, (text:gsub("/srv/demo/bundle", bundle)))
+    local text = tool.read(("%s/%s/web/%s"):format(support.FIXTURES, fixture, name))
+    tool.write(dir .. "/" .. name, (text:gsub("/srv/demo/bundle", bundle)))
   end
-  support.run("chmod -R u=rwX,go=rX", root, bundle)
+  tool.sh("chmod -R u=rwX,go=rX %s %s", root, bundle)
   return dir, bundle
 end
 
 -- Rewrites a JSON file through a function that changes its tree.
 function support.edit(path, change)
-  local tree = cjson.decode(support.read(path))
+  local tree = cjson.decode(tool.read(path))
   change(tree)
-  support.write(path, cjson.encode(tree))
+  tool.write(path, cjson.encode(tree))
 end
 
 -- A process that lives until `stop`, or for five minutes; it is not our child. `before` are shell commands, `words`
@@ -71,7 +38,7 @@ end
 function support.process(before, words)
   local command = ("%s; exec 3>&1 </dev/null >/dev/null 2>&1; %s sleep 300 3>&- & echo $! >&3")
     :format(before or ":", words or "")
-  local process = { pid = math.tointeger(tonumber(support.output(command))) }
+  local process = { pid = math.tointeger(tonumber(tool.output(command))) }
   process.start_time = core.process.stat(process.pid).start_time
   local fd = assert(core.pidfd.open(process.pid))
   function process.stop()

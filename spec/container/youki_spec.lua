@@ -1,15 +1,16 @@
 local container = require "ctrexec.container"
 local core = require "ctrexec.core"
 local support = require "spec.container.support"
+local tool = require "tests.lib.tool"
 
 describe("the state of youki", function()
   local scratch, root, dir, bundle
   before_each(function()
-    scratch = support.scratch()
-    root = scratch.path .. "/root"
+    scratch = tool.folder()
+    root = scratch .. "/root"
     dir, bundle = support.install("youki", root, "web")
   end)
-  after_each(function() scratch.remove() end)
+  after_each(function() tool.remove(scratch) end)
 
   local function opened()
     return container.open("web", { root = root })
@@ -52,7 +53,7 @@ describe("the state of youki", function()
   it("runs when the pid is in the container's cgroup or below it", function()
     local mounts = assert(core.cgroup.mounts())
     local mount = mounts[""] or mounts.freezer
-    local name = ("ctrexec-spec-%d"):format(core.process.ids().pid)
+    local name = tool.unique_name()
     if not os.execute(("mkdir %s/%s 2>/dev/null"):format(mount, name)) then
       return pending "no cgroup can be made here"
     end
@@ -62,8 +63,8 @@ describe("the state of youki", function()
       core.file.remove(mount .. "/" .. name .. "/below")
       core.file.remove(mount .. "/" .. name)
     end)
-    support.run(("mkdir %s/%s/below"):format(mount, name))
-    support.run(("echo %d >%s/%s/below/cgroup.procs"):format(process.pid, mount, name))
+    tool.sh(("mkdir %s/%s/below"):format(mount, name))
+    tool.sh(("echo %d >%s/%s/below/cgroup.procs"):format(process.pid, mount, name))
     support.edit(dir .. "/youki_config.json", function(tree) tree.cgroup_path = name end)
     support.adopt(dir, process)
     local record <close> = assert(opened())

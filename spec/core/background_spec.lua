@@ -1,11 +1,12 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local start, errno = core.background.start, support.errno
 
 describe("background.start", function()
   it("returns when the chunk says that it is ready, which then goes on", function()
-    local directory, remove = support.directory()
+    local directory = tool.folder()
     local before = support.open_descriptors()
     local reader, writer = core.fd.pipe()
     assert.is_true(start([[
@@ -17,11 +18,11 @@ describe("background.start", function()
       os.rename(folder .. "/begun", folder .. "/done")]], directory, reader))
     assert.is_not_nil(core.file.stat(directory .. "/begun"))
     core.fd.write(writer, "x")
-    support.eventually(function() return core.file.stat(directory .. "/done") end)
+    tool.eventually(function() return core.file.stat(directory .. "/done") end)
     reader:close()
     writer:close()
     assert.equal(before, support.open_descriptors())
-    remove()
+    tool.remove(directory)
   end)
 
   it("says so when the process ends before it is ready", function()
@@ -42,8 +43,8 @@ describe("background.start", function()
     local line = ("folder=$(mktemp -d) && trap 'rm -r \"$folder\"' EXIT && chmod 755 $folder && mkdir $folder/ctrexec "
       .. "&& cp %s $folder/ctrexec && cd / && LUA_CPATH=$folder/?.so setpriv --reuid 54321 --clear-groups "
       .. "prlimit --nproc=2 env --ignore-signal=CHLD lua5.4 -e %s"):format(
-      support.quote(package.searchpath("ctrexec.core", package.cpath)), support.quote(script))
+      tool.quote(package.searchpath("ctrexec.core", package.cpath)), tool.quote(script))
     assert.equal("nil\tstart a process in the background: Resource temporarily unavailable\t11\n",
-      support.output(line))
+      tool.output(line))
   end)
 end)

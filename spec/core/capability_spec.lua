@@ -3,6 +3,8 @@ local support = require "spec.core.support"
 
 local capability, errno = core.capability, support.errno
 
+local _, sleeper = support.children_of_test(_ENV)
+
 -- The kernel's header is the list that the names must agree with.
 local function header_names()
   local names = {}
@@ -81,9 +83,8 @@ describe("capability.of", function ()
     if core.process.ids().euid ~= 0 then
       return pending "needs root, to set capabilities"
     end
-    local child = support.sleeper("setpriv --reuid 65534 --clear-groups --inh-caps -all,+kill,+chown "
+    local child = sleeper("setpriv --reuid 65534 --clear-groups --inh-caps -all,+kill,+chown "
       .. "--ambient-caps -all,+kill --bounding-set -all,+kill,+chown,+fowner")
-    finally(function () support.finish(child) end)
     local kill, chown, fowner = 1 << 5, 1, 1 << 3
     assert.same({
       inheritable = kill | chown, permitted = kill, effective = kill, ambient = kill, bounding = kill | chown | fowner,

@@ -1,10 +1,11 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local cgroup, errno = core.cgroup, support.errno
 
 -- Runs at the same time have process numbers of their own each, which may be equal.
-local NAME = ("ctrexec-test-%d"):format(math.random(0) & math.maxinteger)
+local NAME = tool.unique_name()
 
 local mounts = assert(cgroup.mounts())
 
@@ -26,7 +27,7 @@ local function create(parent, name)
   local group = assert(cgroup.create(parent, name))
   later(function ()
     group:close()
-    support.eventually(function ()
+    tool.eventually(function ()
       local removed, _, code = cgroup.remove(parent, name)
       return removed or code == errno.ENOENT
     end)
@@ -60,8 +61,10 @@ local function sleeper_in(group)
 end
 
 local function directory()
-  local path, remove = support.directory()
-  later(remove)
+  local path = tool.folder()
+  later(function ()
+    tool.remove(path)
+  end)
   return path
 end
 
@@ -150,7 +153,7 @@ describe("cgroup.mounts", function ()
 
   with_cgroup("", "prefers a mount of the whole hierarchy to one of a part", function ()
     local path = directory()
-    support.output(("mkdir %s/part %s/whole"):format(path, path))
+    tool.output(("mkdir %s/part %s/whole"):format(path, path))
     local part = ([[
       mount --bind %s/%s %s/part
       umount -R /sys/fs/cgroup
@@ -201,7 +204,7 @@ describe("cgroup.mounts", function ()
       "1 2 0:1 / /" .. ("x"):rep(5000) .. " rw - cgroup2 none rw", "1 2 0:1 / /\\4 rw - cgroup none rw,cpu",
       "- - - - - - - - - - -", "1 2 0:1 / / rw - cgroup none ,,,=,name=",
     } do
-      local output, reason = mounts_after(("table=$(mktemp)\nprintf %%s %s >$table\n"):format(support.quote(lines))
+      local output, reason = mounts_after(("table=$(mktemp)\nprintf %%s %s >$table\n"):format(tool.quote(lines))
         .. "mount --bind $table /proc/$$/task/$$/mountinfo; rm $table")
       if not output then
         return pending(reason)
@@ -219,7 +222,7 @@ describe("cgroup.of", function ()
     for i, entry in ipairs(assert(cgroup.of(child.pid))) do
       lines[i] = ("%d:%s:%s\n"):format(entry.hierarchy, table.concat(entry.controllers, ","), entry.path)
     end
-    assert.equal(support.output(("cat /proc/%d/cgroup"):format(child.pid)), table.concat(lines))
+    assert.equal(tool.output(("cat /proc/%d/cgroup"):format(child.pid)), table.concat(lines))
   end)
 
   with_cgroup("", "gives the path below the mount", function (group)
@@ -297,7 +300,7 @@ describe("cgroup.open", function ()
 
   it("takes nothing else for a cgroup file system", function ()
     local path = directory()
-    support.output(("mkdir %s/group"):format(path))
+    tool.output(("mkdir %s/group"):format(path))
     assert.same({ nil, ("cgroup /group in %s: Invalid argument"):format(path), errno.EINVAL },
       { cgroup.open(path, "/group") })
     assert.equal(errno.ENOENT, select(3, cgroup.open(path .. "/none", "/")))
@@ -342,7 +345,7 @@ describe("cgroup.create and cgroup.remove", function ()
     assert.same({ nil, "remove cgroup inner: Device or resource busy", errno.EBUSY }, { cgroup.remove(group, "inner") })
     core.pidfd.send_signal(child.pidfd, core.signal.numbers.KILL)
     core.pidfd.wait(child.pidfd)
-    support.eventually(function () return cgroup.remove(group, "inner") end)
+    tool.eventually(function () return cgroup.remove(group, "inner") end)
     assert.equal(errno.ENOENT, select(3, cgroup.remove(group, "inner")))
     assert.equal(errno.ENOENT, select(3, cgroup.procs(inner)))
     for _, name in ipairs { "", ".", "..", "a/b", "/", "../x", "x\0y" } do
@@ -383,10 +386,10 @@ describe("cgroup.frozen", function ()
     sleeper_in(inner)
     assert(cgroup.write(group, "cgroup.freeze", "1"))
     assert.is_true(cgroup.frozen(group))
-    support.eventually(function () return cgroup.frozen(inner) end)
+    tool.eventually(function () return cgroup.frozen(inner) end)
     assert(cgroup.write(group, "cgroup.freeze", "0"))
     assert.is_false(cgroup.frozen(group))
-    support.eventually(function () return not cgroup.frozen(inner) end)
+    tool.eventually(function () return not cgroup.frozen(inner) end)
   end)
 
   with_cgroup("freezer", "follows the freezer of version 1", function (group)
@@ -448,7 +451,7 @@ describe("cgroup.oom_kills", function ()
     end
     assert.equal(0, cgroup.oom_kills(group))
     local child = enter(group, support.child [[kill -STOP $$; exec perl -e '$x = "x" x (256 << 20); sleep 20']])
-    support.eventually(function () return core.process.stat(child.pid).state == "T" end)
+    tool.eventually(function () return core.process.stat(child.pid).state == "T" end)
     core.pidfd.send_signal(child.pidfd, core.signal.numbers.CONT)
     assert.equal(core.signal.numbers.KILL, core.pidfd.wait(child.pidfd).status)
     assert.equal(1, cgroup.oom_kills(group))

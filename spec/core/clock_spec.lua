@@ -1,10 +1,10 @@
 local core = require "ctrexec.core"
-local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 describe("clock.now", function ()
   it("does not go back", function ()
     local first = core.clock.now()
-    local uptime = tonumber(support.output("cat /proc/uptime"):match "%S+")
+    local uptime = tonumber(tool.output("cat /proc/uptime"):match "%S+")
     local second = core.clock.now()
     assert.is_true(first <= second)
     assert.equal("float", math.type(first))

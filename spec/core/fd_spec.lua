@@ -1,5 +1,6 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local fd, errno = core.fd, support.errno
 
@@ -162,7 +163,7 @@ describe("a pipe", function ()
     assert.equal(errno.EAGAIN, select(3, fd.write(writer, "x")))
     assert.is_true(fd.set_nonblock(reader, false))
     local info = ("/proc/%d/fdinfo/%d"):format(core.process.ids().pid, reader:fd())
-    local flags = tonumber(support.output("grep flags: " .. info):match "%d+", 8)
+    local flags = tonumber(tool.output("grep flags: " .. info):match "%d+", 8)
     assert.equal(0, flags & 0x800)
   end)
 
@@ -204,10 +205,11 @@ end)
 
 describe("a place in a file", function ()
   it("can be read, and told after a write at the end", function ()
-    local path = os.tmpname()
-    local file <close> = core.file.open(path, { read = true, write = true, append = true })
+    local folder = tool.folder()
+    local path = folder .. "/file"
+    local file <close> = core.file.open(path, { read = true, write = true, append = true, create = true }, 420)
     local other <close> = core.file.open(path, { write = true, append = true })
-    os.remove(path)
+    tool.remove(folder)
     assert.equal(0, fd.offset(file))
     fd.write(other, "abc")
     fd.write(file, "de")

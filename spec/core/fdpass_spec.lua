@@ -1,5 +1,6 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local fd, fdpass, errno = core.fd, core.fdpass, support.errno
 
@@ -124,10 +125,10 @@ describe("descriptors over a socket", function ()
 end)
 
 describe("fdpass.connect", function ()
-  local directory, remove, listener
+  local directory, listener
 
   before_each(function ()
-    directory, remove = support.directory()
+    directory = tool.folder()
     listener = nil
   end)
 
@@ -135,7 +136,7 @@ describe("fdpass.connect", function ()
     if listener then
       support.finish(listener)
     end
-    remove()
+    tool.remove(directory)
   end)
 
   -- Starts a program that listens on `path` and then runs the Perl code `serve`.
@@ -148,7 +149,7 @@ describe("fdpass.connect", function ()
       print "listening\n";
       %s
       sleep 20;]]):format(backlog, serve or "")
-    listener = support.child(("exec perl -e %s %s"):format(support.quote(program), support.quote(path)))
+    listener = support.child(("exec perl -e %s %s"):format(tool.quote(program), tool.quote(path)))
     assert.equal("listening", listener.stdout:read "l")
   end
 
@@ -177,7 +178,7 @@ describe("fdpass.connect", function ()
     local before = support.open_descriptors()
     local path = directory .. "/none"
     assert.same({ nil, "connect " .. path .. ": No such file or directory", errno.ENOENT }, { fdpass.connect(path) })
-    support.output("touch " .. path)
+    tool.output("touch " .. path)
     assert.same({ nil, "connect " .. path .. ": Connection refused", errno.ECONNREFUSED }, { fdpass.connect(path) })
     for _, name in ipairs { "", "\0abstract", path .. "\0" } do
       assert.equal(errno.ENOENT, select(3, fdpass.connect(name)))

@@ -1,5 +1,6 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local file, errno = core.file, support.errno
 
@@ -12,14 +13,14 @@ local function assert_fails(code, message, ...)
 end
 
 describe("file", function ()
-  local directory, remove
+  local directory
 
   before_each(function ()
-    directory, remove = support.directory()
+    directory = tool.folder()
   end)
 
   after_each(function ()
-    remove()
+    tool.remove(directory)
   end)
 
   local function path(name)
@@ -27,17 +28,12 @@ describe("file", function ()
   end
 
   local function write(name, data)
-    local handle = assert(io.open(path(name), "w"))
-    handle:write(data)
-    handle:close()
+    tool.write(path(name), data)
     return path(name)
   end
 
   local function read(name)
-    local handle = assert(io.open(path(name)))
-    local data = handle:read "a"
-    handle:close()
-    return data
+    return tool.read(path(name))
   end
 
   describe("open", function ()
@@ -73,7 +69,7 @@ describe("file", function ()
       assert_fails(errno.EEXIST, "open " .. name .. ": File exists",
         file.open(name, { write = true, create = true, exclusive = true }))
       assert_fails(errno.ENOTDIR, "open " .. name .. ": Not a directory", file.open(name, { directory = true }))
-      support.output(("ln -s a %s; mkfifo %s"):format(path "link", path "fifo"))
+      tool.output(("ln -s a %s; mkfifo %s"):format(path "link", path "fifo"))
       assert_fails(errno.ELOOP, "open " .. path "link" .. ": Too many levels of symbolic links",
         file.open(path "link", { nofollow = true }))
       local link <close> = assert(file.open(path "link", { path = true, nofollow = true }))
@@ -113,7 +109,7 @@ describe("file", function ()
     local dir
 
     before_each(function ()
-      support.output(("mkdir %s; ln -s /proc/self/exe %s; ln -s in/file %s; ln -s .. %s")
+      tool.output(("mkdir %s; ln -s /proc/self/exe %s; ln -s in/file %s; ln -s .. %s")
         :format(path "in", path "out", path "inner", path "in/up"))
       write("in/file", "inside")
       dir = assert(file.open(directory, { path = true, directory = true }))
@@ -190,9 +186,9 @@ describe("file", function ()
   describe("stat", function ()
     it("tells what a file is", function ()
       local name = write("a", "12345")
-      support.output(("chmod 4751 %s; touch -d @1234567890.5 %s; ln %s %s"):format(name, name, name, path "b"))
+      tool.output(("chmod 4751 %s; touch -d @1234567890.5 %s; ln %s %s"):format(name, name, name, path "b"))
       local status = assert(file.stat(name))
-      local uid, gid, dev, ino, changed = support.output("stat -c '%u %g %d %i %Z' " .. name)
+      local uid, gid, dev, ino, changed = tool.output("stat -c '%u %g %d %i %Z' " .. name)
         :match "(%d+) (%d+) (%d+) (%d+) (%d+)"
       assert.equal(tonumber(changed), status.ctime // 1)
       status.ctime = nil
@@ -206,7 +202,7 @@ describe("file", function ()
     end)
 
     it("tells the types apart", function ()
-      support.output(("mkfifo %s; ln -s fifo %s"):format(path "fifo", path "link"))
+      tool.output(("mkfifo %s; ln -s fifo %s"):format(path "fifo", path "link"))
       assert.equal("directory", file.stat(directory).type)
       assert.equal("char", file.stat("/dev/null").type)
       assert.equal("fifo", file.stat(path "link").type)
@@ -253,7 +249,7 @@ describe("file", function ()
       core.fd.write(writer, "one")
       writer:close()
       assert.equal("one", file.read_all(reader, 10))
-      assert.equal(support.output "cat /proc/version", read_all("/proc/version", 1 << 20))
+      assert.equal(tool.output "cat /proc/version", read_all("/proc/version", 1 << 20))
     end)
 
     it("says why not", function ()
@@ -278,7 +274,7 @@ describe("file", function ()
     end)
 
     it("delete an empty directory and no other", function ()
-      support.output(("mkdir -p %s"):format(path "d/e"))
+      tool.output(("mkdir -p %s"):format(path "d/e"))
       assert_fails(errno.ENOTEMPTY, "remove " .. path "d" .. ": Directory not empty", file.remove(path "d"))
       assert.is_true(file.remove(path "d/e"))
       assert.is_true(file.remove(path "d"))
@@ -290,7 +286,7 @@ describe("file", function ()
       local proc <close> = file.open("/proc", { path = true })
       assert.equal(0x9fa0, file.fstype(proc))
       local fd <close> = file.open(directory)
-      assert.equal(tonumber(support.output("stat -f -c %t " .. directory), 16), file.fstype(fd))
+      assert.equal(tonumber(tool.output("stat -f -c %t " .. directory), 16), file.fstype(fd))
       assert_fails(errno.EBADF, "statfs descriptor 1000: Bad file descriptor", file.fstype(1000))
     end)
   end)
@@ -324,8 +320,8 @@ describe("file", function ()
 
   describe("realpath", function ()
     it("resolves links", function ()
-      support.output(("mkdir %s; ln -s d/../d %s"):format(path "d", path "link"))
-      assert.equal(support.output("realpath " .. path "d"):gsub("\n$", ""), file.realpath(path "link/."))
+      tool.output(("mkdir %s; ln -s d/../d %s"):format(path "d", path "link"))
+      assert.equal(tool.output("realpath " .. path "d"):gsub("\n$", ""), file.realpath(path "link/."))
       assert_fails(errno.ENOENT, "realpath " .. path "none" .. ": No such file or directory",
         file.realpath(path "none"))
     end)
@@ -348,7 +344,7 @@ describe("file", function ()
 
     it("replaces a link, not what it names", function ()
       write("target", "kept")
-      support.output(("ln -s target %s"):format(path "link"))
+      tool.output(("ln -s target %s"):format(path "link"))
       assert.is_true(file.write_atomic(path "link", "new"))
       assert.equal("kept", read "target")
       assert.equal("file", file.stat(path "link", true).type)
@@ -364,7 +360,7 @@ describe("file", function ()
     end)
 
     it("leaves no temporary file when it fails", function ()
-      support.output("mkdir " .. path "d")
+      tool.output("mkdir " .. path "d")
       assert_fails(21, "write " .. path "d" .. ": Is a directory", file.write_atomic(path "d", "x"))
       assert_fails(errno.ENOENT, "write " .. path "d/" .. ": No such file or directory",
         file.write_atomic(path "d/", "x"))

@@ -1,8 +1,8 @@
 local core = require "ctrexec.core"
-local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 describe("kernel.release", function ()
   it("is what uname says", function ()
-    assert.equal(support.output("uname -r"):gsub("\n", ""), core.kernel.release())
+    assert.equal(tool.output("uname -r"):gsub("\n", ""), core.kernel.release())
   end)
 end)

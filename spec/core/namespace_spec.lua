@@ -1,5 +1,8 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
+
+local started, sleeper = support.children_of_test(_ENV)
 
 local namespace, errno = core.namespace, support.errno
 
@@ -15,7 +18,7 @@ local function can_unshare(option)
 end
 
 local function inode(pid, link)
-  local text = support.output(("readlink /proc/%s/ns/%s"):format(pid, link))
+  local text = tool.output(("readlink /proc/%s/ns/%s"):format(pid, link))
   return math.tointeger(tonumber(text:match "%[(%d+)%]"))
 end
 
@@ -31,7 +34,7 @@ end
 
 -- The only process that `pid` has started.
 local function child_of(pid)
-  return support.eventually(function ()
+  return tool.eventually(function ()
     local fd <close> = assert(core.file.open(("/proc/%d/task/%d/children"):format(pid, pid)))
     return math.tointeger(tonumber(core.file.read_all(fd, 100)))
   end)
@@ -45,8 +48,7 @@ end)
 
 describe("namespace.ids", function ()
   it("gives what the links say", function ()
-    local child = support.sleeper()
-    finally(function () support.finish(child) end)
+    local child = sleeper()
     local ids = assert(namespace.ids(child.pid))
     for _, name in ipairs(NAMES) do
       local known = os.execute(("test -e /proc/self/ns/%s"):format(name))
@@ -59,8 +61,7 @@ end)
 
 describe("namespace.differing", function ()
   it("finds nothing in a process that shares all", function ()
-    local child = support.sleeper()
-    finally(function () support.finish(child) end)
+    local child = sleeper()
     local mask, set = namespace.differing(child.pid)
     assert.equal(0, mask)
     assert.same({}, set)
@@ -73,8 +74,7 @@ describe("namespace.differing", function ()
       if not can_unshare(option) then
         return pending("unshare " .. option .. " does not work here")
       end
-      local child = support.sleeper("unshare " .. option)
-      finally(function () support.finish(child) end)
+      local child = sleeper("unshare " .. option)
       local mask, set = namespace.differing(child.pid)
       assert.equal(BITS[name], mask)
       assert.same({ [name] = true }, set)
@@ -87,8 +87,7 @@ describe("namespace.differing", function ()
     if not can_unshare(options) then
       return pending("unshare " .. options .. " does not work here")
     end
-    local child = support.child("exec unshare " .. options .. " " .. support.sleep)
-    finally(function () support.finish(child) end)
+    local child = started("exec unshare " .. options .. " " .. support.sleep)
     local pid = child_of(child.pid)
     local mask, set = namespace.differing(pid)
     local expected = 0
@@ -103,8 +102,7 @@ describe("namespace.differing", function ()
     if not can_unshare "--pid --fork" then
       return pending "unshare --pid does not work here"
     end
-    local child = support.sleeper "unshare --pid"
-    finally(function () support.finish(child) end)
+    local child = sleeper "unshare --pid"
     assert.equal(0, (namespace.differing(child.pid)))
   end)
 
@@ -113,8 +111,7 @@ describe("namespace.differing", function ()
     if not can_unshare(options .. " --fork") then
       return pending("unshare " .. options .. " does not work here")
     end
-    local child = support.sleeper()
-    finally(function () support.finish(child) end)
+    local child = sleeper()
     local program = ("io.write((require 'ctrexec.core'.namespace.differing(%d)))"):format(child.pid)
     assert.equal(BITS.pid | BITS.time, tonumber(support.lua("exec unshare " .. options, program)))
   end)
@@ -124,8 +121,7 @@ describe("namespace.differing", function ()
     if not can_unshare(option) then
       return pending("unshare " .. option .. " does not work here")
     end
-    local child = support.sleeper("unshare " .. option)
-    finally(function () support.finish(child) end)
+    local child = sleeper("unshare " .. option)
     -- Our own directory of links, without the uts one, stands for a kernel without uts namespaces.
     local output, reason = support.lua_in_mounts([[
       directory=$(mktemp -d)
@@ -145,9 +141,8 @@ describe("namespace.differing", function ()
   end)
 
   it("does not take a dead process for one that shares all", function ()
-    local child = support.child "exit 0"
-    finally(function () support.finish(child) end)
-    support.eventually(function () return core.process.stat(child.pid).state == "Z" end)
+    local child = started "exit 0"
+    tool.eventually(function () return core.process.stat(child.pid).state == "Z" end)
     local message = ("namespaces of process %d: No such process"):format(child.pid)
     assert.same({ nil, message, errno.ESRCH }, { namespace.differing(child.pid) })
     assert.same({ nil, message, errno.ESRCH }, { namespace.ids(child.pid) })
@@ -169,8 +164,7 @@ describe("namespace.differing", function ()
     if core.process.ids().euid ~= 0 then
       return pending "needs root, to leave it"
     end
-    local child = support.sleeper()
-    finally(function () support.finish(child) end)
+    local child = sleeper()
     local program = ("io.write(select(3, require 'ctrexec.core'.namespace.differing(%d)))"):format(child.pid)
     assert.equal(errno.EACCES, tonumber(support.lua("exec setpriv --bounding-set -sys_ptrace", program)))
   end)

@@ -1,5 +1,6 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local pidfd, errno = core.pidfd, support.errno
 
@@ -9,17 +10,7 @@ local function keeps_exit_status()
   return tonumber(major) > 6 or (tonumber(major) == 6 and tonumber(minor) >= 15)
 end
 
-local function started(command)
-  local child = support.child(command)
-  finally(function () support.finish(child) end)
-  return child
-end
-
-local function sleeper()
-  local child = support.sleeper()
-  finally(function () support.finish(child) end)
-  return child
-end
+local started, sleeper = support.children_of_test(_ENV)
 
 describe("pidfd.open", function ()
   it("opens a process, close-on-exec", function ()
@@ -93,8 +84,8 @@ describe("pidfd.wait", function ()
     if core.file.read_all(pattern, 1000):find "^|" then
       return pending "a program collects the core files here"
     end
-    local directory, remove = support.directory()
-    finally(remove)
+    local directory = tool.folder()
+    finally(function () tool.remove(directory) end)
     local child = support.child(("cd %s; ulimit -c unlimited; kill -QUIT $$"):format(directory))
     local result = pidfd.wait(child.pidfd)
     assert.equal("dumped", result.reason)
@@ -143,7 +134,7 @@ end)
 describe("pidfd.getfd", function ()
   it("copies a descriptor of another process", function ()
     local child = started("exec 7</proc/self/limits; exec " .. support.sleep)
-    local fd <close> = support.eventually(function () return pidfd.getfd(child.pidfd, 7) end)
+    local fd <close> = tool.eventually(function () return pidfd.getfd(child.pidfd, 7) end)
     assert.is_true(core.fd.cloexec(fd))
     assert.matches("^Limit", core.file.read_all(fd, 1 << 16))
     assert.same({ nil, "pidfd_getfd 900: Bad file descriptor", errno.EBADF }, { pidfd.getfd(child.pidfd, 900) })

@@ -1,19 +1,10 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local poll = core.poll
 
-local function started(command)
-  local child = support.child(command)
-  finally(function () support.finish(child) end)
-  return child
-end
-
-local function sleeper()
-  local child = support.sleeper()
-  finally(function () support.finish(child) end)
-  return child
-end
+local started, sleeper = support.children_of_test(_ENV)
 
 describe("poll.wait", function ()
   it("is over in time", function ()
@@ -84,7 +75,7 @@ describe("poll.wait", function ()
       end)()]]
     local child = started(support.lua_command("exec", program) .. " 2>/dev/null")
     assert.equal("ready", child.stdout:read "l")
-    support.eventually(function () return core.process.stat(child.pid).state == "S" end)
+    tool.eventually(function () return core.process.stat(child.pid).state == "S" end)
     core.pidfd.send_signal(child.pidfd, core.signal.numbers.INT)
     assert.equal("nil poll: Interrupted system call 4", child.stdout:read "l")
   end)

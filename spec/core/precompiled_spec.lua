@@ -1,22 +1,21 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 describe("precompiled", function ()
-  local directory, remove
+  local directory
 
   before_each(function ()
-    directory, remove = support.directory()
+    directory = tool.folder()
   end)
 
   after_each(function ()
-    remove()
+    tool.remove(directory)
   end)
 
   local function write(name, data)
     local path = directory .. "/" .. name
-    local handle = assert(io.open(path, "wb"))
-    handle:write(data)
-    handle:close()
+    tool.write(path, data)
     return path
   end
 

@@ -1,24 +1,15 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local process, errno = core.process, core.errno
 
-local function started(command)
-  local child = support.child(command)
-  finally(function () support.finish(child) end)
-  return child
-end
-
-local function sleeper()
-  local child = support.sleeper()
-  finally(function () support.finish(child) end)
-  return child
-end
+local started, sleeper = support.children_of_test(_ENV)
 
 describe("process.stat", function ()
   it("tells what ps tells", function ()
     local child = sleeper()
-    support.eventually(function () return process.stat(child.pid).state == "S" end)
+    tool.eventually(function () return process.stat(child.pid).state == "S" end)
     local stat = assert(process.stat(child.pid))
     local own = process.ids()
     assert.equal("sleep", stat.comm)
@@ -26,7 +17,7 @@ describe("process.stat", function ()
     assert.equal(own.session, stat.session)
     assert.equal(process.stat(own.pid).pgrp, stat.pgrp)
     assert.equal(process.stat(own.pid).tty, stat.tty)
-    local fields = support.output(("cat /proc/%d/stat"):format(child.pid)):match "%) (.*)"
+    local fields = tool.output(("cat /proc/%d/stat"):format(child.pid)):match "%) (.*)"
     local start = select(20, fields:match(("(%S+) "):rep(20)))
     assert.equal(math.tointeger(tonumber(start)), stat.start_time)
     assert.is_true(stat.start_time >= process.stat(own.pid).start_time)
@@ -34,8 +25,8 @@ describe("process.stat", function ()
 
   it("is not misled by a command name", function ()
     for _, name in ipairs { "a) R 1 1 (", ")", "(", "() (", "x\ny) Z 0", " ", "1 2 3 4 5 6 7" } do
-      local child = support.child(("printf %%s %s >/proc/$$/comm; kill -STOP $$"):format(support.quote(name)))
-      support.eventually(function () return process.stat(child.pid).state == "T" end)
+      local child = support.child(("printf %%s %s >/proc/$$/comm; kill -STOP $$"):format(tool.quote(name)))
+      tool.eventually(function () return process.stat(child.pid).state == "T" end)
       local stat = assert(process.stat(child.pid))
       assert.equal(name, stat.comm)
       assert.equal(process.ids().pid, stat.ppid)
@@ -45,7 +36,7 @@ describe("process.stat", function ()
 
   it("says that there is no such process", function ()
     local child = started "exit 0"
-    support.eventually(function () return process.stat(child.pid).state == "Z" end)
+    tool.eventually(function () return process.stat(child.pid).state == "Z" end)
     core.pidfd.wait(child.pidfd)
     assert.same({ nil, ("process %d: No such process"):format(child.pid), errno.ESRCH },
       { process.stat(child.pid) })
@@ -64,9 +55,9 @@ describe("process.ids", function ()
       end]]
     local line = support.lua("echo $$; exec setsid", program)
     local pid = line:match "^(%d+)\n"
-    assert.equal(("%s %d %s %s %s %s %s "):format(pid, process.ids().pid, support.output("id -ru"):gsub("\n", ""),
-      support.output("id -u"):gsub("\n", ""), support.output("id -rg"):gsub("\n", ""),
-      support.output("id -g"):gsub("\n", ""), pid), line:match "\n(.*)")
+    assert.equal(("%s %d %s %s %s %s %s "):format(pid, process.ids().pid, tool.output("id -ru"):gsub("\n", ""),
+      tool.output("id -u"):gsub("\n", ""), tool.output("id -rg"):gsub("\n", ""),
+      tool.output("id -g"):gsub("\n", ""), pid), line:match "\n(.*)")
   end)
 
   it("knows its login uid, if it has one", function ()

@@ -1,26 +1,28 @@
 local cjson = require "cjson"
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local errno = support.errno
 local HEADER = '{"version": 2}'
 
-local function contents(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
+local folder
+local count = 0
+
+setup(function() folder = tool.folder() end)
+teardown(function() tool.remove(folder) end)
 
 -- A recorder on a new file, and the file's path.
 local function new(options)
-  local path = os.tmpname()
-  finally(function() os.remove(path) end)
-  local fd = assert(core.file.open(path, { write = true, truncate = true }))
+  count = count + 1
+  local path = ("%s/%d"):format(folder, count)
+  local fd = assert(core.file.open(path, { write = true, create = true }, 420))
   return assert(core.recorder.new(fd, HEADER, options)), path
 end
 
 -- The events in a file: an array of {time, code, data}.
 local function events_of(path)
-  local text, events = contents(path), {}
+  local text, events = tool.read(path), {}
   assert.equal(HEADER .. "\n", text:sub(1, #HEADER + 1))
   assert.is_nil(text:find "[%z\1-\9\11-\31\127]", "a raw control character")
   for line in text:sub(#HEADER + 2):gmatch "([^\n]*)\n" do events[#events + 1] = cjson.decode(line) end
@@ -114,7 +116,7 @@ describe("core.recorder", function()
     recorder:finish()
     assert.equal(1, #events_of(path))
     assert.equal(text:gsub("\n", "\r\n"), events_of(path)[1][3])
-    assert.is_nil(contents(path):find "\u{9b}")
+    assert.is_nil(tool.read(path):find "\u{9b}")
   end)
 
   it("records input only when asked", function()
@@ -156,7 +158,7 @@ describe("core.recorder", function()
   it("holds no more than some 64 KiB, and whole lines", function()
     local recorder, path = new()
     recorder:record("output", ("\1"):rep(1 << 20))
-    local text = contents(path)
+    local text = tool.read(path)
     assert.is_true(#text > 6 * (1 << 20) - 120 * 1024)
     assert.equal("\n", text:sub(-1))
     assert.equal(#text, recorder:size())
@@ -168,12 +170,11 @@ describe("core.recorder", function()
   it("writes what has waited", function()
     local recorder, path = new()
     recorder:record("output", "x")
-    assert.equal(HEADER .. "\n", contents(path))
-    local deadline = core.clock.now() + 20
-    repeat
-      core.poll.wait({}, 50)
+    assert.equal(HEADER .. "\n", tool.read(path))
+    tool.eventually(function()
       assert.is_true(recorder:tick())
-    until #contents(path) > #HEADER + 1 or core.clock.now() > deadline
+      return #tool.read(path) > #HEADER + 1
+    end, "the rest in the file")
     assert.equal("x", data_of(path, "o"))
   end)
 

@@ -1,12 +1,13 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
-local processes = require "spec.core.helper" "processes"
+local processes = require "processes"
+local new_pty = require "tests.lib.pty"
+local tool = require "tests.lib.tool"
 
 local relay, pidfd, errno = core.relay, core.pidfd, support.errno
 local signals = core.signal.numbers
 local MIB = 1 << 20
--- No run of the loop in these tests may last longer than this.
-local DEADLINE = 20
+local DEADLINE = tool.DEADLINE
 
 local function null()
   return assert(core.file.open("/dev/null", { read = true, write = true }))
@@ -45,8 +46,9 @@ end
 -- waits for that process and gives what it wrote.
 local function into(command)
   local read, write = core.fd.pipe()
-  local file = os.tmpname()
-  local output = assert(core.file.open(file, { write = true, truncate = true }))
+  local folder = tool.folder()
+  local file = folder .. "/output"
+  local output = assert(core.file.open(file, { write = true, create = true }, 420))
   local reader = start(command, { stdin = read, stdout = output })
   read:close()
   output:close()
@@ -54,10 +56,8 @@ local function into(command)
     write:close()
     processes.wait(reader.pid)
     reader.pidfd:close()
-    local handle = assert(io.open(file))
-    local text = handle:read "a"
-    handle:close()
-    os.remove(file)
+    local text = tool.read(file)
+    tool.remove(folder)
     return text
   end
 end
@@ -82,14 +82,6 @@ local function run_piped(command, options)
     in_write:close()
   end
   return how, number
-end
-
-local function new_pty()
-  local master, slave = processes.openpty()
-  return setmetatable({ master = core.fd.wrap(master), slave = core.fd.wrap(slave) }, { __close = function (self)
-    self.master:close()
-    self.slave:close()
-  end })
 end
 
 -- Starts a command with a pseudo-terminal as its terminal and streams, but for those in `others`.
@@ -127,26 +119,17 @@ local function new_gate()
 end
 
 local function scratch_file(text)
-  local name = os.tmpname()
-  local handle = assert(io.open(name, "w"))
-  handle:write(text or "")
-  handle:close()
-  finally(function () os.remove(name) end)
-  return name
-end
-
-local function contents(name)
-  local handle = assert(io.open(name))
-  local text = handle:read "a"
-  handle:close()
-  return text
+  local folder = tool.folder()
+  finally(function () tool.remove(folder) end)
+  tool.write(folder .. "/file", text or "")
+  return folder .. "/file"
 end
 
 -- 64 MiB that no two pages of are equal, and their checksum.
 local STREAM = "seq 1 9000000 | head -c " .. 64 * MIB
 local stream_sum
 local function sum_of_stream()
-  stream_sum = stream_sum or support.output(STREAM .. " | cksum")
+  stream_sum = stream_sum or tool.output(STREAM .. " | cksum")
   return stream_sum
 end
 
@@ -159,7 +142,7 @@ describe("relay.run copies", function ()
 
   it("64 MiB through a command and back", function ()
     local name = scratch_file()
-    support.output(STREAM .. " >" .. name)
+    tool.output(STREAM .. " >" .. name)
     local from <close> = assert(core.file.open(name, { read = true }))
     local to, result = into "cksum"
     assert.same({ "exited", 0 }, { run_piped("cat", { from = from, to = to }) })
@@ -183,15 +166,15 @@ describe("relay.run copies", function ()
     assert(core.fd.write(to, "head\n"))
     assert.same({ "exited", 0 }, { run_piped(STREAM, { to = to }) })
     assert(core.fd.write(to, "tail\n"))
-    assert.equal(support.output("(echo head; " .. STREAM .. "; echo tail) | cksum"),
-      support.output("cksum <" .. name))
+    assert.equal(tool.output("(echo head; " .. STREAM .. "; echo tail) | cksum"),
+      tool.output("cksum <" .. name))
   end)
 
   it("to a file opened for appending, where splice(2) cannot", function ()
     local name = scratch_file "first\n"
     local to <close> = assert(core.file.open(name, { append = true }))
     assert.same({ "exited", 0 }, { run_piped("seq 1 100000", { to = to }) })
-    assert.equal(support.output "(echo first; seq 1 100000) | cksum", support.output("cksum <" .. name))
+    assert.equal(tool.output "(echo first; seq 1 100000) | cksum", tool.output("cksum <" .. name))
   end)
 
   it("64 MiB to a socket and back from one", function ()
@@ -232,7 +215,7 @@ describe("relay.run copies", function ()
     err_write:close()
     local copies = { { from = out_read, to = out }, { from = err_read, to = err } }
     assert.same({ "exited", 0 }, { run(child, { copies = copies }) })
-    local sum = support.output "seq 1 300000 | cksum"
+    local sum = tool.output "seq 1 300000 | cksum"
     assert.equal(sum, out_result())
     assert.equal(sum, err_result())
     out_read:close()
@@ -243,7 +226,7 @@ describe("relay.run copies", function ()
     local to, result = into "sleep 0.3; dd bs=777 2>/dev/null | cksum"
     local before = collectgarbage "count"
     assert.same({ "exited", 0 }, { run_piped("seq 1 2000000", { to = to }) })
-    assert.equal(support.output "seq 1 2000000 | cksum", result())
+    assert.equal(tool.output "seq 1 2000000 | cksum", result())
     assert.is_true(collectgarbage "count" < before + 1024)
   end)
 
@@ -251,7 +234,7 @@ describe("relay.run copies", function ()
     -- The command is gone long before its last bytes are read.
     local to, result = into "sleep 0.5; cksum"
     assert.same({ "exited", 0 }, { run_piped("head -c 120000 /dev/zero", { to = to }) })
-    assert.equal(support.output "head -c 120000 /dev/zero | cksum", result())
+    assert.equal(tool.output "head -c 120000 /dev/zero | cksum", result())
   end)
 
   it("nothing when there is nothing to copy", function ()
@@ -422,7 +405,7 @@ describe("relay.run after the end of the process", function ()
   end)
 
   it("has all of a pseudo-terminal's output, every time", function ()
-    local wanted = support.output "seq 1 1000":gsub("\n", "\r\n")
+    local wanted = tool.output "seq 1 1000":gsub("\n", "\r\n")
     for _ = 1, 40 do
       local pty <close> = new_pty()
       local to, result = into "cat"
@@ -433,7 +416,7 @@ describe("relay.run after the end of the process", function ()
   end)
 
   it("has all of a pipe's output, every time", function ()
-    local wanted = support.output "seq 1 2000"
+    local wanted = tool.output "seq 1 2000"
     for _ = 1, 40 do
       local to, result = into "cat"
       assert.same({ "exited", 0 }, { run_piped("exec seq 1 2000", { to = to }) })
@@ -454,7 +437,7 @@ describe("relay.run with a pseudo-terminal", function ()
     local to, result = into "tr -d '\\r' | cksum"
     local child = start_in(pty, "exec seq 1 2300000")
     assert.same({ "exited", 0 }, { run(child, { copies = { { from = pty.master, to = to } }, master = pty.master }) })
-    assert.equal(support.output "seq 1 2300000 | cksum", result())
+    assert.equal(tool.output "seq 1 2300000 | cksum", result())
   end)
 
   it("copies what is typed, and keys make signals", function ()
@@ -672,7 +655,7 @@ describe("relay.run at its deadline", function ()
     assert.is_nil(options.copies[1].pending)
     near:close()
     processes.wait(reader.pid)
-    assert.equal(support.output "seq 1 200000", contents(name))
+    assert.equal(tool.output "seq 1 200000", tool.read(name))
     read:close()
   end)
 

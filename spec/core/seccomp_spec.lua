@@ -1,6 +1,7 @@
 -- The compiler of OCI seccomp profiles, against libseccomp alone and against the kernel.
 local seccomp = require "ctrexec.core.seccomp"
-local reference = require "spec.core.helper" ("seccomp_reference", "-lseccomp")
+local reference = require "seccomp_reference"
+local support = require "spec.core.support"
 
 local EINVAL, EPERM, ENOSYS, EDOM = 22, 1, 38, 33
 local SIGSYS = 31
@@ -406,17 +407,10 @@ describe("ctrexec.core.seccomp", function()
   end)
 
   it("keeps no descriptor", function()
-    local function count()
-      collectgarbage() -- the profile's file, and what earlier specs left
-      local pipe = io.popen "ls /proc/$PPID/fd | wc -l"
-      local n = pipe:read "n"
-      pipe:close()
-      return n
-    end
-    local before = count()
+    local before = support.open_descriptors()
     for _ = 1, 20 do
       assert(seccomp.compile(engine_profile()))
     end
-    assert.equal(before, count())
+    assert.equal(before, support.open_descriptors())
   end)
 end)

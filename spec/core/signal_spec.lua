@@ -1,12 +1,12 @@
 local core = require "ctrexec.core"
-local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local signal = core.signal
 
 describe("signal names", function ()
   it("are those of the shell, both ways", function ()
     for number = 1, 31 do
-      local name = support.output(("bash -c 'kill -l %d'"):format(number)):gsub("\n", "")
+      local name = tool.output(("bash -c 'kill -l %d'"):format(number)):gsub("\n", "")
       assert.equal(name, signal.name(number))
       assert.equal(number, signal.numbers[name])
     end

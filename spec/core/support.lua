@@ -1,38 +1,13 @@
---- What the specs of the bindings share: child processes, directories, and a count of open descriptors.
+--- What the specs of the bindings share: child processes, interpreters of their own, and a count of open descriptors.
 local core = require "ctrexec.core"
+local tool = require "tests.lib.tool"
 
 local support = {}
 
--- No test waits longer for a thing that must happen; no child outlives its test by more.
-local DEADLINE = 20
-support.sleep = "sleep " .. DEADLINE
+-- No child outlives its test by more.
+support.sleep = "sleep " .. tool.DEADLINE
 
 support.errno = core.errno
-
-function support.quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
---- Output of a shell command, which must succeed.
-function support.output(command)
-  local handle = assert(io.popen(command, "r"))
-  local output = handle:read "a"
-  assert(handle:close(), command)
-  return output
-end
-
---- Calls `condition` until it gives a true value and returns that; an error when it does not in time.
-function support.eventually(condition)
-  local deadline = core.clock.now() + DEADLINE
-  repeat
-    local value = condition()
-    if value then
-      return value
-    end
-    core.poll.wait({}, 5)
-  until core.clock.now() > deadline
-  error("this never came true", 2)
-end
 
 --- Runs `command` as our child, which keeps running as its last program: { pid, pidfd, and stdout as a Lua file }.
 function support.child(command)
@@ -44,10 +19,23 @@ end
 --- A child that sleeps until it is ended. `prefix` is a command that runs sleep in its place, as unshare does.
 function support.sleeper(prefix)
   local child = support.child("exec " .. (prefix or "") .. " " .. support.sleep)
-  support.eventually(function ()
+  tool.eventually(function ()
     return core.process.stat(child.pid).comm == "sleep"
   end)
   return child
+end
+
+--- The same two for a child that ends with its test, which has one of them.
+-- @tparam table env the spec file's `_ENV`
+-- @treturn func child(command)
+-- @treturn func sleeper(prefix)
+function support.children_of_test(env)
+  local function ended_with_test(child)
+    env.finally(function () support.finish(child) end)
+    return child
+  end
+  return function (command) return ended_with_test(support.child(command)) end,
+    function (prefix) return ended_with_test(support.sleeper(prefix)) end
 end
 
 --- Ends and reaps a child.
@@ -58,14 +46,6 @@ function support.finish(child)
   child.stdout:close()
 end
 
---- A new directory and a function that removes it with all in it.
-function support.directory()
-  local path = support.output("mktemp -d"):gsub("\n$", "")
-  return path, function ()
-    support.output("rm -rf " .. support.quote(path))
-  end
-end
-
 --- How many descriptors this process has open.
 function support.open_descriptors()
   collectgarbage()
@@ -73,20 +53,14 @@ function support.open_descriptors()
   return #core.file.list "/proc/self/fd"
 end
 
--- A new interpreter must find the same module, from any directory.
-local function environment()
-  local cpath = package.cpath:gsub("%f[^\0;]%./", support.output("pwd"):gsub("\n", "") .. "/")
-  return "export LUA_CPATH=" .. support.quote(cpath)
-end
-
 --- The shell command that runs a Lua program through the command `prefix`.
 function support.lua_command(prefix, program)
-  return ("%s; %s lua5.4 -e %s"):format(environment(), prefix, support.quote(program))
+  return ("export %s; %s lua5.4 -e %s"):format(tool.lua_paths(), prefix, tool.quote(program))
 end
 
 --- Output of a Lua program in a process of its own, started through the shell command `prefix`.
 function support.lua(prefix, program)
-  return support.output(support.lua_command(prefix, program))
+  return tool.output(support.lua_command(prefix, program))
 end
 
 --- The same in a mount namespace of its own, after the shell commands `setup`; nil, reason where none can be made.
@@ -94,9 +68,9 @@ function support.lua_in_mounts(setup, program)
   if not os.execute "unshare --mount true 2>/dev/null" then
     return nil, "no mount namespace can be made here (needs root)"
   end
-  local script = ("set -e\n%s\nexec lua5.4 -e %s"):format(setup, support.quote(program))
-  return support.output(("%s; unshare --mount --propagation private sh -c %s"):format(environment(),
-    support.quote(script)))
+  local script = ("set -e\n%s\nexec lua5.4 -e %s"):format(setup, tool.quote(program))
+  return tool.output(("export %s; unshare --mount --propagation private sh -c %s"):format(tool.lua_paths(),
+    tool.quote(script)))
 end
 
 return support

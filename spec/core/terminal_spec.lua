@@ -1,19 +1,11 @@
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
-local processes = require "spec.core.helper" "processes"
+local new_pty = require "tests.lib.pty"
+local processes = require "processes"
 
 local terminal, errno = core.terminal, support.errno
 local ENOTTY, ENXIO = errno.ENOTTY, errno.ENXIO
 local ONLCR, OPOST, ECHO, ICANON, ISIG = 4, 1, 8, 2, 1
-
--- A pseudo-terminal: its two descriptors, both closed at the end of the scope.
-local function new_pty()
-  local master, slave = processes.openpty()
-  return setmetatable({ master = core.fd.wrap(master), slave = core.fd.wrap(slave) }, { __close = function (self)
-    self.master:close()
-    self.slave:close()
-  end })
-end
 
 local function settings_of(pty)
   return processes.settings(pty.slave:fd())

@@ -3,6 +3,7 @@ local kernel = require "ctrexec.lib.kernel"
 local plan = require "ctrexec.exec.plan"
 local process = require "ctrexec.oci.process"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 -- A container that is this process: its namespaces are ours. `settings` and `fields` replace the record's.
 local function record(settings, fields)
@@ -260,13 +261,13 @@ end)
 
 describe("plan.build with intel_rdt_path", function()
   it("opens the group's tasks", function()
-    local directory, remove = support.directory()
-    support.output(": >" .. support.quote(directory .. "/tasks"))
+    local directory = tool.folder()
+    tool.output(": >" .. tool.quote(directory .. "/tasks"))
     local target = assert(plan.build(record { intel_rdt_path = directory }, object(), {}))
     assert.equal(1, #target.tasks)
     assert.same({ directory }, target.task_paths)
     plan.close(target)
-    remove()
+    tool.remove(directory)
     refused("unable to start container process: error adding pid to Intel RDT group: no such file or directory",
       "system", nil, { intel_rdt_path = directory })
   end)

@@ -7,6 +7,7 @@ local process = require "ctrexec.oci.process"
 local start = require "ctrexec.exec.start"
 local streams = require "ctrexec.exec.streams"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local ids = core.process.ids()
 
@@ -109,7 +110,7 @@ describe("start.run", function()
   end)
 
   it("tries the next plan when a cgroup cannot be joined, and reports the last", function()
-    local directory, remove = support.directory()
+    local directory = tool.folder()
     local function failing()
       local file = assert(core.file.open("/dev/full", { write = true }))
       local target = plan_of { "true" }
@@ -126,7 +127,7 @@ describe("start.run", function()
     assert.equal(2, #asked)
     started = assert(start.run(failing(), { fallback = function() return plan_of { "true" } end }))
     assert.equal(0, child.new(started, {}):wait().code)
-    remove()
+    tool.remove(directory)
   end)
 
   it("refuses a seccomp listener that nobody waits for", function()
@@ -245,7 +246,7 @@ describe("a process handle", function()
     local pid = math.tointeger(tonumber(core.fd.read(handle.stdout, 100)))
     assert.is_true(handle:kill { tree = true })
     assert.equal(9, handle:wait().signal)
-    support.eventually(function()
+    tool.eventually(function()
       local stat = core.process.stat(pid)
       return not stat or stat.state == "Z"
     end)
@@ -259,8 +260,8 @@ describe("inside.read", function()
   end)
 
   it("says what is wrong, and waits for nothing", function()
-    local directory, remove = support.directory()
-    support.output("mkfifo " .. support.quote(directory .. "/fifo"))
+    local directory = tool.folder()
+    tool.output("mkfifo " .. tool.quote(directory .. "/fifo"))
     for name, reason in pairs { ["/none"] = "no such file or directory", ["/fifo"] = "not a regular file",
       [""] = "not a regular file" } do
       local text, message, code = inside.read(record(), directory .. name)
@@ -268,13 +269,13 @@ describe("inside.read", function()
       assert.equal(("%s%s: %s"):format(directory, name, reason), message)
       assert.equal("system", code)
     end
-    remove()
+    tool.remove(directory)
   end)
 
   it("does not read without end", function()
-    local directory, remove = support.directory()
-    support.output("truncate -s 9M " .. support.quote(directory .. "/large"))
+    local directory = tool.folder()
+    tool.output("truncate -s 9M " .. tool.quote(directory .. "/large"))
     assert.equal(directory .. "/large: file too large", select(2, inside.read(record(), directory .. "/large")))
-    remove()
+    tool.remove(directory)
   end)
 end)

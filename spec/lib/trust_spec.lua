@@ -1,26 +1,25 @@
 -- One check of ownership for all that commands ctrexec, with the rules of its two users: the state of containers, which
 -- is opened step by step, and the site's files, which a reader finds by their path.
 local core = require "ctrexec.core"
-local support = require "spec.container.support"
 local trust = require "ctrexec.lib.trust"
 local unwind = require "ctrexec.lib.unwind"
+local tool = require "tests.lib.tool"
 
 local is_root = core.process.ids().euid == 0
 
 describe("trust", function ()
-  local scratch, path
+  local path
 
   before_each(function ()
-    scratch = support.scratch()
-    path = scratch.path
-    support.run("mkdir", path .. "/folder")
-    support.write(path .. "/folder/file", "text")
-    support.run("chmod -R u=rwX,go=rX", path .. "/folder")
+    path = tool.folder()
+    tool.sh("mkdir %s", path .. "/folder")
+    tool.write(path .. "/folder/file", "text")
+    tool.sh("chmod -R u=rwX,go=rX %s", path .. "/folder")
   end)
-  after_each(function () scratch.remove() end)
+  after_each(function () tool.remove(path) end)
 
   local function change(command, name)
-    support.run(command, path .. "/" .. name)
+    tool.sh(command .. " %s", path .. "/" .. name)
   end
 
   -- The results of a function that unwinds.
@@ -82,8 +81,8 @@ describe("trust", function ()
     end)
 
     it("no symbolic link in a directory", function ()
-      support.run("ln -s", path .. "/folder", path .. "/link")
-      support.run("ln -s", path .. "/folder/file", path .. "/linked")
+      tool.sh("ln -s %s %s", path .. "/folder", path .. "/link")
+      tool.sh("ln -s %s %s", path .. "/folder/file", path .. "/linked")
       local root <close> = directory ""
       assert.same({ nil, "PATH: is a symbolic link", "bad_state" }, results(trust.file, root, "linked", "PATH"))
       assert.is_nil(trust.entry(root, "link", "PATH")) -- not a directory
@@ -100,8 +99,8 @@ describe("trust", function ()
     end
 
     it("a plain file alone, and does not wait for a fifo", function ()
-      support.run("mkdir", path .. "/folder/inner")
-      support.run("mkfifo", path .. "/folder/fifo")
+      tool.sh("mkdir %s", path .. "/folder/inner")
+      tool.sh("mkfifo %s", path .. "/folder/fifo")
       assert.same({ nil, "read PATH: is a directory", "bad_state" }, read "inner")
       assert.same({ nil, "PATH: is a fifo, must be a plain file", "bad_state" }, read "fifo")
       assert.same({ nil, "PATH: is a fifo, must be a plain file", "other" }, read("fifo", { code = "other" }))
@@ -113,10 +112,10 @@ describe("trust", function ()
     end)
 
     it("no more than the rules allow", function ()
-      support.run("truncate -s 1048577", path .. "/folder/file")
+      tool.sh("truncate -s 1048577 %s", path .. "/folder/file")
       assert.equal(1048577, #read "file"[1])
       assert.same({ nil, "PATH: larger than 1 MiB", "bad_state" }, read("file", { max_size = 1 << 20 }))
-      support.run("truncate -s 16777217", path .. "/folder/file")
+      tool.sh("truncate -s 16777217 %s", path .. "/folder/file")
       assert.same({ nil, "PATH: larger than 16 MiB", "bad_state" }, read "file")
     end)
   end)
@@ -128,13 +127,13 @@ describe("trust", function ()
     end
 
     it("reads a file by its path, and says where it really lies", function ()
-      support.run("ln -s", path .. "/folder", path .. "/link")
+      tool.sh("ln -s %s %s", path .. "/folder", path .. "/link")
       assert.same({ "text", path .. "/folder/file" }, read "link/file")
     end)
 
     it("lists a folder, and reads what lies in it", function ()
-      support.write(path .. "/folder/another", "x")
-      support.run("ln -s", path .. "/folder/file", path .. "/folder/link")
+      tool.write(path .. "/folder/another", "x")
+      tool.sh("ln -s %s %s", path .. "/folder/file", path .. "/folder/link")
       local reader <close> = trust.reader()
       local names, real = reader:list(path .. "/folder")
       assert.same({ "another", "file", "link" }, names)
@@ -145,8 +144,8 @@ describe("trust", function ()
     end)
 
     it("demands of a folder further up what it demands of the file, but that it may be sticky", function ()
-      support.run("mkdir", path .. "/folder/inner")
-      support.write(path .. "/folder/inner/file", "x")
+      tool.sh("mkdir %s", path .. "/folder/inner")
+      tool.write(path .. "/folder/inner/file", "x")
       change("chmod go-w", "folder/inner/file")
       change("chmod 777", "folder")
       assert.same({ nil, path .. "/folder: can be written by group or others (mode 0777)", "untrusted" },
@@ -166,7 +165,7 @@ describe("trust", function ()
       assert.same({ nil, ("read %s/folder: is a directory"):format(path), "untrusted" }, read "folder")
       local reader <close> = trust.reader()
       assert.same({ nil, "read /: is a directory", "untrusted" }, { reader:read "/" })
-      support.run("truncate -s 1048577", path .. "/folder/file")
+      tool.sh("truncate -s 1048577 %s", path .. "/folder/file")
       assert.same({ nil, path .. "/folder/file: larger than 1 MiB", "untrusted" }, read "folder/file")
     end)
 

@@ -1,56 +1,46 @@
-local function contents(path)
-  local file = assert(io.open(path))
-  local text = file:read "a"
-  file:close()
-  return text
+local config = require "ctrexec.site.config"
+local testing = require "ctrexec.policy.testing"
+local tool = require "tests.lib.tool"
+
+-- The paths of the gallery's policies.
+local function gallery()
+  local paths = {}
+  for path in tool.output "ls scripts/policies/*.lua":gmatch "[^\n]+" do paths[#paths + 1] = path end
+  return paths
 end
 
 describe("the policy cookbook", function()
-  local cookbook = contents "docs/policy-cookbook.md"
+  local cookbook = tool.read "docs/policy-cookbook.md"
 
   it("shows every policy of the gallery as it is", function()
-    local list = io.popen "ls scripts/policies/*.lua"
-    local count = 0
-    for path in list:lines() do
-      count = count + 1
-      assert.is_truthy(cookbook:find(contents(path), 1, true), path .. " differs from docs/policy-cookbook.md")
+    for _, path in ipairs(gallery()) do
+      assert.is_truthy(cookbook:find(tool.read(path), 1, true), path .. " differs from docs/policy-cookbook.md")
     end
-    list:close()
-    assert.is_true(count >= 12)
+    assert.is_true(#gallery() >= 12)
   end)
 
   it("is about policies of ten to forty lines", function()
-    local list = io.popen "ls scripts/policies/*.lua"
-    for path in list:lines() do
-      local _, lines = contents(path):gsub("\n", "")
+    for _, path in ipairs(gallery()) do
+      local _, lines = tool.read(path):gsub("\n", "")
       assert.is_true(lines >= 10 and lines <= 40, ("%s has %d lines"):format(path, lines))
     end
-    list:close()
   end)
 end)
 
 describe("the policy guide", function()
-  local guide = contents "docs/policy.md"
+  local guide = tool.read "docs/policy.md"
   local blocks = {}
   for block in guide:gmatch "```lua\n(.-)```" do blocks[#blocks + 1] = block end
 
   local function in_folder(name, text, test)
-    local folder = os.tmpname()
-    os.remove(folder)
-    os.execute(("umask 022; mkdir '%s'"):format(folder))
-    local file = assert(io.open(folder .. "/" .. name, "w"))
-    file:write(text)
-    file:close()
-    os.execute(("chmod 644 '%s/%s'"):format(folder, name))
+    local folder = tool.folder()
+    tool.write(folder .. "/" .. name, text, "644")
     local ok, problem = pcall(test, folder)
-    os.execute(("rm -rf '%s'"):format(folder))
+    tool.remove(folder)
     assert.is_true(ok, problem)
   end
 
   it("starts with a policy that works", function()
-    local there, core = pcall(require, "ctrexec.core")
-    if not there then pending(tostring(core)) end
-    local testing = require "ctrexec.policy.testing"
     in_folder("no-root.lua", blocks[1], function(folder)
       local policy = testing.policy(folder .. "/no-root.lua")
       assert.equal("denied by policy no-root: not as root", policy:check(testing.request()).message)
@@ -63,13 +53,11 @@ describe("the policy guide", function()
   end)
 
   it("shows configurations that load", function()
-    local there, core = pcall(require, "ctrexec.core")
-    if not there then pending(tostring(core)) end
     local shown = {}
     for _, block in ipairs(blocks) do
       if block:find("-- /etc/ctrexec/config.lua\n", 1, true) == 1 then
         in_folder("config.lua", block, function(folder)
-          shown[#shown + 1] = assert(require "ctrexec.site.config".load(folder))
+          shown[#shown + 1] = assert(config.load(folder))
         end)
       end
     end

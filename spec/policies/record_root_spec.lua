@@ -1,12 +1,6 @@
-local core_there, core = pcall(require, "ctrexec.core")
+local testing = require "ctrexec.policy.testing"
 
 describe("record-root", function()
-  if not core_there then
-    it("needs the core module", function() pending(tostring(core)) end)
-    return
-  end
-
-  local testing = require "ctrexec.policy.testing"
   local policy = testing.policy "scripts/policies/record-root.lua"
 
   local function check(spec)

@@ -1,16 +1,10 @@
-local core_there, core = pcall(require, "ctrexec.core")
-if not core_there then
-  describe("audit", function()
-    it("needs the core module", function() pending(tostring(core)) end)
-  end)
-  return
-end
-
+local core = require "ctrexec.core"
 local cjson = require "cjson"
 local audit = require "ctrexec.policy.audit"
 local caller = require "ctrexec.policy.caller"
 local journal = require "ctrexec.lib.journal"
 local support = require "spec.core.support"
+local tool = require "tests.lib.tool"
 
 local function details(changes)
   local result = {
@@ -43,23 +37,21 @@ describe("audit.event", function()
 end)
 
 describe("audit.write", function()
-  local path
+  local folder, path
 
   local function written(settings, event)
     settings.file = path
     assert(audit.write(settings, event))
-    local file = io.open(path)
-    local text = file:read "a"
-    file:close()
+    local text = tool.read(path)
     os.remove(path)
     return cjson.decode(text), text
   end
 
   before_each(function()
-    path = os.tmpname()
-    os.remove(path)
+    folder = tool.folder()
+    path = folder .. "/events"
   end)
-  after_each(function() os.remove(path) end)
+  after_each(function() tool.remove(folder) end)
 
   it("appends one line an event, in a file of mode 0600", function()
     local event = audit.event("reject", details { result = { decision = "reject", policy = "p", reason = "a\nb" } })
@@ -148,7 +140,7 @@ describe("audit.write", function()
     journal.SYSLOG_SOCKET, journal.JOURNALD_SOCKET = syslog, journald
     assert.is_nil(ok)
     assert.matches("/nonexistent/log: No such file or directory; .*/nonexistent/journal", message)
-    assert.is_truthy(io.open(path))
+    assert.is_true(tool.exists(path))
   end)
 
   local function decoded_lines()
@@ -161,9 +153,7 @@ describe("audit.write", function()
   end
 
   it("writes a line once more that was joined to one that a full disk had torn", function()
-    local file <close> = io.open(path, "w")
-    file:write '{"torn'
-    file:close()
+    tool.write(path, '{"torn')
     for id = 1, 2 do assert(audit.write({ file = path }, audit.event("exit", { id = id }))) end
     local lines = decoded_lines()
     assert.equal('{"torn{', lines[1]:sub(1, 7))
@@ -255,7 +245,7 @@ describe("caller.describe", function()
     local real, found = core.process.stat, {}
     for _, namespace in ipairs { "moby", "k8s.io", "default" } do
       local shim = support.child("exec sh -c 'kill -STOP $$' shim -namespace " .. namespace .. " -id x")
-      support.eventually(function() return real(shim.pid).state == "T" end)
+      tool.eventually(function() return real(shim.pid).state == "T" end)
       core.process.stat = function(pid)
         return pid == shim.pid and { comm = "containerd-shim", ppid = 0 } or real(pid)
       end

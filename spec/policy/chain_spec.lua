@@ -1,15 +1,9 @@
-local core_there, core = pcall(require, "ctrexec.core")
-if not core_there then
-  describe("policy", function()
-    it("needs the core module", function() pending(tostring(core)) end)
-  end)
-  return
-end
-
+local core = require "ctrexec.core"
 local policy = require "ctrexec.policy"
 local process = require "ctrexec.oci.process"
 local diff = require "ctrexec.policy.diff"
 local BROKEN = require "spec.fixtures.broken_policies"
+local tool = require "tests.lib.tool"
 
 local MIB = 1024 * 1024
 
@@ -281,7 +275,8 @@ describe("the chain", function()
   end)
 
   it("passes events to audit functions, each its own copy", function()
-    local path = os.tmpname()
+    local folder = tool.folder()
+    local path = folder .. "/events"
     local source = ([[return { audit = function(event)
       local file = io.open(%q, "a")
       file:write(event.kind, "\n")
@@ -291,10 +286,8 @@ describe("the chain", function()
     local chain <close> = policy.from_sources(config(), { { name = "a", source = source },
       { name = "b", source = source } })
     assert.is_true(chain:audit { kind = "accept" })
-    local file = io.open(path)
-    assert.equal("accept\naccept\n", file:read "a")
-    file:close()
-    os.remove(path)
+    assert.equal("accept\naccept\n", tool.read(path))
+    tool.remove(folder)
   end)
 
   it("fails the audit when a policy's does, unless that is relaxed", function()
@@ -360,10 +353,7 @@ describe("loading policies from files", function()
 
   local function write(name, text, mode)
     local path = folder .. "/" .. name
-    local file = assert(io.open(path, "w"))
-    file:write(text)
-    file:close()
-    os.execute(("chmod %s '%s'"):format(mode or "644", path))
+    tool.write(path, text, mode or "644")
     return path
   end
 
@@ -378,12 +368,11 @@ describe("loading policies from files", function()
   end
 
   before_each(function()
-    folder = os.tmpname()
-    os.remove(folder)
-    os.execute(("umask 022; mkdir -p '%s/policy.d/modules'"):format(folder))
+    folder = tool.folder()
+    tool.sh("umask 022; mkdir -p %s/policy.d/modules", folder)
   end)
 
-  after_each(function() os.execute(("rm -rf '%s'"):format(folder)) end)
+  after_each(function() tool.remove(folder) end)
 
   it("takes the folder's files by name, then those given", function()
     write("policy.d/20-b.lua", body [[warn "b"]])
@@ -541,7 +530,8 @@ end)
 
 describe("the policies' process", function()
   it("has none of the program's descriptors, and not its stdio", function()
-    local path = os.tmpname()
+    local folder = tool.folder()
+    local path = folder .. "/file"
     local held <close> = io.open(path, "w")
     assert.is_truthy(held)
     local result = check(([[return { check = function()
@@ -560,7 +550,7 @@ describe("the policies' process", function()
         assert(link ~= %q, "the program's file")
       end
     end }]]):format(path))
-    os.remove(path)
+    tool.remove(folder)
     assert.equal("accept", result.decision, result.message)
   end)
 
@@ -572,13 +562,7 @@ describe("the policies' process", function()
     chain:close()
     assert.is_nil(chain.sandbox)
     -- killed by then, but not always dead
-    local deadline, running = core.clock.now() + 10
-    repeat
-      local ps = io.popen "ps -eo args"
-      running = ps:read "a":find(sleep, 1, true)
-      ps:close()
-    until not running or core.clock.now() > deadline
-    assert.is_nil(running)
+    tool.eventually(function() return not tool.output "ps -eo args":find(sleep, 1, true) end, "its end")
   end)
 
   it("runs with the signals of the program neither blocked nor handled", function()

@@ -1,30 +1,18 @@
-local core_there, core = pcall(require, "ctrexec.core")
-if not core_there then
-  describe("config", function()
-    it("needs the core module", function() pending(tostring(core)) end)
-  end)
-  return
-end
-
 local config = require "ctrexec.site.config"
+local tool = require "tests.lib.tool"
 
 describe("config.load", function()
   local folder
 
   local function write(text, mode)
-    local file = assert(io.open(folder .. "/config.lua", "w"))
-    file:write(text)
-    file:close()
-    os.execute(("chmod %s '%s/config.lua'"):format(mode or "644", folder))
+    tool.write(folder .. "/config.lua", text, mode or "644")
   end
 
   before_each(function()
-    folder = os.tmpname()
-    os.remove(folder)
-    os.execute(("umask 022; mkdir '%s'"):format(folder))
+    folder = tool.folder()
   end)
 
-  after_each(function() os.execute(("rm -rf '%s'"):format(folder)) end)
+  after_each(function() tool.remove(folder) end)
 
   it("has defaults where there is no file", function()
     local settings = assert(config.load(folder))
@@ -54,7 +42,7 @@ describe("config.load", function()
 
   it("does not look at the environment", function()
     -- What the site's policy is must not be for the one who starts ctrexec to say.
-    local source = io.open "lua/ctrexec/site/config.lua":read "a"
+    local source = tool.read "lua/ctrexec/site/config.lua"
     assert.is_nil(source:find("getenv", 1, true))
   end)
 

@@ -84,10 +84,7 @@ end
 -- `cgroups` and `settings`: before and after
 function lib.run(variant, ct, target)
   local dir, state = variants.directory "run", ct.root .. "/" .. ct.id
-  local pty <close> = variant.terminal and setmetatable(session.pty(), { __close = function (self)
-    self.master:close()
-    self.slave:close()
-  end}) or nil
+  local pty <close> = variant.terminal and session.pty() or nil
   local null <close> = assert(core.file.open("/dev/null", { read = true, write = true }))
   local out <close> = file(dir .. "/stdout")
   local err <close> = file(dir .. "/stderr")

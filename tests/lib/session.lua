@@ -2,6 +2,7 @@
 
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
+local new_pty = require "tests.lib.pty"
 local processes = require "processes"
 local tool = require "tests.lib.tool"
 
@@ -10,7 +11,7 @@ local session = {}
 local methods = {}
 local class = { __index = methods, __name = "tests.session" }
 
-local pidfd, fd, terminal = core.pidfd, core.fd, core.terminal
+local pidfd, fd = core.pidfd, core.fd
 
 --- A suite of tests on one container of runc, whose exec is what ctrexec's is compared with. It is empty before each.
 -- @tparam table env the spec file's `_ENV`
@@ -23,12 +24,9 @@ function session.suite(env, keep, options)
   return containers.suite(env, keep, options, containers.clear)
 end
 
---- A pseudo-terminal: `master`, `slave`.
+--- A pseudo-terminal, of 24 rows and 80 columns unless told otherwise.
 function session.pty(rows, columns)
-  local master, slave = processes.openpty()
-  local pty = { master = fd.wrap(master), slave = fd.wrap(slave) }
-  assert(terminal.set_size(pty.master, rows or 24, columns or 80))
-  return pty
+  return new_pty(rows or 24, columns or 80)
 end
 
 --- The command line of an exec.

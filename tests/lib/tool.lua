@@ -62,16 +62,16 @@ function tool.exists(path)
   return lfs.symlinkattributes(path, "mode") ~= nil
 end
 
--- No other process makes the same one: names of cgroups come from it, which the whole machine shares.
-local function random_name()
+--- A name that no other process makes, for what the whole machine shares: folders, cgroups.
+function tool.unique_name()
   local file <close> = assert(io.open("/dev/urandom", "rb"))
-  return (file:read(6):gsub(".", function (byte) return ("%02x"):format(byte:byte()) end))
+  return ("ctrexec-%08x"):format(string.unpack("I4", file:read(4)))
 end
 
 --- A new temporary folder. Others may look into it, as a mapped root of a user namespace must; only we may write.
 -- @tparam[opt] string parent where it is made, instead of $TMPDIR
 function tool.folder(parent)
-  local path = ("%s/ctrexec-test.%s"):format(parent or os.getenv "TMPDIR" or "/tmp", random_name())
+  local path = ("%s/%s"):format(parent or os.getenv "TMPDIR" or "/tmp", tool.unique_name())
   assert(lfs.mkdir(path))
   if lfs.attributes(path, "permissions") ~= "rwxr-xr-x" then
     tool.sh("chmod 755 %s", path)
@@ -81,7 +81,9 @@ end
 
 --- Removes a file, or a folder with all in it but what is mounted there.
 function tool.remove(path)
-  tool.sh("rm -rf --one-file-system %s", path)
+  if not os.remove(path) then
+    tool.sh("rm -rf --one-file-system %s", path)
+  end
 end
 
 --- First line of a command's output, "" when there is none. For questions to which no answer is one, too.

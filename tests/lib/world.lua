@@ -85,7 +85,7 @@ function world.new(options)
   end
   self:own(dir .. "/run")
   if options.delegated then
-    self.cgroup = ("/sys/fs/cgroup%s/ctrexec-%s"):format(tool.view() == "v2" and "" or "/unified", dir:match "[^/]+$")
+    self.cgroup = ("/sys/fs/cgroup%s/%s"):format(tool.view() == "v2" and "" or "/unified", tool.unique_name())
     tool.sh("mkdir %s", self.cgroup)
     self:own(self.cgroup)
   end

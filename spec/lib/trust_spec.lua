@@ -1,6 +1,7 @@
 -- One check of ownership for all that commands ctrexec, with the rules of its two users: the state of containers, which
 -- is opened step by step, and the site's files, which a reader finds by their path.
 local core = require "ctrexec.core"
+local readers = require "ctrexec.lib.reader"
 local trust = require "ctrexec.lib.trust"
 local unwind = require "ctrexec.lib.unwind"
 local tool = require "tests.lib.tool"
@@ -122,7 +123,7 @@ describe("trust", function ()
 
   describe("has a reader that", function ()
     local function read(name)
-      local reader <close> = trust.reader()
+      local reader <close> = readers.new()
       return { reader:read(path .. "/" .. name) }
     end
 
@@ -134,7 +135,7 @@ describe("trust", function ()
     it("lists a folder, and reads what lies in it", function ()
       tool.write(path .. "/folder/another", "x")
       tool.sh("ln -s %s %s", path .. "/folder/file", path .. "/folder/link")
-      local reader <close> = trust.reader()
+      local reader <close> = readers.new()
       local names, real = reader:list(path .. "/folder")
       assert.same({ "another", "file", "link" }, names)
       assert.equal(path .. "/folder", real)
@@ -154,7 +155,7 @@ describe("trust", function ()
       assert.equal("x", read "folder/inner/file"[1])
       assert.same({ nil, path .. "/folder: can be written by group or others (mode 1777)", "untrusted" },
         read "folder/file")
-      local reader <close> = trust.reader()
+      local reader <close> = readers.new()
       assert.equal("x", (reader:read(path .. "/folder/inner/file")))
       assert.is_nil((reader:folder(path .. "/folder")))
     end)
@@ -163,14 +164,14 @@ describe("trust", function ()
       assert.equal("not_found", read "folder/none"[3])
       assert.equal("not_found", read "folder/file/none"[3])
       assert.same({ nil, ("read %s/folder: is a directory"):format(path), "untrusted" }, read "folder")
-      local reader <close> = trust.reader()
+      local reader <close> = readers.new()
       assert.same({ nil, "read /: is a directory", "untrusted" }, { reader:read "/" })
       tool.sh("truncate -s 1048577 %s", path .. "/folder/file")
       assert.same({ nil, path .. "/folder/file: larger than 1 MiB", "untrusted" }, read "folder/file")
     end)
 
     it("checks a program without reading it", function ()
-      local reader <close> = trust.reader()
+      local reader <close> = readers.new()
       local real, status = reader:program(path .. "/folder/file")
       assert.equal(path .. "/folder/file", real)
       assert.equal(4, status.size)
@@ -187,7 +188,7 @@ describe("trust", function ()
       for _ = 1, 5 do
         read "folder/file"
         read "folder"
-        local reader <close> = trust.reader()
+        local reader <close> = readers.new()
         reader:list(path .. "/folder")
         reader:program(path .. "/folder/file")
       end

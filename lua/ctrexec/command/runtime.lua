@@ -3,7 +3,7 @@
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
 local options = require "ctrexec.command.options"
-local trust = late "ctrexec.lib.trust" -- only what is handed on needs it
+local readers = late "ctrexec.lib.reader" -- only what is handed on needs it
 
 local runtime = {}
 
@@ -102,7 +102,7 @@ local function real_runtime(argv, name, site)
   local path, message = site.settings.runtime
   if not path then path, message = find(name, argv[0]) end
   if not path then return nil, message end
-  local reader <close> = trust.reader()
+  local reader <close> = readers.new()
   local real
   real, message = reader:program(path)
   if not real then return nil, message end

@@ -1,7 +1,7 @@
 --- The conversation with the process in which the policies of a chain run (core/sandbox.c says why they have one).
 -- @module ctrexec.policy.exchange
 local core = require "ctrexec.core"
-local trust = require "ctrexec.lib.trust"
+local readers = require "ctrexec.lib.reader"
 
 local exchange = {}
 
@@ -50,7 +50,7 @@ end
 
 local function module_source(folder, name)
   if not name:find "^[%w_][%w_.-]*$" or name:find("..", 1, true) then return { problem = "not a module's name" } end
-  local reader <close> = trust.reader()
+  local reader <close> = readers.new()
   local path = ("%s/modules/%s.lua"):format(folder, name:gsub("%.", "/"))
   local text, message = reader:read(path)
   if not text then return { problem = message } end

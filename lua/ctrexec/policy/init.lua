@@ -10,7 +10,7 @@ local exchange = require "ctrexec.policy.exchange"
 local late = require "ctrexec.lib.late"
 local process = require "ctrexec.oci.process"
 local requests = require "ctrexec.policy.request"
-local trust = require "ctrexec.lib.trust"
+local readers = require "ctrexec.lib.reader"
 local audit = late "ctrexec.policy.audit" -- only a site with a trail writes events
 
 local policy = {}
@@ -63,7 +63,7 @@ end
 -- @treturn table chain, to be closed; may be a `<close>` variable
 function policy.load(config, files)
   local chain = setmetatable({ policies = {}, config = config, limits = config.limits }, Chain)
-  local reader <close> = trust.reader()
+  local reader <close> = readers.new()
   for _, folder in ipairs(config.policy_directories) do add_folder(chain, reader, folder) end
   for _, path in ipairs(files or {}) do add_file(chain, reader, path) end
   if #chain.policies > 0 and not chain.failure then exchange.start(chain) end

@@ -9,7 +9,7 @@ local audit = require "ctrexec.policy.audit"
 local core = require "ctrexec.core"
 local json = require "ctrexec.lib.json"
 local requests = require "ctrexec.policy.request"
-local trust = require "ctrexec.lib.trust"
+local readers = require "ctrexec.lib.reader"
 
 local record = {}
 
@@ -86,7 +86,7 @@ end
 -- Returns the descriptor of a new, empty file.
 local function create(settings)
   if not settings.name then return core.file.open(settings.file, NEW, MODE) end
-  local reader <close> = trust.reader()
+  local reader <close> = readers.new()
   local folder, message = reader:folder(settings.folder)
   if not folder then return nil, message end
   return core.file.openat(folder, settings.name, NEW, nil, MODE)

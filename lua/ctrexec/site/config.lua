@@ -3,11 +3,11 @@
 -- The folder is fixed. Only the program that calls this module can name another, as an argument; no environment
 -- variable can, or whoever starts ctrexec could lift the site's policy.
 -- @module ctrexec.site.config
-local defaults = require "ctrexec.policy.defaults"
-
 local core = require "ctrexec.core"
+local defaults = require "ctrexec.policy.defaults"
+local late = require "ctrexec.lib.late"
 local schema = require "ctrexec.lib.schema"
-local trust = require "ctrexec.lib.trust"
+local readers = late "ctrexec.lib.reader" -- most machines have no site
 
 local config = {}
 
@@ -40,17 +40,19 @@ local function strict(fields)
   return schema.object(fields, { unknown = "refuse" })
 end
 
-local absolute, boolean, seconds = schema.absolute, schema.boolean, limit "seconds"
-local paths = schema.array(absolute)
-
-local CONFIG = strict {
-  roots = paths, policy_directories = paths, runtime = absolute, module_directory = absolute,
-  audit = strict { file = absolute, syslog = boolean, journald = boolean, required = boolean,
-    redact = schema.array(pattern), command = boolean },
-  record = strict { folder = absolute, input = boolean, passwords = boolean, required = boolean,
-    max_size = schema.integer(1) },
-  limits = strict { policy_time = seconds, policy_memory = limit "bytes", exec_timeout = seconds },
-}
+-- Made when there is a file to check: most machines have none.
+local function config_type()
+  local absolute, boolean, seconds = schema.absolute, schema.boolean, limit "seconds"
+  local paths = schema.array(absolute)
+  return strict {
+    roots = paths, policy_directories = paths, runtime = absolute, module_directory = absolute,
+    audit = strict { file = absolute, syslog = boolean, journald = boolean, required = boolean,
+      redact = schema.array(pattern), command = boolean },
+    record = strict { folder = absolute, input = boolean, passwords = boolean, required = boolean,
+      max_size = schema.integer(1) },
+    limits = strict { policy_time = seconds, policy_memory = limit "bytes", exec_timeout = seconds },
+  }
+end
 
 -- What is not set in the file.
 local function complete(settings, directory)
@@ -85,7 +87,7 @@ local function evaluate(text, path)
   local results
   results, message = run(chunk, path)
   if not results then return nil, message end
-  return schema.check(CONFIG, results[1], path .. ": config")
+  return schema.check(config_type(), results[1], path .. ": config")
 end
 
 --- Loads the site's configuration.
@@ -110,7 +112,7 @@ function config.load(directory)
   local path = directory .. "/config.lua"
   status, _, errno = core.file.stat(path, true)
   if not status and (errno == ENOENT or errno == ENOTDIR) then return complete({}, directory) end
-  local reader <close> = trust.reader()
+  local reader <close> = readers.new()
   local text, message, code = reader:read(path)
   if not text then return nil, message, code == "not_found" and "untrusted" or code end
   local settings

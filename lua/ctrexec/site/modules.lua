@@ -3,10 +3,10 @@
 -- `require "ctrexec.command.options"` takes DIRECTORY/ctrexec/command/options.lua where there is one, under the rules
 -- of `ctrexec.lib.trust`, and `require "original.ctrexec.command.options"` still gives the one that was replaced. What
 -- is needed to read the configuration is loaded by then and cannot be replaced: `ctrexec.command`,
--- `ctrexec.site.config`, `ctrexec.lib.trust`, this module and the C core.
+-- `ctrexec.site.config`, `ctrexec.lib.reader`, this module and the C core.
 -- @module ctrexec.site.modules
 local core = require "ctrexec.core"
-local trust = require "ctrexec.lib.trust"
+local readers = require "ctrexec.lib.reader"
 
 local replace = {}
 
@@ -45,7 +45,7 @@ local function site_loader(directory, name)
   local path, missing, message = path_of(directory, name)
   if missing and OLD_NAMES[name] then path, missing, message = path_of(directory, OLD_NAMES[name]) end
   if missing then return ("no file '%s'"):format(path) end
-  local reader <close> = trust.reader()
+  local reader <close> = readers.new()
   local text, real = reader:read(path)
   if not text then error(message or real, 0) end
   local chunk, problem = load(text, "@" .. path, "t")

@@ -31,18 +31,12 @@ describe("ctrexec.container.cache", function ()
     return assert(container.open("ct", { root = root, digest = true }))
   end
 
-  local function compile(settings)
-    local program = assert(require "ctrexec.core.seccomp".compile(settings.seccomp))
-    settings.seccomp_compiled = { profile = settings.seccomp, program = program }
-    return program
-  end
-
   -- What an exec does.
   local function use()
     local record <close> = open()
     local process = assert(record:process())
-    if record.settings.seccomp and not record.settings.seccomp_compiled then compile(record.settings) end
-    record.digest:save(record.settings)
+    if record.settings.seccomp then assert(record:filter()) end
+    record:remember()
     return process
   end
 
@@ -71,12 +65,9 @@ describe("ctrexec.container.cache", function ()
       "systemd", "rootless", "owner", "status", "dir", "root" } do
       assert.same(first[name], second[name], name)
     end
-    local program = compile(first.settings)
-    assert.same(program, second.settings.seccomp_compiled.program)
-    assert.equal(second.settings.seccomp, second.settings.seccomp_compiled.profile)
-    for _, settings in ipairs { first.settings, second.settings } do
-      settings.seccomp, settings.seccomp_compiled = nil, nil
-    end
+    assert.same(first:filter(), second.compiled)
+    assert.equal(second.compiled, (second:filter()))
+    first.settings.seccomp, second.settings.seccomp = nil, nil
     assert.same(first.settings, second.settings)
     assert.equal("float", math.type(second.settings.rlimits[1].hard))
     assert.same({ cwd = "/one", args = { "sh" } }, second:process())

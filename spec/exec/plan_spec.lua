@@ -2,6 +2,7 @@ local core = require "ctrexec.core"
 local kernel = require "ctrexec.lib.kernel"
 local plan = require "ctrexec.exec.plan"
 local process = require "ctrexec.oci.process"
+local seccomp = require "ctrexec.core.seccomp"
 local support = require "spec.core.support"
 local tool = require "tests.lib.tool"
 
@@ -9,7 +10,7 @@ local tool = require "tests.lib.tool"
 local function record(settings, fields)
   local own = core.process.ids().pid
   local result = { id = "web", runtime = "runc", pid = own, pidfd = assert(core.pidfd.open(own)), cgroup_paths = {},
-    settings = settings or {} }
+    settings = settings or {}, filter = function(self) return seccomp.compile(self.settings.seccomp) end }
   for name, value in pairs(fields or {}) do result[name] = value end
   return result
 end

@@ -4,6 +4,7 @@ local child = require "ctrexec.exec.handle"
 local inside = require "ctrexec.container.inside"
 local plan = require "ctrexec.exec.plan"
 local process = require "ctrexec.oci.process"
+local seccomp = require "ctrexec.core.seccomp"
 local start = require "ctrexec.exec.start"
 local streams = require "ctrexec.exec.streams"
 local support = require "spec.core.support"
@@ -136,6 +137,7 @@ describe("start.run", function()
       syscalls = { { names = { "reboot" }, action = "SCMP_ACT_NOTIFY" } } }
     local own = record()
     own.settings.seccomp = profile
+    function own:filter() return seccomp.compile(self.settings.seccomp) end
     local _, object = assert(process.validate { args = { "true" }, cwd = "/" })
     local started, message, code = start.run(assert(plan.build(own, object, {})), {})
     assert.is_nil(started)

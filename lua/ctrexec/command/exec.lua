@@ -185,7 +185,7 @@ function exec.run(parsed, log, site)
   local logged = log_warnings(log, handle and handle.warnings or warnings or {}, 1)
   if not handle then return failed(message) end
   log:debug(("started process %d"):format(handle.pid))
-  if record.digest then record.digest:save(record.settings) end
+  record:remember()
   if spec.detach then return 0 end
   local status
   status, message = foreground(handle, terminal)

@@ -58,18 +58,15 @@ end
 
 --- Reads the digest.
 -- @tparam table found as for `new`
--- @treturn ?table the fields that the state's reader would give; nil when there is no digest of this state
+-- @treturn ?table the fields that the state's reader would give, and `compiled`, the program of the seccomp profile, in
+-- the place of the profile; nil when there is no digest of this state
 function Digest:load(found)
   local text = unwind.guarded(read, found, self.path)
   local known = text and core.value.unpack(text)
   if type(known) ~= "table" or known.key ~= self.key then return nil end
   self.known = known
   local fields = shallow_copy(known.fields)
-  local settings = fields.settings
-  if known.program then
-    settings.seccomp = {} -- all that is needed of it is the program
-    settings.seccomp_compiled = { profile = settings.seccomp, program = known.program }
-  end
+  if known.program then fields.settings.seccomp, fields.compiled = {}, known.program end
   return fields
 end
 
@@ -102,22 +99,18 @@ function Digest:process(status)
   return self.known.process_key == identity(status) and self.known.process or nil
 end
 
--- A listener's path and data are needed with the program.
-local function is_plain(profile)
-  return not profile or not profile.listenerPath
-end
-
 --- Leaves a digest for the next exec, when this one has learned something. A failure is not worth a word.
--- @tparam table settings of the container, after an exec
-function Digest:save(settings)
-  local profile, compiled = settings.seccomp, settings.seccomp_compiled
-  if not self.news or not is_plain(profile) or profile and not compiled then return end
+-- @tparam ?table compiled the program of the seccomp profile, if it was needed
+function Digest:save(compiled)
   local known = self.known
-  local fields, plain = shallow_copy(known.fields), shallow_copy(known.fields.settings)
-  fields.settings, plain.seccomp, plain.seccomp_compiled = plain, nil, nil
+  local profile = known.fields.settings.seccomp
+  -- A listener's path and data are needed with the program.
+  if not self.news or profile and (profile.listenerPath or not compiled) then return end
+  local fields = shallow_copy(known.fields)
+  fields.settings = shallow_copy(fields.settings)
+  fields.settings.seccomp = nil
   local text = core.value.pack {
-    key = known.key, fields = fields, process = known.process, process_key = known.process_key,
-    program = compiled and compiled.program,
+    key = known.key, fields = fields, process = known.process, process_key = known.process_key, program = compiled,
   }
   if text then core.file.write_atomic(self.path, text, MODE) end
 end

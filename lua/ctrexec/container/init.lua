@@ -7,7 +7,8 @@
 -- * `pid` of its first process, `start_time` (clock ticks after boot), `pidfd` (nil unless it runs), `status`:
 --   "created", "running", "paused" or "stopped"
 -- * `cgroup_paths`: absolute directory by controller, "" for version 2
--- * `kept`: by such a directory, what every command needs of it, once it was opened (`ctrexec.exec.plan`)
+-- * `kept`: by such a directory, what every command needs of it, once it was opened (`ctrexec.exec.cgroups`)
+-- * `compiled`: the program of its seccomp profile, once `filter` was asked for it
 -- * `settings`, what holds for every process in it, in the spelling of the OCI runtime specification: `seccomp`
 --   (linux.seccomp), `seccomp_bpf` (bytes of crun's compiled filter), `no_new_keyring`, `umask`, `personality`,
 --   `memory_policy`, `oom_score_adj`, `rlimits`, `apparmor_profile`, `process_label`, `no_new_privileges`,
@@ -24,6 +25,7 @@ local trust = require "ctrexec.lib.trust"
 local unwind = require "ctrexec.lib.unwind"
 local cache = late "ctrexec.container.cache" -- only where the caller wants one
 local json = late "ctrexec.lib.json" -- not where the cache has all that is asked for
+local seccomp = late "ctrexec.core.seccomp" -- only a profile that was not compiled before is worth loading libseccomp
 
 -- A container is of one runtime.
 local crun = late "ctrexec.container.crun"
@@ -105,6 +107,21 @@ end
 
 record.__close = record.close
 record.__gc = record.close
+
+--- The program of the container's seccomp profile: compiled once for all commands, or by an earlier exec.
+-- @treturn[1] table as `ctrexec.core.seccomp.compile` gives it
+-- @treturn[2] nil
+-- @treturn[2] string message
+function record:filter()
+  local message
+  if not self.compiled then self.compiled, message = seccomp.compile(self.settings.seccomp) end
+  return self.compiled, message
+end
+
+--- Leaves what this exec has found out about the container for the next one, where the container was opened for that.
+function record:remember()
+  if self.digest then self.digest:save(self.compiled) end
+end
 
 -- -------------------------------------------------------------------------------------------- configuration
 

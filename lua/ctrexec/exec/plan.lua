@@ -9,7 +9,6 @@ local entrance = require "ctrexec.container.entrance"
 local kernel = require "ctrexec.lib.kernel"
 local late = require "ctrexec.lib.late"
 local unwind = require "ctrexec.lib.unwind"
-local seccomp = late "ctrexec.core.seccomp" -- only a container with a profile costs the loading of libseccomp
 local wording = late "ctrexec.lib.wording" -- only a refusal needs it
 
 local fail = unwind.fail
@@ -162,14 +161,9 @@ local function add_labels(target, process)
   end
 end
 
--- Compiled once for all commands in an open container.
-local function compiled(profile, settings)
-  local kept = settings.seccomp_compiled
-  if kept and kept.profile == profile then return kept.program end
-  local program, message = seccomp.compile(profile)
-  if not program then fail("unable to start container process: unable to init seccomp: " .. message, "invalid") end
-  settings.seccomp_compiled = { profile = profile, program = program }
-  return program
+local function compiled(record)
+  local program, message = record:filter()
+  return program or fail("unable to start container process: unable to init seccomp: " .. message, "invalid")
 end
 
 -- The bytes of a file: an array of struct sock_filter, BPF_MAXINSNS at most.
@@ -182,12 +176,13 @@ end
 
 -- crun's compiled profile is the program alone: one with flags or a listener is compiled anew, so that names are
 -- turned into bits in one place only.
-local function add_seccomp(target, settings)
+local function add_seccomp(target, record)
+  local settings = record.settings
   local profile, program = settings.seccomp, nil
   if settings.seccomp_bpf and #(profile.flags or {}) == 0 and not profile.listenerPath then
     program = loaded(settings.seccomp_bpf)
   elseif profile then
-    program = compiled(profile, settings)
+    program = compiled(record)
   end
   if not program then return end
   target.seccomp, target.seccomp_flags = program.program, program.flags
@@ -238,7 +233,7 @@ local function build(target, record, process, options)
   add_memory_policy(target, settings.memory_policy)
   add_personality(target, settings.personality)
   add_labels(target, process)
-  add_seccomp(target, settings)
+  add_seccomp(target, record)
   add_preserved(target, options.preserve_fds)
   add_namespaces(target, record)
   cgroups.join(target, record, options)

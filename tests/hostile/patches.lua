@@ -10,8 +10,7 @@ local WITHOUT = {
   ["lua:read_deadline"] = { { "ctrexec.container.inside", "local SECONDS = 5", "local SECONDS = 100000" } },
   ["lua:read_limit"] = { { "ctrexec.container.inside", "local LIMIT = 8 << 20", "local LIMIT = 1 << 40" } },
   ["lua:process_limit"] = {
-    { "ctrexec.command.spec", 'require "ctrexec.core", require "ctrexec.lib.json".MAX_SIZE',
-      'require "ctrexec.core", 1 << 40' },
+    { "ctrexec.command.files", "file.read_all(fd, json.MAX_SIZE)", "file.read_all(fd, 1 << 40)" },
   },
   ["lua:shield"] = {
     { "ctrexec.command.exec", "local function shield_terminals(spec)",

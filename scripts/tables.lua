@@ -10,9 +10,8 @@ local texts = require "ctrexec.exec.field_texts"
 local function code(name) return "`" .. name .. "`" end
 
 local ROWS = {} -- by the name of the field
-for _, rows in ipairs { fields.options, fields.others } do
-  for _, row in ipairs(rows) do ROWS[row.field or ""] = row end
-end
+for name, row in pairs(fields.others) do ROWS[name] = row end
+for _, row in ipairs(fields.options) do ROWS[row.field or ""] = row end
 
 local function is_for_exec_alone(row) return row.needs and #row.needs == 1 and row.needs[1] == "exec" end
 
@@ -28,7 +27,7 @@ local function meaning(row, text)
 end
 
 local function spec_row(row, text)
-  return { code(row.field), text.value, row.name and code("--" .. row.name) or "", meaning(row, text) }
+  return { code(text[1]), text.value, row.name and code("--" .. row.name) or "", meaning(row, text) }
 end
 
 local SPEC = { { "field", "value", "option", "means" } }
@@ -57,7 +56,7 @@ end
 function TABLES.open()
   local lines = { { "option", "value", "means" } }
   for index, text in ipairs(texts.open) do
-    lines[index + 1] = { code(text[1]), text.value, meaning(fields.open[index], text) }
+    lines[index + 1] = { code(text[1]), text.value, meaning(fields.open[text[1]], text) }
   end
   return lines
 end
@@ -67,7 +66,7 @@ TABLES["request.options"] = function()
   for _, text in ipairs(texts) do
     local row = ROWS[text[1]]
     if row and row.policy then
-      lines[#lines + 1] = { code(row.field), text.policy_value or text.value, row.policy == "edit" and "yes" or "",
+      lines[#lines + 1] = { code(text[1]), text.policy_value or text.value, row.policy == "edit" and "yes" or "",
         text.policy or text.means or text.help }
     end
   end

@@ -144,6 +144,8 @@ describe("a value of a wrong type", function ()
         { "records: has an effect only in spawn and prepare", { records = true } },
         { "kill_after: has an effect only with timeout or under policies", { kill_after = 1 } },
         { "cwd: has no effect with process, which is the whole of it", { cwd = "/", process = { args = { "true" } } } },
+        { "args: has no effect with process, which is the whole of it", { args = {}, process = { args = { "id" } } } },
+        { "[1]: has no effect with process, which is the whole of it", { "true", process = { args = { "true" } } } },
         { "noNewPrivileges: has no effect with no_new_privs, which says the same",
           { noNewPrivileges = true, no_new_privs = true } },
       },

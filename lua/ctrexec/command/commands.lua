@@ -107,7 +107,7 @@ commands.global = {
 function commands.texts(entry, command)
   local known = entry
   if not command then known = commands.global[entry.name] or entry end
-  if command == "exec" then known = entry.name == "help" and HELP or texts.of(entry) or entry end
+  if command == "exec" then known = entry.name == "help" and HELP or texts.of(entry.field or entry.name) or entry end
   return entry.type ~= "bool" and (known.metavar or "VALUE") or nil, known.help or "", known.complete
 end
 

@@ -1,12 +1,46 @@
 --- From the options of `exec` to a spec of the public module.
 -- @module ctrexec.command.spec
-local file = require "ctrexec.core".file
+local core = require "ctrexec.core"
 local fields = require "ctrexec.exec.fields"
 local late = require "ctrexec.lib.late"
-local options = require "ctrexec.command.options"
-local files = late "ctrexec.command.files" -- only --process and --env-file name files to read
+local envfile = late "ctrexec.command.envfile" -- few execs have one
+local json = late "ctrexec.lib.json" -- only a process file is JSON
+local wording = late "ctrexec.lib.wording" -- only a refusal needs it
+
+local file = core.file
+local EFBIG = core.errno.EFBIG
 
 local specs = {}
+
+-- A file of the caller's, with Go's words for what is wrong with it.
+local function read(path)
+  local fd <close>, message = file.open(path)
+  local text, why, errno
+  if fd then text, why, errno = file.read_all(fd, json.MAX_SIZE) end
+  if text then return text end
+  if errno == EFBIG then return nil, ("%s: larger than %d MiB"):format(path, json.MAX_SIZE >> 20) end
+  return nil, ("%s %s: %s"):format(fd and "read" or "open", path, wording.reason(message or why))
+end
+
+local function read_process(path)
+  local text, message = read(path)
+  if not text then return nil, message end
+  -- The decoder lets them pass, but RFC 8259 does not; white space is not worth a look at every string.
+  local control = text:match "[\0-\8\11\12\14-\31]"
+  if control then return nil, ("invalid character '\\x%02x' in string literal"):format(control:byte()) end
+  return json.decode(text, path)
+end
+
+-- What the files say, then what the options say.
+local function environment(paths, given)
+  local env = {}
+  for _, path in ipairs(paths) do
+    local text, message = read(path)
+    if text then text, message = envfile.add(env, path, text) end
+    if not text then return nil, message end
+  end
+  return table.move(given or {}, 1, #(given or {}), #env + 1, env)
+end
 
 local function absolute(path)
   if path:sub(1, 1) == "/" then return path end
@@ -18,20 +52,17 @@ end
 -- Each option's value under the name of its field, and the rows of those fields. An empty text counts as not given, as
 -- with runc. So does what a whole process object takes the place of.
 local function fields_of(parsed)
-  local spec, rows, keys = {}, {}, {}
-  local whole = (parsed.options.process or "") ~= ""
-  for key, value in next, parsed.options do
-    if value ~= "" then keys[#keys + 1] = key end
-  end
-  table.sort(keys) -- so that of two mistakes the same one is always reported
-  for _, key in ipairs(keys) do
-    local row = options.find(options.commands.exec, (key:gsub("_", "-")))
-    if row and row.field and not (whole and row.process) then
-      spec[row.field], rows[#rows + 1] = parsed.options[key], row
+  local spec, given, rows, values = {}, {}, fields.options, parsed.options
+  local whole = (values.process or "") ~= ""
+  for index = 1, #rows do
+    local row = rows[index]
+    local value = row.field and values[row.key or row.field]
+    if value ~= nil and value ~= "" and not (whole and row.process) then
+      spec[row.field], given[#given + 1] = value, row
     end
   end
   if not whole then spec.args = parsed.args end
-  return spec, rows
+  return spec, given
 end
 
 --- Makes the spec of an exec.
@@ -41,20 +72,20 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string message
 function specs.of(parsed, policies)
-  local spec, rows = fields_of(parsed)
+  local spec, given = fields_of(parsed)
   local message
   if parsed.options.env_file and not spec.process then
-    spec.env, message = files.environment(parsed.options.env_file, spec.env)
+    spec.env, message = environment(parsed.options.env_file, spec.env)
     if message then return nil, message end
   end
   if spec.record then
     spec.record, message = absolute(spec.record)
     if message then return nil, message end
   end
-  message = fields.fault(spec, rows, policies)
+  message = fields.fault(spec, given, policies)
   if message then return nil, message end
   if spec.process then
-    spec.process, message = files.process(spec.process)
+    spec.process, message = read_process(spec.process)
     if message then return nil, message end
   end
   return spec

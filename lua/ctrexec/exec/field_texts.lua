@@ -159,49 +159,70 @@ function texts.where(needs, spell)
 end
 
 --- The texts of a row.
--- @tparam table row of `ctrexec.exec.fields`
+-- @tparam string name of the field, or of the option where there is no field
 -- @treturn ?table nil for an option of a site's own
-function texts.of(row)
+function texts.of(name)
   for _, entry in ipairs(texts) do
-    if entry[1] == (row.field or row.name) then return entry end
+    if entry[1] == name then return entry end
   end
 end
 
--- The names of the fields in lists of rows, and each row by its name.
-local function fields_in(lists)
+-- The names of the fields in what is checked, sorted, and each row by its name.
+local function fields_in(about)
   local names, rows = {}, {}
-  for _, list in ipairs(lists) do
-    for _, row in ipairs(list) do
-      if row.field then names[#names + 1], rows[row.field] = row.field, row end
-    end
+  for name, row in pairs(about.others) do names[#names + 1], rows[name] = name, row end
+  for _, row in ipairs(about.options) do
+    if row.field then names[#names + 1], rows[row.field] = row.field, row end
   end
+  table.sort(names)
   return names, rows
 end
 
+--- The fields of a spec in a fixed order, also those that it inherits.
+-- @tparam table about what is checked, of `ctrexec.exec.fields`
+-- @param spec
+-- @treturn function iterator over the names
+function texts.in_order(about, spec)
+  local names, given = {}, {}
+  for _, name in ipairs(fields_in(about)) do
+    if type(spec) == "table" and spec[name] ~= nil then names[#names + 1], given[name] = name, true end
+  end
+  for name in next, type(spec) == "table" and spec or {} do
+    if not given[name] then names[#names + 1] = name end
+  end
+  table.sort(names, function(one, other) return tostring(one) < tostring(other) end)
+  local index = 0
+  return function()
+    index = index + 1
+    return names[index]
+  end
+end
+
 --- Refuses a field that has no effect beside the others.
--- @tparam {table,...} lists of rows
+-- @tparam table about what is checked, of `ctrexec.exec.fields`
+-- @tparam string name of the field
 -- @tparam table row the field's
 -- @tparam string why the part of the row that says so: "conflicts", "needs" or "process"
 -- @tparam boolean as_options whether fields are called by the names of their options
 -- @tparam table place of `ctrexec.lib.schema`
-function texts.refuse_idle(lists, row, why, as_options, place)
-  local _, rows = fields_in(lists)
-  local function spell(name)
-    local option = as_options and rows[name] and rows[name].name
-    return option and "--" .. option or name
+function texts.refuse_idle(about, name, row, why, as_options, place)
+  local _, rows = fields_in(about)
+  local function spell(other)
+    local option = as_options and rows[other] and rows[other].name
+    return option and "--" .. option or other
   end
-  local words = texts.of(row).conflict
+  local words = (texts.of(name) or {}).conflict
   if why == "process" then words = ("has no effect with %s, which is the whole of it"):format(spell "process") end
   if why == "needs" then words = "has an effect only " .. texts.where(row.needs, spell) end
   schema.refuse(place, "%s", words)
 end
 
 --- Refuses fields of an object that it does not have. An array is left to what uses it, and does not take it.
--- @tparam table row of `ctrexec.exec.fields`
--- @tparam table value of the row's field
+-- @tparam string name of the field whose value the object is
+-- @tparam table value
 -- @tparam table place of `ctrexec.lib.schema`, of the object
-function texts.check_keys(row, value, place)
-  local keys, known = texts.of(row).keys, {}
+function texts.check_keys(name, value, place)
+  local keys, known = texts.of(name).keys, {}
   for _, key in ipairs(keys) do known[key] = true end
   for key in next, value do
     if type(key) == "string" and not known[key] then
@@ -211,21 +232,13 @@ function texts.check_keys(row, value, place)
   end
 end
 
---- Refuses the fields that are in none of the rows, if there are such.
--- @tparam {table,...} lists of rows
--- @tparam table spec
--- @tparam table place of `ctrexec.lib.schema`
-function texts.check_unknown(lists, spec, place)
-  local names, rows = fields_in(lists)
-  local first, words = nil, #spec
-  for key in next, spec do
-    local is_word = math.type(key) == "integer" and key >= 1 and key <= words
-    -- Of two the same one is always reported.
-    if not is_word and not rows[key] and (first == nil or tostring(key) < tostring(first)) then first = key end
-  end
-  if first == nil then return end
-  place[1] = math.type(first) == "integer" and first or tostring(first)
-  schema.unknown(place, names)
+--- Refuses a field that there is not.
+-- @tparam table about what is checked, of `ctrexec.exec.fields`
+-- @param name of the field
+-- @tparam table place of `ctrexec.lib.schema`, of the object
+function texts.refuse_unknown(about, name, place)
+  place[1] = math.type(name) == "integer" and name or tostring(name)
+  schema.unknown(place, (fields_in(about)))
 end
 
 return texts

@@ -7,8 +7,10 @@
 --
 -- A row has
 --
--- * `field`: its name in a spec. Absent for an option that changes another field, or none.
--- * `name`: its long option; absent where there is none. `short`: the letters of it; `list`: it may be repeated.
+-- * `field`: its name in a spec, where the row does not stand under that name. Absent for an option that changes
+--   another field, or none.
+-- * `name`: its long option; absent where there is none. `short`: the letters of it; `list`: it may be repeated; `key`:
+--   what the parser calls it, where that is not the field's name.
 -- * `type`: what the field must be: "string", "strings", "bool", "int" (from `min` to `max`), "func", or a type of
 --   `ctrexec.exec.field_types`; the text of an option is read accordingly. A row without a type, or with `data`: the
 --   value may be data from elsewhere, so that a wrong one is no mistake of the program; it is answered with "invalid"
@@ -38,7 +40,7 @@ fields.options = {
   { field = "cwd", name = "cwd", process = true },
   { field = "env", name = "env", short = "e", list = true, process = true },
   { name = "env-file", list = true },
-  { field = "terminal", name = "tty", short = "t", type = "bool", data = true, policy = "see" },
+  { field = "terminal", name = "tty", key = "tty", short = "t", type = "bool", data = true, policy = "see" },
   { field = "user", name = "user", short = "u", process = true, keys = true },
   { field = "additional_gids", name = "additional-gids", short = "g", type = "int", data = true, list = true,
     process = true },
@@ -46,10 +48,10 @@ fields.options = {
   { field = "process", name = "process", short = "p" },
   { field = "detach", name = "detach", short = "d", type = "bool", policy = "see", needs = SPAWN },
   { field = "pid_file", name = "pid-file", type = "string", policy = "see" },
-  { field = "selinuxLabel", name = "process-label", process = true },
-  { field = "apparmorProfile", name = "apparmor", process = true },
+  { field = "selinuxLabel", name = "process-label", key = "process_label", process = true },
+  { field = "apparmorProfile", name = "apparmor", key = "apparmor", process = true },
   { field = "no_new_privs", name = "no-new-privs", type = "bool", data = true, process = true },
-  { field = "caps", name = "cap", short = "c", list = true, process = true },
+  { field = "caps", name = "cap", key = "cap", short = "c", list = true, process = true },
   { field = "preserve_fds", name = "preserve-fds", type = "int", plan = true, policy = "see" },
   { field = "cgroup", name = "cgroup", type = "strings", list = true, plan = true, policy = "see" },
   { field = "ignore_paused", name = "ignore-paused", type = "bool", policy = "see" },
@@ -58,50 +60,50 @@ fields.options = {
     needs = { "exec", "keeps_limits", "keeper" } },
   { field = "kill_after", name = "kill-after", type = "duration", policy = "edit", needs = { "timeout", "policies" } },
   { name = "policy", list = true },
-  { field = "tools", name = "tool", type = "lent", list = true, policy = "edit" },
+  { field = "tools", name = "tool", key = "tool", type = "lent", list = true, policy = "edit" },
   { field = "login_uid", name = "login-uid", type = "int", min = 0, max = 4294967294, plan = true, policy = "edit" },
   { field = "host_env", name = "host-env", type = "names", list = true, policy = "edit" },
   { field = "record", name = "record", type = "recording", data = true, policy = "edit", conflicts = "detach" },
   { field = "reason", name = "reason", type = "string" },
 }
 
---- The rows of the fields that only a program gives.
+--- The rows of the fields that only a program gives, by their names.
 fields.others = {
-  { field = "args", process = true },
-  { field = "capabilities", process = true, keys = true },
-  { field = "noNewPrivileges", process = true, conflicts = "no_new_privs" },
-  { field = "consoleSize", process = true, keys = true },
-  { field = "rlimits", process = true },
-  { field = "oomScoreAdj", process = true },
-  { field = "scheduler", process = true, keys = true },
-  { field = "ioPriority", process = true, keys = true },
-  { field = "execCPUAffinity", process = true, keys = true },
-  { field = "tree", type = "bool" },
-  { field = "stdin", conflicts = "terminal" },
-  { field = "stdout" },
-  { field = "stderr", conflicts = "terminal" },
-  { field = "input", type = "input", needs = EXEC, conflicts = "terminal" },
-  { field = "max_output", type = "bytes", needs = EXEC },
-  { field = "audit", type = "scalars", policy = "edit" },
-  { field = "on_process", type = "func" },
-  { field = "on_terminal", type = "func" },
-  { field = "records", type = "bool", needs = SPAWN },
-  { field = "keeps_limits", type = "bool", needs = SPAWN },
-  { field = "lookup", type = "func" },
+  args = { process = true },
+  capabilities = { process = true, keys = true },
+  noNewPrivileges = { process = true, conflicts = "no_new_privs" },
+  consoleSize = { process = true, keys = true },
+  rlimits = { process = true },
+  oomScoreAdj = { process = true },
+  scheduler = { process = true, keys = true },
+  ioPriority = { process = true, keys = true },
+  execCPUAffinity = { process = true, keys = true },
+  tree = { type = "bool" },
+  stdin = { conflicts = "terminal" },
+  stdout = {},
+  stderr = { conflicts = "terminal" },
+  input = { type = "input", needs = EXEC, conflicts = "terminal" },
+  max_output = { type = "bytes", needs = EXEC },
+  audit = { type = "scalars", policy = "edit" },
+  on_process = { type = "func" },
+  on_terminal = { type = "func" },
+  records = { type = "bool", needs = SPAWN },
+  keeps_limits = { type = "bool", needs = SPAWN },
+  lookup = { type = "func" },
 }
 
---- The rows of the options of `ctrexec.open` and `ctrexec.list`.
+--- The rows of the options of `ctrexec.open` and `ctrexec.list`, by their names.
 fields.open = {
-  { field = "root", type = "string" },
-  { field = "roots", type = "strings" },
-  { field = "pid", type = "int", needs = OPEN },
-  { field = "policy", type = "policies", needs = OPEN },
-  { field = "digest", type = "bool", needs = OPEN },
+  root = { type = "string" },
+  roots = { type = "strings" },
+  pid = { type = "int", needs = OPEN },
+  policy = { type = "policies", needs = OPEN },
+  digest = { type = "bool", needs = OPEN },
 }
 
--- What is checked: the lists of rows, and what messages call the table.
-local SPEC = { fields.options, fields.others, where = "spec" }
-local OPTIONS = { fields.open, where = "options" }
+-- What is checked, and what messages call it: rows in an array, and rows by name.
+local SPEC = { where = "spec", options = fields.options, others = fields.others }
+local OPTIONS = { where = "options", options = {}, others = fields.open }
 
 local TYPES = { string = schema.string, strings = schema.array(schema.string, "an array of strings"),
   bool = schema.boolean, func = schema.func }
@@ -126,45 +128,54 @@ local function idle(row, spec, facts)
 end
 
 -- In what the command line says, a field is called by its option.
-local function check(lists, row, spec, facts, place)
-  local value = spec[row.field]
-  place[1] = facts.command and "--" .. row.name or row.field
+local function check(about, name, row, spec, facts, place)
+  local value = spec[name]
+  place[1] = facts.command and "--" .. row.name or name
   if row.type and not row.data then fields.type_of(row)(value, place) end
-  if row.keys and type(value) == "table" then texts.check_keys(row, value, place) end
+  if row.keys and type(value) == "table" then texts.check_keys(name, value, place) end
   local why = value and idle(row, spec, facts)
-  if why then texts.refuse_idle(lists, row, why, facts.command, place) end
+  if why then texts.refuse_idle(about, name, row, why, facts.command, place) end
 end
 
--- Unwinds at the first mistake. `facts`: what there is of that which `needs` names.
-local function inspect(lists, spec, facts)
-  local place = { where = lists.where, depth = 0, code = "usage" }
+local function row_of(about, name)
+  local row, options = about.others[name], about.options
+  for index = 1, row and 0 or #options do
+    if options[index].field == name then return options[index] end
+  end
+  return row
+end
+
+-- Unwinds at the first mistake. `iterate`: as next, or in another order. `facts`: what there is of that which `needs`
+-- names.
+local function inspect(about, spec, facts, iterate)
+  local place = { where = about.where, depth = 0, code = "usage" }
   if type(spec) ~= "table" then schema.mismatch(place, "a table", spec) end
   place.depth = 1
-  local known, count, words = 0, 0, #spec
-  for _, rows in ipairs(lists) do
-    for index = 1, #rows do
-      local field = rows[index].field
-      if field and spec[field] ~= nil then
-        known = known + 1
-        check(lists, rows[index], spec, facts, place)
-      end
+  local words = #spec
+  for name in iterate, spec do
+    if math.type(name) ~= "integer" or name < 1 or name > words then
+      local row = row_of(about, name)
+      if not row then texts.refuse_unknown(about, name, place) end
+      check(about, name, row, spec, facts, place)
     end
   end
-  for key in next, spec do
-    if math.type(key) ~= "integer" or key < 1 or key > words then count = count + 1 end
+  if words > 0 and spec.process ~= nil then
+    place[1] = 1
+    texts.refuse_idle(about, "args", about.others.args, "process", false, place)
   end
-  if count > known or getmetatable(spec) then texts.check_unknown(lists, spec, place) end
   return true
 end
 
 local function inspect_options(spec, rows, facts)
   local place = { where = "", depth = 1, code = "usage" }
-  for _, row in ipairs(rows) do check(SPEC, row, spec, facts, place) end
+  for _, row in ipairs(rows) do check(SPEC, row.field, row, spec, facts, place) end
   return true
 end
 
-local function demand(lists, spec, facts, level)
-  local ok, message = unwind.guarded(inspect, lists, spec, facts)
+local function demand(about, spec, facts, level)
+  if not getmetatable(spec) and pcall(inspect, about, spec, facts, next) then return end
+  -- What the spec inherits counts, too; and of two mistakes the same one is always reported.
+  local ok, message = unwind.guarded(inspect, about, spec, facts, texts.in_order(about, spec))
   if not ok then error(message, level + 1) end
 end
 

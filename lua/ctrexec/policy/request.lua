@@ -8,12 +8,14 @@ local schema = require "ctrexec.lib.schema"
 local request = {}
 
 local SEEN, EDITABLE = {}, {}
-for _, rows in ipairs { fields.options, fields.others } do
-  for _, row in ipairs(rows) do
-    if row.policy then SEEN[#SEEN + 1] = row.field end
-    if row.policy == "edit" then EDITABLE[row.field] = row end
-  end
+
+local function note(name, row)
+  if row.policy then SEEN[#SEEN + 1] = name end
+  if row.policy == "edit" then EDITABLE[name] = row end
 end
+
+for _, row in ipairs(fields.options) do note(row.field, row) end
+for name, row in pairs(fields.others) do note(name, row) end
 
 --- What policies see of a spec.
 -- @tparam table spec

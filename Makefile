@@ -33,8 +33,11 @@ WARN = -Wall -Wextra -Werror
 DIALECT = -std=c11 -D_GNU_SOURCE
 
 # HOSTILE=1: protections can be taken out one at a time (core/common/protect.h). For tests/hostile, never to be installed.
+# tests/hostile/order.c puts some of the helper's steps at another place.
 ifdef HOSTILE
 DIALECT += -DCTX_TEST_BUILD
+REORDERED = write_own_files join_namespaces close_for_good close_others prove_directory become_member become_user set_limits
+HELPER_ORDER = tests/hostile/order.c $(REORDERED:%=-Wl,--wrap=%)
 endif
 CORE_CFLAGS = $(DIALECT) $(WARN) $(OPTIMIZE) $(HARDEN) $(SANITIZERS) -fPIC -fvisibility=hidden -isystem $(LUA_INCDIR) $(CFLAGS)
 CORE_LDFLAGS = -shared -Wl,-z,relro,-z,now,-z,noexecstack $(SANITIZERS) $(LDFLAGS)
@@ -48,7 +51,7 @@ HELPER_LDFLAGS = $(SANITIZERS)
 else
 HELPER_CC = musl-gcc
 HELPER_CFLAGS = $(DIALECT) $(WARN) -Os -fno-pie -fstack-protector-strong -ffunction-sections -fdata-sections \
-  -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
+  -fno-asynchronous-unwind-tables -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
 # Each page of it is written to a memfd and mapped for every start: two segments, packed. (Nobody would apply relro.)
 HELPER_LDFLAGS = -static -no-pie -s -Wl,--gc-sections,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code
 endif
@@ -134,9 +137,9 @@ $(BUILD)/lua/ctrexec/core/seccomp.so: $(SECCOMP_OBJ) $(BUILD)/objects
 	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@.new $(SECCOMP_OBJ) -lseccomp
 	@mv $@.new $@
 
-$(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(BUILD)/objects
+$(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(filter %.c,$(HELPER_ORDER)) $(BUILD)/objects
 	@mkdir -p $(@D)
-	$(call say,LINK) $(HELPER_CC) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ)
+	$(call say,LINK) $(HELPER_CC) $(if $(HELPER_ORDER),$(HELPER_CFLAGS)) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ) $(HELPER_ORDER)
 
 # The Lua modules, compiled: scripts/ctrexec.lua takes from it what is not older than its source.
 $(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find lua -name '*.lua')
@@ -181,6 +184,8 @@ TEST_HELPERS = $(HELPER_TEST_MODULES:tests/helpers/%.c=$(BUILD)/tests/%.so) \
 $(BUILD)/tests/%.so: tests/helpers/%.c
 	@mkdir -p $(@D)
 	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -fPIC -shared -isystem $(LUA_INCDIR) -o $@ $< -lseccomp
+
+$(BUILD)/tests/late_calls.so: core/common/late.h
 
 $(BUILD)/tests/%: tests/helpers/%.c
 	@mkdir -p $(@D)

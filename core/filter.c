@@ -1,18 +1,11 @@
-/* Running a seccomp program on paper.
- *
- * Without no_new_privs a filter takes a privilege to install, so the helper installs it before the command's
- * process is born: what the container can see never has that privilege. What the helper does from there on
- * must then pass the filter. Where it would not, the process keeps the privilege until the filter is in. */
+/* Running a seccomp program on paper: whether it lets the calls of common/late.h pass. Where it does not, the
+ * command's process keeps the privilege to install it until it is in. */
 #include "filter.h"
+#include "common/late.h"
 
 #include <linux/audit.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #if defined(__x86_64__)
 #define CTX_AUDIT_ARCH AUDIT_ARCH_X86_64
@@ -187,35 +180,18 @@ static bool passes(const struct sock_filter *program, size_t count, int number, 
 
 bool ctx_filter_lets_enter(const struct sock_filter *program, size_t count, const struct plan *plan)
 {
-    /* core/enter/enter.c from fork_final() to execve(2). What no filter can judge, an address or a
-     * descriptor, is 0. */
     const struct {
-        uint64_t first, second;
+        uint32_t flag;
         int number;
-        bool needed;
+        uint64_t arguments[2];
     } calls[] = {
-        {CLONE_PARENT | CLONE_PARENT_SETTID, 0, SYS_clone, true},
-        {0, 0, SYS_exit_group, true},
-        {PR_SET_PDEATHSIG, SIGKILL, SYS_prctl, true},
-        {PR_SET_PDEATHSIG, 0, SYS_prctl, true},
-#ifdef SYS_poll
-        {0, 1, SYS_poll, true},
-#else
-        {0, 1, SYS_ppoll, true},
-#endif
-        {0, 0, SYS_setsid, true},
-        {0, TIOCSCTTY, SYS_ioctl, (plan->flags & PLAN_TERMINAL) != 0},
-        {0, 0, SYS_sched_setattr, (plan->flags & PLAN_SCHEDULER) != 0},
-        {0, 0, SYS_capset, (plan->flags & PLAN_SCHEDULER) != 0},
-        {0, 0, SYS_prlimit64, true},
-        {0, 0, SYS_chdir, true},
-        {0, 0, SYS_getcwd, true},
-        {0, 0, SYS_write, true},
-        {0, 0, SYS_read, (plan->flags & PLAN_WAIT) != 0},
-        {0, 0, SYS_execve, true},
+#define CALL(flag, ...) {(flag), LATE_NUMBER(__VA_ARGS__), {LATE_ARGUMENTS(__VA_ARGS__)}},
+        LATE_CALLS(CALL)
+#undef CALL
     };
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-        if (calls[i].needed && !passes(program, count, calls[i].number, calls[i].first, calls[i].second)) {
+        const bool made = calls[i].flag == 0 || (plan->flags & calls[i].flag) != 0;
+        if (made && !passes(program, count, calls[i].number, calls[i].arguments[0], calls[i].arguments[1])) {
             return false;
         }
     }

@@ -1,14 +1,149 @@
-/* What the parts of the helper share: core/enter/enter.c, core/enter/mounts.c. */
+/* The steps of entering, in files by what they are about. core/enter/enter.c shows their order.
+ *
+ * A step that the plan does not ask for does nothing. One that fails reports to the caller and ends the
+ * process. */
 #ifndef CTREXEC_ENTER_H
 #define CTREXEC_ENTER_H
 
 #include "../common/plan.h"
 
-/* Reports a failed step to the caller and ends the process. */
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#define ENTER_FAILED 255 /* the exit status of a process of the helper that failed */
+
+/* ---- caller.c ---- */
+
+/* Reports a failed step to the caller and ends the process; `fail` with errno and nothing else. */
 _Noreturn void enter_fail(const struct plan *plan, enum plan_step step, int error, int value,
                           const char *detail);
+_Noreturn void fail(const struct plan *plan, enum plan_step step);
+
+/* Sends a message with a descriptor, which only goes over the socket. */
+bool tell_fd(const struct plan *plan, uint32_t kind, int fd);
+
+/* read(2) and write(2) that are not interrupted. */
+ssize_t read_some(int fd, void *data, size_t size);
+ssize_t write_some(int fd, const void *data, size_t size);
+
+/* Nothing that ctrexec started outlives it before the execve; the command may. A fork and a change of user
+ * both undo die_with_caller. */
+void die_with_caller(const struct plan *plan);
+void outlive_caller(const struct plan *plan);
+
+/* Waits for one byte of the caller's; a caller that closed its end has given up. */
+void wait_for_go(const struct plan *plan);
+
+/* Tells the caller that all but the start is done, and waits for its "go". */
+void wait_until_released(const struct plan *plan);
+
+/* ---- own_files.c ---- */
+
+/* Writes oom score, login uid and labels, and hides the process. */
+void write_own_files(const struct plan *plan);
+
+/* ---- limits.c ---- */
+
+/* Raises what takes a privilege of the host, and lifts the limit of processes; `processes` is what it was. */
+void raise_hard_limits(const struct plan *plan, struct rlimit *processes);
+void set_limits(const struct plan *plan, const struct rlimit *processes);
+
+/* ---- attributes.c ---- */
+
+void set_affinity(const struct plan *plan, struct plan_list mask);
+void join_keyring(const struct plan *plan);
+
+/* I/O priority, personality, memory policy, affinity, umask. */
+void set_attributes(const struct plan *plan);
+void reset_signals(const struct plan *plan);
+void set_no_new_privs(const struct plan *plan);
+void new_session(const struct plan *plan);
+void set_scheduler(const struct plan *plan);
+
+/* ---- processes.c ---- */
+
+/* Moves this process into the cgroups of version 1. */
+void join_tasks(const struct plan *plan);
+
+/* Has the page there in which the kernel notes the children. */
+void touch(struct plan *shared);
+
+/* Each goes on as the process that it is called after; the one before it ends. */
+void become_member(struct plan *plan, struct plan *shared);
+void become_final(struct plan *plan, struct plan *shared);
+
+/* ---- namespaces.c ---- */
+
+void join_namespaces(struct plan *plan);
+
+/* ---- mounts.c ---- */
 
 /* Mounts the plan's trees in a copy of the container's mount namespace that only this process has. */
-void enter_mount_trees(const struct plan *plan);
+void lend_files(const struct plan *plan);
+
+/* ---- streams.c ---- */
+
+/* Opens a terminal of the container as stdio and sends its master to the caller. */
+void open_terminal(const struct plan *plan);
+
+/* Gives the streams to the command's user. */
+void chown_stdio(const struct plan *plan);
+
+/* Closes what the command does not get, but the ways to the caller, which the execve closes. */
+void close_others(const struct plan *plan);
+
+/* Closes a descriptor of the plan, which is -1 from then on. */
+void close_for_good(int32_t *fd);
+
+/* ---- directory.c ---- */
+
+/* Whether the command's working directory could be entered; `demand_directory` fails where it cannot. */
+bool change_directory(const struct plan *plan);
+void demand_directory(const struct plan *plan);
+
+/* Proves that the working directory is inside the container's root. */
+void prove_directory(const struct plan *plan);
+
+/* ---- files.c ---- */
+
+/* HOME from the container's passwd. */
+void set_home(struct plan *plan);
+
+/* Copies a file of the container to the caller, in place of a command. */
+_Noreturn void copy_file(const struct plan *plan);
+
+/* ---- seccomp.c ---- */
+
+/* Where in the order the filter is installed. */
+enum filter_place {
+    FILTER_NONE,
+    FILTER_EARLY,      /* before the privileges are dropped: the filter lets common/late.h pass */
+    FILTER_PRIVILEGED, /* in final, which keeps the privilege for it */
+    FILTER_LAST,       /* directly before the execve: with no_new_privs it takes no privilege */
+};
+
+enum filter_place filter_place(const struct plan *plan);
+
+/* Installs the filter if this is its place. */
+void install_filter(const struct plan *plan, enum filter_place place);
+
+/* ---- identity.c ---- */
+
+/* The capabilities that final needs a moment longer than the command has them: CAP_SYS_ADMIN for
+ * FILTER_PRIVILEGED, CAP_SYS_NICE for a scheduling policy; of those, the ones that there are. */
+uint64_t needed_capabilities(const struct plan *plan);
+
+/* Bounding set, groups, gid, uid and the capabilities of the command, with the needed ones. */
+void become_user(const struct plan *plan, uint64_t needed);
+
+/* Leaves the command's capabilities alone. */
+void drop_needed_capabilities(const struct plan *plan, uint64_t needed);
+
+/* No process without CAP_SYS_PTRACE may look into this one, whatever its user. */
+void hide(const struct plan *plan);
+
+/* ---- command.c ---- */
+
+_Noreturn void exec_command(struct plan *plan);
 
 #endif

@@ -70,7 +70,8 @@ static int copy_link(int from, int to, const char *name)
     return symlinkat(target, to, name);
 }
 
-/* What a shortage or a want of rights of ours keeps from appearing, the command would miss. */
+/* Whether the helper, for want of memory, descriptors or rights, could not do what the container allows: the
+ * command would then miss the entry. */
 static bool is_ours(int error)
 {
     return error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE || error == EPERM;
@@ -322,7 +323,7 @@ static void add_links(const struct covers *covers, const struct plan_mount *moun
     }
 }
 
-static void copy_file(const struct covers *covers, int from, int folder, const char *name)
+static void copy_into(const struct covers *covers, int from, int folder, const char *name)
 {
     /* what the image has there is bound in the cover, or a link */
     if (fchdir(folder) == 0 && umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
@@ -371,7 +372,7 @@ static void place_tree(struct covers *covers, const struct plan_mount *mount)
         failed(covers, errno, target);
     }
     if (mount->copy) {
-        copy_file(covers, mount->fd, parent, slash + 1);
+        copy_into(covers, mount->fd, parent, slash + 1);
     } else if ((!exists && make_place(parent, slash + 1, tree.st_mode) < 0) ||
                attach_tree(mount->fd, parent, slash + 1) < 0) {
         failed(covers, errno, target);
@@ -381,7 +382,7 @@ static void place_tree(struct covers *covers, const struct plan_mount *mount)
     close(mount->fd);
 }
 
-void enter_mount_trees(const struct plan *plan)
+void lend_files(const struct plan *plan)
 {
     static struct covers covers;
     const struct plan_mount *mounts = plan_list(plan, plan->mounts);

@@ -75,7 +75,7 @@ function inside.read(record, path)
   if not entry then return nil, wording.reworded(why), "system" end
   local deadline = core.clock.now() + SECONDS
   local text, fault = collect(reader, deadline)
-  if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter/enter.c
+  if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter/files.c
   fault = fault or problem_of(entry, deadline)
   return nil, ("%s: %s"):format(path, wording.reworded(fault)), "system"
 end

@@ -2,5 +2,5 @@
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = ("./%s/lua/?.so;%s"):format(arg[1], package.cpath)
-require "tests.hostile.patches".install(arg[2])
+require "tests.hostile.guards".install(arg[2])
 os.exit(require "ctrexec.command".main(table.move(arg, 3, #arg, 1, { [0] = "ctrexec" })))

@@ -2,8 +2,8 @@
 -- A file gives an array of cases:
 --
 --   name      what the attacker does
---   without   the protections that are taken out to see the attack work: names that core/*.c gives to PROTECTED, and
---             "lua:NAME" for those of tests/hostile/patches.lua; "build:dynamic": the helper is a dynamic program
+--   without   the protections that are taken out to see the attack work, by the names that C gives to PROTECTED and
+--             Lua to its guards (tests/hostile/guards.lua); "build:dynamic": the helper is a dynamic program
 --   attack    function (t), t from tests/hostile/lib.lua: true and a word when the attack worked, else false and
 --             a word;
 --             t.cannot(why) where it cannot be made here

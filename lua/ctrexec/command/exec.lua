@@ -169,7 +169,7 @@ function exec.run(parsed, log, site)
       terminal, message, code = use_terminal(process)
       return terminal, message, code
     end
-    shield_terminals(spec)
+    shield_terminals(spec) -- guard: shield
     if recording then divert(spec) end
     return true
   end

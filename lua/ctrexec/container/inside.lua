@@ -11,8 +11,9 @@ local wording = require "ctrexec.lib.wording"
 local inside = {}
 
 local EINTR, EINVAL = core.errno.EINTR, core.errno.EINVAL
-local SECONDS = 5
-local LIMIT = 8 << 20 -- the helper's
+local SECONDS = 5 -- guard: read_deadline
+-- As the helper has it.
+local LIMIT = 8 << 20 -- guard: read_limit
 
 local function collect(reader, deadline)
   local pieces, size = {}, 0

@@ -112,7 +112,7 @@ local function add_cgroup(target, record, controller, base, below, warnings)
     return join(target, controller, path, kept)
   end
   -- goes up by no ".." and no symbolic link
-  local folder, message = core.cgroup.open(base, "/" .. below)
+  local folder, message = core.cgroup.open(base, "/" .. below) -- guard: cgroup_beneath
   if not folder then return not_joined(record, cgroup_failure(path, "cgroup.procs", message), warnings) end
   local own = leaf(target, folder, controller)
   if controller == "" then return join(target, controller, path, own) end
@@ -140,13 +140,15 @@ end
 -- @tparam table record the container
 -- @tparam table options of `ctrexec.exec.plan.build`
 function cgroups.join(target, record, options)
-  local sub, paths = sub_cgroups(options.cgroup), options.cgroup_paths or record.cgroup_paths
+  local sub = sub_cgroups(options.cgroup)
+  local paths = options.cgroup_paths or record.cgroup_paths -- guard: recorded_cgroup
   check_controllers(sub, paths)
   target.tasks, target.task_paths, target.joined, target.kept = {}, {}, {}, {}
   if options.tree then target.tree = tree.new() end
   for _, controller in ipairs(controllers_of(paths)) do
     local path = sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or ""
-    add_cgroup(target, record, controller, paths[controller], sub_path(path), options.warnings)
+    path = sub_path(path) -- guard: sub_path
+    add_cgroup(target, record, controller, paths[controller], path, options.warnings)
   end
   add_resctrl(target, record.settings.intel_rdt_path)
 end

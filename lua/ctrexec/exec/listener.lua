@@ -13,7 +13,7 @@ local listener = {}
 local OCI_VERSION = "1.0.2" -- the first with the container process state, which has not changed since
 
 -- Milliseconds for the agent to take the connection and the state.
-local TIMEOUT = 5000
+local TIMEOUT = 5000 -- guard: agent_deadline
 
 local function object_or_nil(map)
   return map and next(map) and map or nil

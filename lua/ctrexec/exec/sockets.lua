@@ -10,7 +10,7 @@ local fdpass = core.fdpass
 local sockets = {}
 
 -- Milliseconds for whoever listens at a socket: long for a busy machine, short for one who never answers.
-local TIMEOUT = 5000
+local TIMEOUT = 5000 -- guard: socket_deadline
 
 --- Connects to the sockets that a spec names, before anything is started.
 -- @tparam table spec `console_socket`, `pidfd_socket`: paths

@@ -10,7 +10,7 @@ local start = {}
 local EINTR, ENOMEM, EPIPE = core.errno.EINTR, core.errno.ENOMEM, core.errno.EPIPE
 
 -- Longer than any entry takes, shorter than anybody waits: what is inside may have stopped our process.
-local ENTRY_SECONDS = 60
+local ENTRY_SECONDS = 60 -- guard: entry_deadline
 
 -- The steps that join a cgroup: it may be gone, take no process because its children have domain controllers, or be one
 -- that a rootless caller has no right to.
@@ -90,7 +90,8 @@ local function oom_kills(event, paths)
   if event.event ~= "died" and event.errno ~= ENOMEM then return nil end
   local base = paths and (paths.memory or paths[""])
   local folder <close> = base and core.cgroup.open(base, "/") or nil
-  local count = folder and core.cgroup.oom_kills(folder)
+  local count
+  if folder then count = core.cgroup.oom_kills(folder) end -- guard: oom_kills
   return count or 0
 end
 

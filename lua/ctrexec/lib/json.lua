@@ -11,7 +11,7 @@ cjson.decode_invalid_numbers(false)
 local json = {}
 
 --- Bytes that a text may have: the largest state files of real containers have some hundred KiB.
-json.MAX_SIZE = 16 << 20
+json.MAX_SIZE = 16 << 20 -- guard: process_limit
 
 --- How deep arrays and objects may be nested: the OCI specification needs less than ten.
 json.MAX_DEPTH = 64

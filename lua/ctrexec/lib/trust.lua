@@ -42,7 +42,7 @@ end
 
 -- Refuses what an untrusted user owns or can write. In a sticky directory only the owner of an entry can rename or
 -- replace it.
-local function demand(status, path, rules)
+local function refuse_untrusted(status, path, rules)
   local euid = status.uid ~= 0 and core.process.ids().euid or 0
   if status.uid ~= euid and not (rules.owner and rules.owner(status.uid)) then
     unwind.fail(("%s: is owned by user %d, must be owned by root%s"):format(path, status.uid,
@@ -51,6 +51,10 @@ local function demand(status, path, rules)
   if status.mode & WRITABLE_BY_OTHERS ~= 0 and not (rules.sticky and status.mode & STICKY ~= 0) then
     unwind.fail(("%s: can be written by group or others (mode %04o)"):format(path, status.mode), "untrusted")
   end
+end
+
+local function demand(status, path, rules)
+  refuse_untrusted(status, path, rules) -- guard: trust
   return status
 end
 

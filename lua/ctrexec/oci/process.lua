@@ -197,7 +197,7 @@ local function override(base, spec, rules)
     if spec[name] ~= nil then base[name] = spec[name] end
   end
   -- The container's own terminal is not a wish for one: runc resets it, too.
-  base.terminal = spec.terminal or false
+  base.terminal = spec.terminal or false -- guard: own_terminal
   if spec.no_new_privs ~= nil then base.noNewPrivileges = spec.no_new_privs end
   if spec.env ~= nil then
     local env = copy_array(base.env, "process.env")

@@ -43,7 +43,7 @@ function limit.new(chain, trail, options, attended)
   return setmetatable({
     chain = chain, trail = trail, timeout = timeout, kill_after = options.kill_after, began = core.clock.now(),
     unattended = timeout ~= nil and not attended,
-    lasting = timeout ~= nil and (not chain:is_empty() or chain.limits.exec_timeout ~= nil),
+    lasting = timeout ~= nil and (not chain:is_empty() or chain.limits.exec_timeout ~= nil), -- guard: lasting_limit
   }, Limit)
 end
 

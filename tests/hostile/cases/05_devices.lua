@@ -70,7 +70,7 @@ return {
   },
   {
     name = "/dev/pts is a file system that never answers",
-    without = { "lua:entry_deadline" },
+    without = { "entry_deadline" },
     hangs = true,
     waits = true,
     attack = function (t)

@@ -46,13 +46,13 @@ return {
   },
   {
     name = "/etc/passwd is a fifo, and a user is given by name",
-    without = { "regular_only", "lua:read_deadline" },
+    without = { "regular_only", "read_deadline" },
     hangs = true,
     attack = function (t) return by_name(t, container(t, "mkfifo etc/passwd")) end,
   },
   {
     name = "/etc/group is one line of 300 MB, and groups are given by name",
-    without = { "file_limit", "lua:read_limit", "lua:read_deadline" },
+    without = { "file_limit", "read_limit", "read_deadline" },
     attack = function (t)
       local ct = t:container()
       assert(lib.host("truncate -s 300M %s", ct.rootfs .. "/etc/group"))
@@ -63,13 +63,13 @@ return {
   },
   {
     name = "/etc is a file system that never answers, and a user is given by name",
-    without = { "lua:read_deadline" },
+    without = { "read_deadline" },
     hangs = true,
     attack = function (t) return by_name(t, lib.silent(t, "/etc")) end,
   },
   {
     name = "/etc/group is a fifo, and groups are given by name",
-    without = { "regular_only", "lua:read_deadline" },
+    without = { "regular_only", "read_deadline" },
     hangs = true,
     attack = function (t)
       local ct = t:container()

@@ -23,7 +23,7 @@ end
 return {
   {
     name = "--cgroup with .. in it",
-    without = { "lua:sub_path" },
+    without = { "sub_path", "cgroup_beneath" },
     attack = function (t)
       local ct = t:container()
       local list, message = outside(ct, { cgroup = { ".." } })
@@ -32,7 +32,7 @@ return {
   },
   {
     name = "init has moved itself to other cgroups",
-    without = { "lua:recorded_cgroup" },
+    without = { "recorded_cgroup" },
     attack = function (t)
       local ct = t:container()
       for _, name in ipairs { "pids", "memory", "unified", "." } do
@@ -46,7 +46,7 @@ return {
   },
   {
     name = "a sub-cgroup that is a mount of another cgroup, of the container's own making",
-    without = { "lua:sub_path" },
+    without = { "sub_path", "cgroup_beneath" },
     view = "shared",
     attack = function (t)
       local mounts = require "ctrexec.core".cgroup.mounts()

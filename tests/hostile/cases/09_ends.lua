@@ -67,7 +67,7 @@ return {
   },
   {
     name = "the entering process is stopped for ever",
-    without = { "lua:entry_deadline" },
+    without = { "entry_deadline" },
     hangs = true,
     waits = true,
     attack = function (t)
@@ -154,7 +154,7 @@ return {
   },
   {
     name = "the container's memory is used up, and the kernel ends the entering process: nobody learns why",
-    without = { "lua:oom_kills" },
+    without = { "oom_kills" },
     attack = function (t)
       local ct = t:container()
       local file = ("/sys/fs/cgroup/memory/%s/memory."):format(ct.cgroup)

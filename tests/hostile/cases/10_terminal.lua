@@ -55,7 +55,7 @@ end
 return {
   {
     name = "types into the caller's terminal (TIOCSTI), with CAP_SYS_ADMIN",
-    without = { "lua:shield" },
+    without = { "shield" },
     attack = function (t)
       local ct = t:container { caps = { "CAP_SYS_ADMIN" } }
       return typed(t, ct)
@@ -63,7 +63,7 @@ return {
   },
   {
     name = "the same without a capability, were the session still the caller's",
-    without = { "lua:shield", "new_session" },
+    without = { "shield", "new_session" },
     attack = function (t)
       if lib.read "/proc/sys/dev/tty/legacy_tiocsti" == "0\n" then t:cannot "the kernel forbids TIOCSTI" end
       return typed(t, t:container())
@@ -71,7 +71,7 @@ return {
   },
   {
     name = "the same with --tty: what it types stays in its own terminal",
-    without = { "lua:own_terminal", "lua:shield" },
+    without = { "own_terminal", "shield" },
     attack = function (t)
       local ct = t:container { caps = { "CAP_SYS_ADMIN" } }
       return typed(t, ct, "--tty")
@@ -79,12 +79,12 @@ return {
   },
   {
     name = "pastes on the caller's virtual console (TIOCLINUX), with CAP_SYS_ADMIN",
-    without = { "lua:shield" },
+    without = { "shield" },
     attack = function (t) return pasted(t, "") end,
   },
   {
     name = "the same with --tty",
-    without = { "lua:own_terminal", "lua:shield" },
+    without = { "own_terminal", "shield" },
     attack = function (t) return pasted(t, "--tty") end,
   },
   {

@@ -31,7 +31,7 @@ end
 
 local function case(name, spoil)
   return {
-    name = name, without = { "lua:trust" },
+    name = name, without = { "trust" },
     attack = function (t)
       local ct = t:container()
       local root = forge(ct)
@@ -49,7 +49,7 @@ return {
   case("the group may write the bundle's configuration", "chmod 664 %s/config.json"),
   {
     name = "the process file is 200 MB of nothing",
-    without = { "lua:process_limit" },
+    without = { "process_limit" },
     attack = function (t)
       local ct = t:container()
       assert(lib.host("truncate -s 200M %s", ct.dir .. "/process.json"))

@@ -66,7 +66,7 @@ end
 return {
   {
     name = "the console socket accepts nobody and its queue is full",
-    without = { "lua:socket_deadline" },
+    without = { "socket_deadline" },
     hangs = true,
     attack = function (t)
       local ct = t:container()
@@ -78,7 +78,7 @@ return {
   },
   {
     name = "the pidfd socket accepts nobody and its queue is full",
-    without = { "lua:socket_deadline" },
+    without = { "socket_deadline" },
     hangs = true,
     attack = function (t)
       local ct = t:container()
@@ -112,7 +112,7 @@ return {
   },
   {
     name = "the seccomp agent accepts nobody and its queue is full",
-    without = { "lua:socket_deadline", "lua:entry_deadline" },
+    without = { "agent_deadline", "entry_deadline" },
     hangs = true,
     attack = function (t)
       local ct, path = with_profile(t, "getpriority")
@@ -123,7 +123,7 @@ return {
   },
   {
     name = "the seccomp agent never answers what it is asked about the execve",
-    without = { "lua:entry_deadline" },
+    without = { "entry_deadline" },
     hangs = true,
     waits = true,
     attack = function (t)

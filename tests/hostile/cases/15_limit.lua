@@ -30,12 +30,12 @@ end
 return {
   {
     name = "leaves a daemon behind that outlasts the limit",
-    without = { "lua:lasting_limit" },
+    without = { "lasting_limit" },
     attack = function (t) return outlasts(t, false) end,
   },
   {
     name = "leaves a daemon behind in a detached exec that outlasts the limit",
-    without = { "lua:lasting_limit" },
+    without = { "lasting_limit" },
     attack = function (t) return outlasts(t, true) end,
   },
 }

@@ -1,0 +1,117 @@
+--- Protections that are in Lua, taken out by their names as those in C are (core/common/protect.h).
+--
+-- A guard is one line of a module that ends with the comment `-- guard: NAME`, and nothing more where ctrexec is used.
+-- Here the module's source is changed as it is loaded:
+--
+--   local SECONDS = 5 -- guard: read_deadline      a limit: it becomes a thousand times as high
+--   shield_terminals(spec) -- guard: shield        anything else: the line is left out
+--
+-- Where the line cannot simply be missing, INSTEAD has what takes its place.
+
+local lfs = require "lfs"
+local tool = require "tests.lib.tool"
+
+local guards = {}
+
+local INSTEAD = {
+  recorded_cgroup = 'local paths = require "ctrexec.container.cgroups".of(record.pid)',
+  cgroup_beneath = 'local folder, message = core.file.open(base .. "/" .. below, { path = true })',
+}
+
+-- Files below a folder whose names end so.
+local function files(folder, ending, found)
+  found = found or {}
+  for name in lfs.dir(folder) do
+    local path = folder .. "/" .. name
+    if name:sub(1, 1) ~= "." and lfs.attributes(path, "mode") == "directory" then
+      files(path, ending, found)
+    elseif name:find(ending) then
+      found[#found + 1] = path
+    end
+  end
+  table.sort(found)
+  return found
+end
+
+--- Where the guards stand.
+-- @treturn table from name to an array of paths: of one, where all is well
+function guards.in_lua()
+  local places = {}
+  for _, path in ipairs(files("lua", "%.lua$")) do
+    for name in (tool.read(path) .. "\n"):gmatch "%-%- guard: ([%w_]+)\n" do
+      places[name] = places[name] or {}
+      table.insert(places[name], path)
+    end
+  end
+  return places
+end
+
+--- The names that C gives to PROTECTED.
+-- @treturn table set
+function guards.in_c()
+  local names = {}
+  for _, path in ipairs(files("core", "%.[ch]$")) do
+    for name in tool.read(path):gmatch "PROTECTED%(([%l_]+)%)" do names[name] = true end
+  end
+  names.name = nil -- the macro's own parameter
+  return names
+end
+
+--- The source of a module without a guard.
+-- @tparam string source
+-- @tparam string name
+-- @tparam[opt] number limit what the limit becomes, instead of a thousand times what it is
+-- @treturn string
+-- @raise where the guard does not stand there exactly once, or is no limit and one is given
+function guards.without(source, name, limit)
+  local marker, lines, count = "^%s*(.-)%s*%-%- guard: " .. name .. "$", {}, 0
+  for line in source:gmatch "([^\n]*)\n?" do
+    local statement = line:match(marker)
+    if statement then
+      count = count + 1
+      local target, number = statement:match "^([%w_. ]+) = ([%d.*+ <]+)$"
+      assert(number or not limit, name .. ": is no limit")
+      if number then
+        line = ("%s = %s"):format(target, limit or ("1000 * (%s)"):format(number))
+      else
+        line = INSTEAD[name] or ""
+      end
+    end
+    lines[#lines + 1] = line
+  end
+  assert(count == 1, ("guard %s: stands there %d times"):format(name, count))
+  return table.concat(lines, "\n")
+end
+
+local function module_of(path)
+  return (path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", "."))
+end
+
+--- Makes `require` load the modules without some guards.
+-- @tparam string without the names, separated by commas: those that are not in Lua must be in C, or begin with "build:"
+-- @tparam[opt] table limits from the name of a guard to what its limit becomes instead
+function guards.install(without, limits)
+  local in_lua, in_c, sources, gone = guards.in_lua(), guards.in_c(), {}, {}
+  local function take_out(name, limit)
+    if gone[name] then return end
+    gone[name] = true
+    local places = in_lua[name]
+    assert(#places == 1, ("guard %s: stands in %s"):format(name, table.concat(places, ", ")))
+    local path = places[1]
+    sources[path] = guards.without(sources[path] or tool.read(path), name, limit)
+  end
+  for name in without:gmatch "[^,]+" do
+    if in_lua[name] then
+      take_out(name)
+    else
+      assert(in_c[name] or name:find "^build:", "no guard is called " .. name)
+    end
+  end
+  for name, limit in pairs(limits or {}) do take_out(name, limit) end
+  -- At once: a case whose guard is gone is broken, whatever it would make of the error.
+  local modules = {}
+  for path, source in pairs(sources) do modules[module_of(path)] = assert(load(source, "@" .. path)) end
+  table.insert(package.searchers, 2, function (name) return modules[name] end)
+end
+
+return guards

@@ -46,12 +46,14 @@ function guards.in_lua()
   return places
 end
 
---- The names that C gives to PROTECTED.
+--- The names that C gives to PROTECTED, also in what the hostile build alone has.
 -- @treturn table set
 function guards.in_c()
   local names = {}
-  for _, path in ipairs(files("core", "%.[ch]$")) do
-    for name in tool.read(path):gmatch "PROTECTED%(([%l_]+)%)" do names[name] = true end
+  for _, folder in ipairs { "core", "tests/hostile" } do
+    for _, path in ipairs(files(folder, "%.[ch]$")) do
+      for name in tool.read(path):gmatch "PROTECTED%(([%l_]+)%)" do names[name] = true end
+    end
   end
   names.name = nil -- the macro's own parameter
   return names

@@ -177,7 +177,7 @@ for _, no_new_privs in ipairs { false, true } do
     check("that answers nothing does not hold up an exec for ever", function ()
       local restore = ask_about(ct, { "execve" })
       local opened <close> = assert(require "ctrexec".open(ct.id, { root = ct.root }))
-      local record = opened.record
+      local record = opened.container
       restore()
       local object = assert(require "ctrexec.oci.process".build(record, { "true" }))
       local plan = assert(require "ctrexec.exec.plan".build(record, object, { warnings = {} }))

@@ -306,12 +306,12 @@ describe("limits and powers:", function()
   check("a time limit ends what was left behind with the freezer of version 1", function()
     tool.write(ct.dir .. "/t.lua", body(LIMIT))
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
-    local paths, version_1 = container.record.cgroup_paths, {}
+    local paths, version_1 = container.container.cgroup_paths, {}
     if not paths.freezer then return pending "no version 1 freezer in this view" end
     for controller, path in pairs(paths) do version_1[controller] = controller ~= "" and path or nil end
-    container.record.cgroup_paths = version_1
+    container.container.cgroup_paths = version_1
     local result = container:exec(LEAVING)
-    container.record.cgroup_paths = paths
+    container.container.cgroup_paths = paths
     assert.equal(0, result.code)
     wait_until_empty(container)
   end)
@@ -399,12 +399,12 @@ describe("limits and powers:", function()
   check("a time limit is kept also where no cgroup can be made, and with the freezer of version 1", function()
     tool.write(ct.dir .. "/t.lua", body "request.options.timeout = 0.3")
     local container <close> = assert(ctrexec.open(ct.id, { root = ct.root, policy = { ct.dir .. "/t.lua" } }))
-    local paths, version_1 = container.record.cgroup_paths, {}
+    local paths, version_1 = container.container.cgroup_paths, {}
     for controller, path in pairs(paths) do version_1[controller] = controller ~= "" and path or nil end
     for _, given in ipairs { {}, paths.freezer and version_1 or paths } do
-      container.record.cgroup_paths = given
+      container.container.cgroup_paths = given
       local handle <close> = assert(container:spawn { "sh", "-c", "sh -c 'sleep 1000; :' & sleep 1000" })
-      container.record.cgroup_paths = paths
+      container.container.cgroup_paths = paths
       wait_until_empty(container)
       assert.equal(9, handle:wait(10).signal)
     end

@@ -42,17 +42,17 @@ function ctrexec.open(id, options)
   if type(id) ~= "string" and (id ~= nil or options.pid == nil) then
     error(("bad id (string expected, got %s)"):format(type(id)), 2)
   end
-  local record, message, code = containers.open(id, options)
-  if not record then return nil, message, code end
+  local found, message, code = containers.open(id, options)
+  if not found then return nil, message, code end
   local chain = options and options.policy
   local owned = chain and not chain.check
   if owned then chain = policies.of_files(chain) end
-  return setmetatable({ id = record.id, record = record, policy = chain, owns_policy = owned }, class)
+  return setmetatable({ id = found.id, container = found, policy = chain, owns_policy = owned }, class)
 end
 
 --- All containers of all runtimes.
 -- @tparam[opt] table options `root`: the only directory to look in; `roots`: directories to search first
--- @treturn {table,...} records: see `ctrexec.container`
+-- @treturn {table,...} see `ctrexec.container`
 function ctrexec.list(options)
   options = options or {}
   fields.demand_options(options, "list", 2)
@@ -62,7 +62,7 @@ end
 --- The container's state now.
 -- @treturn string "created", "running", "paused" or "stopped"
 function methods:status()
-  return self.record:refresh()
+  return self.container:refresh()
 end
 
 --- The container's processes as the host sees them: those in its cgroup and every cgroup below, or, for a container
@@ -73,13 +73,13 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "stopped"; "unsupported" when they cannot be told from those of the host
 function methods:ps()
-  self.record:refresh()
-  return ps.list(self.record)
+  self.container:refresh()
+  return ps.list(self.container)
 end
 
-local function check_status(record, spec)
-  if record.status == "stopped" then return nil, "cannot exec in a stopped container", "stopped" end
-  if record.status == "paused" and not spec.ignore_paused then
+local function check_status(container, spec)
+  if container.status == "stopped" then return nil, "cannot exec in a stopped container", "stopped" end
+  if container.status == "paused" and not spec.ignore_paused then
     return nil, "cannot exec in a paused container (use --ignore-paused to override)", "paused"
   end
   return true
@@ -102,13 +102,13 @@ end
 function methods:check(spec)
   spec = spec or {}
   check_call(self, spec, "check")
-  return check_status(self.record, spec)
+  return check_status(self.container, spec)
 end
 
 --- Closes the container's descriptors, and ends the process of policies that were given as files.
 function methods:close()
   self.closed = true
-  self.record:close()
+  self.container:close()
   if self.owns_policy then self.policy:close() end
 end
 
@@ -127,7 +127,7 @@ end
 
 -- The spec with its recording settled, where no gate does that.
 local function with_recording(self, spec)
-  local settings, message, code = recordings.settings(spec.record, nil, self.record.id)
+  local settings, message, code = recordings.settings(spec.record, nil, self.container.id)
   if not settings then return nil, message, code end
   return setmetatable({ record = settings }, { __index = spec })
 end
@@ -136,7 +136,7 @@ end
 local function with_lookup(self, spec)
   if spec.lookup then return spec end
   local files = {}
-  local function lookup(kind, key) return names.find(self.record, files, kind, key) end
+  local function lookup(kind, key) return names.find(self.container, files, kind, key) end
   return setmetatable({ lookup = lookup, table.unpack(spec) }, { __index = spec })
 end
 
@@ -153,12 +153,12 @@ end
 -- What is to be run: `process`, the process object, `spec` and `warnings`. Returns nil, message, code and, where it
 -- came so far, the warnings for a request that fails.
 local function resolve(self, spec, gate)
-  local ok, message, code = check_status(self.record, spec)
+  local ok, message, code = check_status(self.container, spec)
   if not ok then return nil, message, code end
   message = spec.record and recordings.obstacle(spec)
   if message then return nil, "record: " .. message, "invalid" end
   spec = with_lookup(self, spec)
-  local object, warnings, fault = process.build(self.record, spec)
+  local object, warnings, fault = process.build(self.container, spec)
   if not object then return nil, warnings, fault end
   object, spec, code = decide(self, object, spec, gate, warnings)
   if not object then return nil, spec, code, warnings end
@@ -170,7 +170,7 @@ end
 
 local function open_recording(self, settings, object, gate, warnings)
   local about = gate and gate:about() or { caller = caller.describe() }
-  about.container, about.process = self.record, object
+  about.container, about.process = self.container, object
   return recordings.open(settings, about, warnings)
 end
 
@@ -189,7 +189,7 @@ local function begin(self, spec, pause, gate)
     recording, message, code = open_recording(self, spec.record, object, gate, warnings)
     if message then return nil, message, code, warnings end
   end
-  handle, message, code = launch.run(self.record, spec, object, pause, warnings)
+  handle, message, code = launch.run(self.container, spec, object, pause, warnings)
   if not handle then
     if recording then recording:discard() end
     return nil, message, code, warnings
@@ -212,8 +212,8 @@ end
 
 --- Starts a command and returns as soon as it runs.
 -- @tparam table spec what to run: positional strings for the command, the fields of an OCI process object, or the
--- short forms; see docs/embedding.md. `on_process(process, record)` is called with the checked process object and, if
--- the session is recorded, the settings of `ctrexec.policy.recording`, before anything is started; it may complete
+-- short forms; see docs/embedding.md. `on_process(process, recording)` is called with the checked process object and,
+-- if the session is recorded, the settings of `ctrexec.policy.recording`, before anything is started; it may complete
 -- `consoleSize`, and refuses with nil, message, code. `on_terminal(master)` is called with the command's terminal
 -- before the command runs, and may refuse in the same way. `records = true` promises that all output of the command is
 -- copied by the program itself, and given to `process.recording`; without it no session can be recorded here
@@ -249,7 +249,7 @@ end
 function methods:explain(spec)
   local gate = check_call(self, spec, "explain")
   local resolved, message, code, warnings = resolve(self, spec, gate)
-  return explain.report(self.record, gate, resolved or { message = message, code = code, warnings = warnings })
+  return explain.report(self.container, gate, resolved or { message = message, code = code, warnings = warnings })
 end
 
 --- Runs a command and waits for its end.

@@ -50,7 +50,7 @@ end
 --- The folders below the container's cgroups, in every hierarchy.
 function containers.leaves(ct)
   local found = {}
-  for _, path in pairs(ct:open().record.cgroup_paths) do
+  for _, path in pairs(ct:open().container.cgroup_paths) do
     for _, name in ipairs(core.file.list(path) or {}) do
       if lfs.symlinkattributes(path .. "/" .. name, "mode") == "directory" then
         found[#found + 1] = path .. "/" .. name

@@ -231,7 +231,7 @@ local function state_of_container()
   } do
     parts[#parts + 1] = tool.output(command)
   end
-  for _, path in pairs(container.record.cgroup_paths) do parts[#parts + 1] = tool.read(path .. "/cgroup.procs") end
+  for _, path in pairs(container.container.cgroup_paths) do parts[#parts + 1] = tool.read(path .. "/cgroup.procs") end
   return table.concat(parts, "\n")
 end
 

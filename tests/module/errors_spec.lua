@@ -109,7 +109,7 @@ describe("a failed call", function ()
     local pid = math.tointeger(tonumber(child:read "l"))
     local neighbour <close> = assert(ctrexec.open(nil, { pid = pid }))
     assert_code("unsupported", "cannot be told", neighbour:ps())
-    core.pidfd.send_signal(neighbour.record.pidfd, core.signal.numbers.KILL)
+    core.pidfd.send_signal(neighbour.container.pidfd, core.signal.numbers.KILL)
   end)
 
   check("not_found", function ()
@@ -138,10 +138,10 @@ describe("a failed call", function ()
 
   check("timeout: the container does not let the command in", function ()
     local start = require "ctrexec.exec.start"
-    local paths = container.record.cgroup_paths
-    local object = assert(require "ctrexec.oci.process".build(container.record, { "true" }))
+    local paths = container.container.cgroup_paths
+    local object = assert(require "ctrexec.oci.process".build(container.container, { "true" }))
     assert(ct:run_runtime "pause")
-    local plan = require "ctrexec.exec.plan".build(container.record, object, {})
+    local plan = require "ctrexec.exec.plan".build(container.container, object, {})
     local value, message, code = start.run(plan, { seconds = 0.2, cgroup_paths = paths })
     assert(ct:run_runtime "resume")
     assert.equal("running", container:status())

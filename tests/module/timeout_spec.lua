@@ -109,25 +109,25 @@ describe("a time-out", function ()
   end)
 
   check("ends processes below the command where no cgroup can be made", function ()
-    local paths = container.record.cgroup_paths
-    container.record.cgroup_paths = {}
+    local paths = container.container.cgroup_paths
+    container.container.cgroup_paths = {}
     local result = container:exec { "sh", "-c", "sh -c 'sleep 1000; :' & sleep 1000", timeout = 0.3 }
-    container.record.cgroup_paths = paths
+    container.container.cgroup_paths = paths
     assert.is_true(result.timed_out)
     containers.await_empty(ct)
   end)
 
   -- Where there is no v2 hierarchy to make the cgroup in, that of the v1 freezer does the same by other means.
   check("ends a fork bomb with the freezer of version 1", function ()
-    local paths = container.record.cgroup_paths
+    local paths = container.container.cgroup_paths
     if not paths.freezer then return pending "no version 1 freezer in this view" end
     local only = {}
     for controller, path in pairs(paths) do only[controller] = controller ~= "" and path or nil end
-    container.record.cgroup_paths = only
+    container.container.cgroup_paths = only
     local result = container:exec { "sh", "-c", "bomb() { bomb | bomb & }; bomb; setsid sleep 1000 & sleep 1000",
       timeout = 0.4, max_output = 0, rlimits = { { type = "RLIMIT_NPROC", soft = 200, hard = 200 } },
       user = "4322:4322" }
-    container.record.cgroup_paths = paths
+    container.container.cgroup_paths = paths
     assert.is_true(result.timed_out)
     assert_nothing_left()
   end)

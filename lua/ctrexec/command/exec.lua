@@ -152,8 +152,8 @@ function exec.run(parsed, log, site)
     root = parsed.global.root, pid = parsed.options.pid,
   }, parsed.options.policy)
   if not container then return failed(message) end
-  local record = container.record
-  log:debug(("container %s of %s: pid %s, %s"):format(record.id, record.runtime, record.pid, record.status))
+  local found = container.container
+  log:debug(("container %s of %s: pid %s, %s"):format(found.id, found.runtime, found.pid, found.status))
   local spec, ready
   -- before the options are looked at more closely, as runc does
   ready, message = container:check { ignore_paused = parsed.options.ignore_paused }
@@ -164,7 +164,7 @@ function exec.run(parsed, log, site)
   function spec.on_process(process, recording)
     if spec.detach then return true end
     -- What comes from here on is for the command; while that waits for the container to be resumed, for ctrexec.
-    if record.status ~= "paused" then core.relay.block_signals() end
+    if found.status ~= "paused" then core.relay.block_signals() end
     if process.terminal then
       terminal, message, code = use_terminal(process)
       return terminal, message, code
@@ -185,7 +185,7 @@ function exec.run(parsed, log, site)
   local logged = log_warnings(log, handle and handle.warnings or warnings or {}, 1)
   if not handle then return failed(message) end
   log:debug(("started process %d"):format(handle.pid))
-  record:remember()
+  found:remember()
   if spec.detach then return 0 end
   local status
   status, message = foreground(handle, terminal)

@@ -12,15 +12,15 @@ local COLUMNS = {
   { "CREATED", "created" }, { "OWNER", "owner" },
 }
 
-local function text(record, field)
-  return tostring(record[field] or "")
+local function text(container, field)
+  return tostring(container[field] or "")
 end
 
-local function print_table(records)
+local function print_table(containers)
   local widths = {}
   for index, column in ipairs(COLUMNS) do
     widths[index] = #column[1]
-    for _, record in ipairs(records) do widths[index] = math.max(widths[index], #text(record, column[2])) end
+    for _, container in ipairs(containers) do widths[index] = math.max(widths[index], #text(container, column[2])) end
   end
   local function line(cell)
     local cells = {}
@@ -28,18 +28,19 @@ local function print_table(records)
     print((table.concat(cells, "  "):gsub("%s+$", "")))
   end
   line(function(column) return column[1] end)
-  for _, record in ipairs(records) do
-    line(function(column) return text(record, column[2]) end)
+  for _, container in ipairs(containers) do
+    line(function(column) return text(container, column[2]) end)
   end
 end
 
 -- The field names of `runc list --format json`.
-local function print_json(records)
+local function print_json(containers)
   local out = schema.as_array {}
-  for index, record in ipairs(records) do
+  for index, container in ipairs(containers) do
     out[index] = {
-      id = record.id, pid = record.pid, status = record.status, runtime = record.runtime, bundle = record.bundle,
-      created = record.created, owner = record.owner, root = record.root, annotations = record.annotations,
+      id = container.id, pid = container.pid, status = container.status, runtime = container.runtime,
+      bundle = container.bundle,
+      created = container.created, owner = container.owner, root = container.root, annotations = container.annotations,
     }
   end
   print(json.encode(out))
@@ -52,24 +53,24 @@ end
 -- @treturn integer 0; 1 when some container's state could not be read
 function list.run(parsed, log, site)
   local root = parsed.global.root
-  local records, message = ctrexec.list { root = root ~= "" and root or nil, roots = site.settings.roots }
-  if not records then
+  local containers, message = ctrexec.list { root = root ~= "" and root or nil, roots = site.settings.roots }
+  if not containers then
     log:error(message)
     return 1
   end
   local status = 0
-  for _, record in ipairs(records) do
-    if record.error then
-      log:warn(("%s: %s"):format(record.id, record.error))
+  for _, container in ipairs(containers) do
+    if container.error then
+      log:warn(("%s: %s"):format(container.id, container.error))
       status = 1
     end
   end
   if parsed.options.quiet then
-    for _, record in ipairs(records) do print(record.id) end
+    for _, container in ipairs(containers) do print(container.id) end
   elseif parsed.options.format == "json" then
-    print_json(records)
+    print_json(containers)
   else
-    print_table(records)
+    print_table(containers)
   end
   return status
 end

@@ -47,7 +47,7 @@ local CONFIG = object {
 --- Reads a configuration, within `ctrexec.lib.unwind.guarded`. A malformed one unwinds with the code "bad_state".
 -- @tparam table config decoded
 -- @tparam string where the configuration's path, for messages
--- @treturn table the settings of a record
+-- @treturn table the settings of a container
 -- @treturn table the annotations by name
 function configuration.read(config, where)
   local known = schema.apply(CONFIG, config, where .. ": ", { code = "bad_state" })

@@ -22,7 +22,7 @@ local STATUS = schema.object({
 -- @tparam table source `tree` (of the status file, decoded raw), `path` (for messages), `owner` (user id of the state
 -- directory), `file(name)` (gives another file of the directory, nil when absent) and `config()` (gives config.json
 -- there, decoded, and its path)
--- @treturn table the fields of a record that come from the files; a malformed one unwinds with the code "bad_state"
+-- @treturn table the fields of a container that come from the files; a malformed one unwinds with the code "bad_state"
 function crun.read(source)
   local status = schema.apply(STATUS, source.tree, source.path .. ": ", { code = "bad_state" })
   local start_time, path = status["process-start-time"], status["cgroup-path"]

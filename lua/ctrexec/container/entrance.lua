@@ -18,32 +18,32 @@ local function denies_groups(pid)
 end
 
 -- setns(2) takes exactly the namespaces that differ: joining one's own user namespace is an error.
-local function build(record)
-  local mask, differing, errno = core.namespace.differing(record.pid)
+local function build(container)
+  local mask, differing, errno = core.namespace.differing(container.pid)
   local root, message = nil, not mask and differing or nil
-  if mask and record.runtime == "pid" then root, message = by_pid.root(record.pid, differing.mnt) end
-  local alive, problem = core.pidfd.alive(record.pidfd)
+  if mask and container.runtime == "pid" then root, message = by_pid.root(container.pid, differing.mnt) end
+  local alive, problem = core.pidfd.alive(container.pidfd)
   if errno == ESRCH or alive == false then unwind.fail("cannot exec in a stopped container", "stopped") end
   message = message or problem
   if message then unwind.fail(wording.reworded(message), "system") end
-  local mappings = record.settings.uid_mappings or {}
+  local mappings = container.settings.uid_mappings or {}
   local has_root = #mappings == 0
   for _, mapping in ipairs(mappings) do has_root = has_root or mapping.containerID == 0 end
   return {
-    init = record.pidfd, namespaces = mask, root = root, become_root = differing.user and has_root,
-    groups_optional = differing.user and denies_groups(record.pid),
+    init = container.pidfd, namespaces = mask, root = root, become_root = differing.user and has_root,
+    groups_optional = differing.user and denies_groups(container.pid),
   }
 end
 
 --- Which namespaces of a container to join, and how.
--- @tparam table record the container
+-- @tparam table container the container
 -- @treturn[1] table fields of a plan (core/common/plan.h): `init`, `namespaces`, `root` (fd, to be closed),
 -- `become_root`, `groups_optional`
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "stopped", "system"
-function entrance.of(record)
-  return unwind.guarded(build, record)
+function entrance.of(container)
+  return unwind.guarded(build, container)
 end
 
 return entrance

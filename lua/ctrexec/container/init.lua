@@ -1,6 +1,6 @@
 --- Finds a container that some runtime made, and says what an exec needs to know of it.
 --
--- A container is a record:
+-- A container is a table:
 --
 -- * `id`, `runtime` ("runc", "crun", "youki", "pid"), `root`, `dir` (the state directory), `bundle` (absolute),
 --   `created` (RFC 3339), `owner` (user name, or "#UID"), `rootless`, `systemd` (booleans), `labels`, `annotations`
@@ -38,10 +38,10 @@ local container = {}
 local ENOENT, ESRCH = core.errno.ENOENT, core.errno.ESRCH
 
 --- A container.
--- @type record
-local record = {}
-record.__index = record
-record.__name = "ctrexec.container"
+-- @type container
+local Container = {}
+Container.__index = Container
+Container.__name = "ctrexec.container"
 
 local function refuse(message, code)
   unwind.fail(message, code or "bad_state")
@@ -85,7 +85,7 @@ end
 
 --- Looks again whether the container runs.
 -- @treturn string the new `status`; once "stopped" it stays so, and `pidfd` is nil
-function record:refresh()
+function Container:refresh()
   if self.error then return self.status end
   self.status = status_of(self)
   if self.status == "stopped" then self:close() end
@@ -93,33 +93,33 @@ function record:refresh()
 end
 
 --- Closes what is kept of the cgroups, which may be others by now.
-function record:forget_cgroups()
+function Container:forget_cgroups()
   for _, fd in pairs(self.kept or {}) do fd:close() end
   self.kept = {}
 end
 
---- Gives back the descriptors. The record can still be read.
-function record:close()
+--- Gives back the descriptors. The fields can still be read.
+function Container:close()
   if self.pidfd then self.pidfd:close() end
   self.pidfd = nil
   self:forget_cgroups()
 end
 
-record.__close = record.close
-record.__gc = record.close
+Container.__close = Container.close
+Container.__gc = Container.close
 
 --- The program of the container's seccomp profile: compiled once for all commands, or by an earlier exec.
 -- @treturn[1] table as `ctrexec.core.seccomp.compile` gives it
 -- @treturn[2] nil
 -- @treturn[2] string message
-function record:filter()
+function Container:filter()
   local message
   if not self.compiled then self.compiled, message = seccomp.compile(self.settings.seccomp) end
   return self.compiled, message
 end
 
 --- Leaves what this exec has found out about the container for the next one, where the container was opened for that.
-function record:remember()
+function Container:remember()
   if self.digest then self.digest:save(self.compiled) end
 end
 
@@ -162,7 +162,7 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
-function record:config()
+function Container:config()
   if not self.configuration then
     local config, message, code = unwind.guarded(bundle_config, self)
     if not config then return nil, message, code end
@@ -193,7 +193,7 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
-function record:process()
+function Container:process()
   local digested = self.digest and not self.configuration and unwind.guarded(digested_process, self)
   if digested then return copy(digested) end
   local config, message, code = self:config()
@@ -216,7 +216,7 @@ end
 
 local Found = { __close = release }
 
--- The state file of an entry of a root, opened, and what the record says of its place; nil for another thing.
+-- The state file of an entry of a root, opened, and what the container says of its place; nil for another thing.
 local function locate(root, id)
   local dir = root.path .. "/" .. id
   local directory, message = trust.entry(root.fd, id, dir)
@@ -280,7 +280,7 @@ local function read(found, opts)
   local owner = trust.demand(found.directory, found.dir).uid
   local digested = opts.digest and found.name == "state.json"
   local fields, digest = fields_of(found, owner, digested and cache.new(found))
-  local self = setmetatable(fields, record)
+  local self = setmetatable(fields, Container)
   self.digest = digest
   self.id, self.root, self.dir = found.id, found.root.path, found.dir
   self.owner, self.kept = self.owner or owner == 0 and "root" or "#" .. owner, {}
@@ -400,7 +400,7 @@ local function open_pid(id, number)
     pidfd:close()
     refuse(("process %d is a kernel thread"):format(number), "invalid")
   end
-  local self = setmetatable(fields, record)
+  local self = setmetatable(fields, Container)
   self.id, self.pidfd, self.start_time, self.kept = id or tostring(number), pidfd, stat.start_time, {}
   local owner = core.file.stat("/proc/" .. number)
   self.owner = owner and owner.uid == 0 and "root" or owner and "#" .. owner.uid
@@ -418,7 +418,7 @@ local PID = schema.integer()
 -- @tparam ?string id with `opts.pid`, only a name for it
 -- @tparam[opt] table opts `root`: a directory; `roots`: array of directories; `pid`: integer, any process as container;
 -- `digest`: use and leave a digest of the state (`ctrexec.container.cache`)
--- @treturn[1] record
+-- @treturn[1] container
 -- @treturn[2] nil
 -- @treturn[2] string message, as runc has it for an id that is malformed or unknown
 -- @treturn[2] string code: "invalid" (the id), "no_such_container", "ambiguous", "bad_state", "untrusted" or "system"
@@ -435,7 +435,7 @@ end
 -- Stands for a container whose state cannot be read.
 local function unknown(root, id, message, code)
   return setmetatable({ id = id, root = root.path, dir = root.path .. "/" .. id, status = "unknown", error = message,
-    code = code, labels = {}, annotations = {}, cgroup_paths = {}, settings = {} }, record)
+    code = code, labels = {}, annotations = {}, cgroup_paths = {}, settings = {} }, Container)
 end
 
 local function list_entry(root, name)
@@ -444,20 +444,20 @@ local function list_entry(root, name)
 end
 
 local function list(opts)
-  local records = {}
+  local found = {}
   local roots <close> = open_roots(opts)
   for _, root in ipairs(roots) do
     for _, name in ipairs(names_in(root)) do
       local self, message, code = unwind.guarded(list_entry, root, name)
-      records[#records + 1] = self or code and unknown(root, name, message, code)
+      found[#found + 1] = self or code and unknown(root, name, message, code)
     end
   end
-  return records
+  return found
 end
 
 --- All containers, by root and id. One that cannot be read has the status "unknown", and `error` and `code`.
 -- @tparam[opt] table opts `root` and `roots` as for `open`
--- @treturn[1] {record,...}
+-- @treturn[1] {container,...}
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "system": `opts.root` cannot be read

@@ -49,14 +49,14 @@ local function problem_of(entry, deadline)
 end
 
 --- The content of a regular file of a container.
--- @tparam table record the container, running
+-- @tparam table container the container, running
 -- @tparam string path absolute, in the container
 -- @treturn[1] string
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
-function inside.read(record, path)
-  local way, message, code = entrance.of(record)
+function inside.read(container, path)
+  local way, message, code = entrance.of(container)
   if not way then return nil, message, code end
   local _ <close> = way.root
   local names = core.namespace.names

@@ -6,27 +6,27 @@ local users = require "ctrexec.oci.users"
 local names = {}
 
 -- The text of a file of the container, read once.
-local function text_of(record, files, path)
+local function text_of(container, files, path)
   local message
-  if not files[path] then files[path], message = inside.read(record, path) end
+  if not files[path] then files[path], message = inside.read(container, path) end
   return files[path], message
 end
 
 --- Looks a name up, or the groups of a user.
--- @tparam table record the container, running
+-- @tparam table container the container, running
 -- @tparam table files for the texts of its files: the same table for all look-ups of one exec
 -- @tparam string kind "user", "group" or "groups"
 -- @param key a name; for "groups" an OCI user object
 -- @treturn[1] table for a user and a group as `ctrexec.oci.users` has them; for "groups" an array of group ids
 -- @treturn[2] nil there is no such user or group
 -- @treturn[2] ?string message when the file cannot be read
-function names.find(record, files, kind, key)
-  local content, message = text_of(record, files, kind == "user" and "/etc/passwd" or "/etc/group")
+function names.find(container, files, kind, key)
+  local content, message = text_of(container, files, kind == "user" and "/etc/passwd" or "/etc/group")
   if not content then return nil, message end
   if kind == "user" then return users.user(content, key) end
   if kind == "group" then return users.group(content, key) end
   local passwd
-  passwd, message = text_of(record, files, "/etc/passwd")
+  passwd, message = text_of(container, files, "/etc/passwd")
   if not passwd then return nil, message end
   local user = users.user_by_id(passwd, key.uid)
   if not user then return {} end

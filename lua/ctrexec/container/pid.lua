@@ -129,7 +129,7 @@ end
 --
 -- The seccomp profile of a process cannot be read: without state there is none for the exec.
 -- @tparam integer number the pid
--- @treturn table the fields of a record; its `configuration` is made up of what the process has itself, but for its
+-- @treturn table the fields of a container; its `configuration` is made up of what the process has itself, but for its
 -- command and its environment; nil when there is no such process
 function pid.read(number)
   local fields = status_fields(contents(number, "status"))

@@ -18,19 +18,19 @@ local function contains(pids, wanted)
 end
 
 -- A hierarchy counts only when the container's init is in it: not every runtime joins all of them.
-local function by_cgroup(record)
+local function by_cgroup(container)
   local order = table.move(PREFERRED, 1, #PREFERRED, 1, {})
-  for controller in pairs(record.cgroup_paths) do order[#order + 1] = controller end
+  for controller in pairs(container.cgroup_paths) do order[#order + 1] = controller end
   for _, controller in ipairs(order) do
-    local path = record.cgroup_paths[controller]
+    local path = container.cgroup_paths[controller]
     local folder <close> = path and core.cgroup.open(path, "/")
     local pids = folder and members.pids(folder) or {}
-    if contains(pids, record.pid) then return pids end
+    if contains(pids, container.pid) then return pids end
   end
 end
 
-local function by_namespace(record)
-  local namespaces, own = core.namespace.ids(record.pid), core.namespace.ids(core.process.ids().pid)
+local function by_namespace(container)
+  local namespaces, own = core.namespace.ids(container.pid), core.namespace.ids(core.process.ids().pid)
   if not namespaces or not own or namespaces.pid == own.pid then return nil end
   local pids = {}
   for _, name in ipairs(core.file.list "/proc" or {}) do
@@ -60,16 +60,16 @@ local function describe(pid)
 end
 
 --- Lists them.
--- @tparam table record the container
+-- @tparam table container the container
 -- @treturn[1] {table,...} see `container:ps`, by pid
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "stopped" or "unsupported"
-function ps.list(record)
-  if record.status == "stopped" then return nil, "the container is stopped", "stopped" end
-  local pids = record.runtime ~= "pid" and by_cgroup(record) or by_namespace(record)
+function ps.list(container)
+  if container.status == "stopped" then return nil, "the container is stopped", "stopped" end
+  local pids = container.runtime ~= "pid" and by_cgroup(container) or by_namespace(container)
   if not pids then
-    if not pidfd.alive(record.pidfd) then return nil, "the container is stopped", "stopped" end
+    if not pidfd.alive(container.pidfd) then return nil, "the container is stopped", "stopped" end
     return nil, "the processes of the container cannot be told from those of the host", "unsupported"
   end
   table.sort(pids)

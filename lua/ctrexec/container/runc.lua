@@ -220,7 +220,7 @@ local function annotations_of(labels)
   return all, bundle
 end
 
--- runc's configuration has most settings of a record in its names.
+-- runc's configuration has most settings of a container in its names.
 local function settings_of(state, text)
   local settings = state.config
   settings.labels, settings.cgroups = nil, nil
@@ -234,7 +234,7 @@ end
 
 --- Reads a state file, within `ctrexec.lib.unwind.guarded`.
 -- @tparam table source `text` of state.json, `tree` (the same, decoded raw) and `path` (for messages)
--- @treturn table the fields of a record that come from the file; a malformed one unwinds with the code "bad_state"
+-- @treturn table the fields of a container that come from the file; a malformed one unwinds with the code "bad_state"
 function runc.read(source)
   local rules = { code = "bad_state" }
   local state = schema.apply(STATE, source.tree, source.path .. ": ", rules)

@@ -36,20 +36,20 @@ local function container_cgroups(current, path)
 end
 
 --- Whether the pid is still the container's process. youki records no start time: the process is known by its cgroup.
--- @tparam table record as `read` gave it; its `cgroup_paths` are set
+-- @tparam table container as `read` gave it; its `cgroup_paths` are set
 -- @treturn boolean
-function youki.identify(record)
-  if record.cgroup == "" then return true end
-  record.cgroup_paths = container_cgroups(cgroups.of(record.pid), record.cgroup)
+function youki.identify(container)
+  if container.cgroup == "" then return true end
+  container.cgroup_paths = container_cgroups(cgroups.of(container.pid), container.cgroup)
   -- Without rights to cgroups youki goes on in the caller's.
-  return next(record.cgroup_paths) ~= nil or record.rootless
+  return next(container.cgroup_paths) ~= nil or container.rootless
 end
 
 --- Reads a state file and what lies beside it, within `ctrexec.lib.unwind.guarded`.
 -- @tparam table source `tree` (of state.json, decoded raw), `path` (for messages), `owner` (user id of the state
 -- directory), `decoded(name)` (gives another file of the directory, decoded, and its path; nil when absent) and
 -- `config()` (gives config.json there, decoded, and its path)
--- @treturn table the fields of a record that come from the files; a malformed one unwinds with the code "bad_state"
+-- @treturn table the fields of a container that come from the files; a malformed one unwinds with the code "bad_state"
 function youki.read(source)
   local rules = { code = "bad_state" }
   local state = schema.apply(STATE, source.tree, source.path .. ": ", rules)

@@ -40,7 +40,7 @@ end
 
 -- Where the streams of `exec` go. It is decided last, because a policy may have given or taken away the terminal, or
 -- want a recording: then what would be dropped by the kernel is dropped here.
-local function direct_streams(own, spec, sinks, terminal, record)
+local function direct_streams(own, spec, sinks, terminal, recording)
   if terminal then
     sinks.terminal = type(spec.stdout) == "function" and spec.stdout or { size = 0 }
     own.stdin, own.stdout, own.stderr = "inherit", "inherit", "inherit" -- the pty takes their place
@@ -48,7 +48,7 @@ local function direct_streams(own, spec, sinks, terminal, record)
   end
   own.stdin = spec.input ~= nil and "pipe" or spec.stdin or "null"
   own.stdout, own.stderr = sink_of(spec, "stdout", sinks), sink_of(spec, "stderr", sinks)
-  for _, name in ipairs(record and { "stdout", "stderr" } or {}) do
+  for _, name in ipairs(recording and { "stdout", "stderr" } or {}) do
     if own[name] == "null" then own[name], sinks[name] = "pipe", drop end
   end
 end
@@ -59,9 +59,9 @@ local function capturing(spec)
   for index, word in ipairs(spec) do own[index] = word end
   own.keeps_limits = true
   own.records = is_recordable(spec)
-  function own.on_process(object, record)
-    direct_streams(own, spec, sinks, object.terminal, record)
-    if spec.on_process then return spec.on_process(object, record) end
+  function own.on_process(object, recording)
+    direct_streams(own, spec, sinks, object.terminal, recording)
+    if spec.on_process then return spec.on_process(object, recording) end
     return true
   end
   return own, sinks
@@ -186,7 +186,7 @@ end
 local RECORDER_MILLISECONDS = 1000
 
 -- Writes what has waited. Returns the milliseconds to wait at most, or nil and a message.
-local function record(state, left)
+local function write_recording(state, left)
   local ok, message = state.recorder:tick()
   if not ok then return nil, message end
   return math.min(left or RECORDER_MILLISECONDS, RECORDER_MILLISECONDS)
@@ -201,7 +201,7 @@ local function pump(state, limit)
     local milliseconds = left and math.ceil(left * 1000)
     if state.recorder then
       local message
-      milliseconds, message = record(state, milliseconds)
+      milliseconds, message = write_recording(state, milliseconds)
       if not milliseconds then return nil, message end
     end
     local ended, why = step(state, milliseconds)

@@ -77,8 +77,8 @@ local function leaf(target, folder, controller)
 end
 
 -- A rootless container may have cgroups that nobody has the right to join: that is no reason to fail.
-local function not_joined(record, message, warnings)
-  if not record.settings.rootless_cgroups then fail(message, nil, true) end
+local function not_joined(container, message, warnings)
+  if not container.settings.rootless_cgroups then fail(message, nil, true) end
   warnings[#warnings + 1] = { level = "debug", message = message }
 end
 
@@ -93,32 +93,32 @@ end
 
 -- What all commands of an open container join is opened once: the directory (version 2) or its "tasks" (version 1).
 -- Nil when that does not go well; why is found out on the long way.
-local function kept_cgroup(record, controller, path)
-  local fd = record.kept[path]
+local function kept_cgroup(container, controller, path)
+  local fd = container.kept[path]
   if fd then return fd end
   if controller == "" then fd = core.cgroup.open(path, "/") else fd = core.cgroup.tasks(path) end
-  record.kept[path] = fd
+  container.kept[path] = fd
   return fd
 end
 
 -- Version 2: the directory to be born in. Version 1: its "tasks", to write to.
-local function add_cgroup(target, record, controller, base, below, warnings)
+local function add_cgroup(target, container, controller, base, below, warnings)
   local path = below == "" and base or base .. "/" .. below
   if target.joined[path] then return end -- co-mounted controllers
   target.joined[path] = true
-  local kept = below == "" and not target.tree and record.kept and kept_cgroup(record, controller, path)
+  local kept = below == "" and not target.tree and container.kept and kept_cgroup(container, controller, path)
   if kept then
     target.kept[kept] = true
     return join(target, controller, path, kept)
   end
   -- goes up by no ".." and no symbolic link
   local folder, message = core.cgroup.open(base, "/" .. below) -- guard: cgroup_beneath
-  if not folder then return not_joined(record, cgroup_failure(path, "cgroup.procs", message), warnings) end
+  if not folder then return not_joined(container, cgroup_failure(path, "cgroup.procs", message), warnings) end
   local own = leaf(target, folder, controller)
   if controller == "" then return join(target, controller, path, own) end
   local file, why = core.cgroup.file(own, "tasks", "w")
   if own == folder then folder:close() end
-  if not file then return not_joined(record, cgroup_failure(path, "tasks", why), warnings) end
+  if not file then return not_joined(container, cgroup_failure(path, "tasks", why), warnings) end
   join(target, controller, path, file)
 end
 
@@ -137,20 +137,20 @@ end
 -- and Intel RDT), `tree` where one is wanted and could be made. Unwinds where that fails: `ctrexec.lib.unwind`, with
 -- detail true where other cgroups might do.
 -- @tparam table target the plan
--- @tparam table record the container
+-- @tparam table container the container
 -- @tparam table options of `ctrexec.exec.plan.build`
-function cgroups.join(target, record, options)
+function cgroups.join(target, container, options)
   local sub = sub_cgroups(options.cgroup)
-  local paths = options.cgroup_paths or record.cgroup_paths -- guard: recorded_cgroup
+  local paths = options.cgroup_paths or container.cgroup_paths -- guard: recorded_cgroup
   check_controllers(sub, paths)
   target.tasks, target.task_paths, target.joined, target.kept = {}, {}, {}, {}
   if options.tree then target.tree = tree.new() end
   for _, controller in ipairs(controllers_of(paths)) do
     local path = sub[controller] or sub[controller:match "^name=(.*)" or ""] or sub[""] or ""
     path = sub_path(path) -- guard: sub_path
-    add_cgroup(target, record, controller, paths[controller], path, options.warnings)
+    add_cgroup(target, container, controller, paths[controller], path, options.warnings)
   end
-  add_resctrl(target, record.settings.intel_rdt_path)
+  add_resctrl(target, container.settings.intel_rdt_path)
 end
 
 --- Closes the descriptors that `join` opened for a plan; the container and the command's tree keep their own.

@@ -118,7 +118,7 @@ local texts = {
     means = "what the command reads: a string, a function that returns the next piece or nil, or an open file; by "
       .. "default nothing" },
   { "max_output", value = "bytes", means = "how much of each stream is kept; the rest is read and dropped" },
-  { "on_process", part = "program", value = "`function(process, record)`",
+  { "on_process", part = "program", value = "`function(process, recording)`",
     means = "called before anything is started, with the checked process object and, if the session is recorded, the "
       .. "settings of `ctrexec.policy.recording`. It may complete `consoleSize`; it refuses by nil, message, code" },
   { "on_terminal", part = "program", value = "`function(master)`",

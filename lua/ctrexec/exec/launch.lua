@@ -47,11 +47,11 @@ local function undo(started)
   if started.terminal then started.terminal:close() end
 end
 
-local function seccomp_listener(record)
-  local seccomp = record.settings.seccomp
+local function seccomp_listener(container)
+  local seccomp = container.settings.seccomp
   local path = seccomp and seccomp.listenerPath
   if not path then return nil end
-  return function(fd, started) return listener.send(path, fd, started.pid, record, seccomp.listenerMetadata) end
+  return function(fd, started) return listener.send(path, fd, started.pid, container, seccomp.listenerMetadata) end
 end
 
 local function connect(spec)
@@ -66,45 +66,45 @@ end
 -- What to do when the cgroups of the container's state are gone, take no process or may not be joined: the next plan,
 -- or nil. The container's first process may live in others; those are not tried when the caller named some. A rootless
 -- container can do without any.
-local function fallback_of(record, spec, object, options)
+local function fallback_of(container, spec, object, options)
   local choices = {}
   local function current()
-    local paths = cgroups.of(record.pid)
+    local paths = cgroups.of(container.pid)
     return next(paths) and paths -- a process without any is gone
   end
   local function none() return {} end
   if not spec.cgroup or #spec.cgroup == 0 then choices[1] = { current, "trying that of the container's init" } end
-  if record.settings.rootless_cgroups then choices[#choices + 1] = { none, "going on without" } end
+  if container.settings.rootless_cgroups then choices[#choices + 1] = { none, "going on without" } end
   return function(message)
-    record:forget_cgroups()
+    container:forget_cgroups()
     local choice = table.remove(choices, 1)
     local paths = choice and choice[1]()
     if not paths then return nil end
     message = message:gsub("^unable to start container process: error ", "")
     table.insert(options.warnings, { level = "debug", message = ("%s; %s"):format(message, choice[2]) })
     options.cgroup_paths = paths
-    return (plans.build(record, object, options))
+    return (plans.build(container, object, options))
   end
 end
 
 -- From the options of a plan to the started command.
-local function follow_plan(record, spec, object, options, connected, pause)
+local function follow_plan(container, spec, object, options, connected, pause)
   local hooks = {
     ready = ready_hook(object.terminal and spec.on_terminal, connected), pause = pause,
-    listener = seccomp_listener(record), cgroup_paths = record.cgroup_paths,
-    fallback = fallback_of(record, spec, object, options),
+    listener = seccomp_listener(container), cgroup_paths = container.cgroup_paths,
+    fallback = fallback_of(container, spec, object, options),
   }
   -- A process that is born into a frozen cgroup goes on when the container does.
-  if record.status == "paused" then hooks.seconds = false end
+  if container.status == "paused" then hooks.seconds = false end
   options.wait = hooks.ready ~= nil or pause
-  local plan, message, code, cgroup = plans.build(record, object, options)
+  local plan, message, code, cgroup = plans.build(container, object, options)
   if cgroup then plan = hooks.fallback(message) end
   if not plan then return nil, message, code end
   return start.run(plan, hooks)
 end
 
 -- Everything up to the running (or prepared) command.
-local function begin(record, spec, object, set, pause, warnings)
+local function begin(container, spec, object, set, pause, warnings)
   if spec.pid_file then
     local possible, why, fault = pidfile.check(spec.pid_file)
     if not possible then return nil, why, fault end
@@ -115,7 +115,7 @@ local function begin(record, spec, object, set, pause, warnings)
   options.stdin, options.stdout, options.stderr = set.theirs.stdin, set.theirs.stdout, set.theirs.stderr
   options.tree, options.warnings = spec.tree or spec.timeout ~= nil or spec.record ~= nil, warnings
   if spec.tools then
-    options.mounts, message, code = tools.open(spec.tools, object, record)
+    options.mounts, message, code = tools.open(spec.tools, object, container)
     if message then return nil, message, code end
   end
   -- The pty takes the place of the streams in the command.
@@ -123,7 +123,7 @@ local function begin(record, spec, object, set, pause, warnings)
   if why then return nil, why, "system" end
   if null then options.stdin, options.stdout, options.stderr = null, null, null end
   local started
-  started, message, code = follow_plan(record, spec, object, options, connected, pause)
+  started, message, code = follow_plan(container, spec, object, options, connected, pause)
   if options.mounts then tools.close(options.mounts) end
   if not started or not spec.pid_file then return started, message, code end
   -- Not before the start, which may fail: an old file then stays, as with runc.
@@ -135,7 +135,7 @@ local function begin(record, spec, object, set, pause, warnings)
 end
 
 --- Starts a command, or prepares it.
--- @tparam table record the container
+-- @tparam table container the container
 -- @tparam table spec of the exec: see docs/embedding.md
 -- @tparam table object the command's process object, checked
 -- @tparam ?boolean pause prepare only: the command waits for `process:start()`
@@ -144,11 +144,11 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
-function launch.run(record, spec, object, pause, warnings)
+function launch.run(container, spec, object, pause, warnings)
   local set, message, code = streams.open(spec)
   if not set then return nil, message, code end
   local started
-  started, message, code = begin(record, spec, object, set, pause, warnings)
+  started, message, code = begin(container, spec, object, set, pause, warnings)
   if not started then
     streams.close(set)
     return nil, message, code

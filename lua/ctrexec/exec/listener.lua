@@ -20,19 +20,20 @@ local function object_or_nil(map)
 end
 
 --- The container process state as JSON.
--- @tparam table record the container
+-- @tparam table container the container
 -- @tparam integer pid of the command
 -- @tparam ?string metadata the profile's listenerMetadata
 -- @treturn string
-function listener.state(record, pid, metadata)
+function listener.state(container, pid, metadata)
   return json.encode {
     ociVersion = OCI_VERSION,
     fds = { "seccompFd" },
     pid = pid,
     metadata = metadata ~= "" and metadata or nil,
     state = {
-      ociVersion = OCI_VERSION, id = record.id, status = record.status, pid = record.pid, bundle = record.bundle,
-      annotations = object_or_nil(record.annotations),
+      ociVersion = OCI_VERSION, id = container.id, status = container.status, pid = container.pid,
+      bundle = container.bundle,
+      annotations = object_or_nil(container.annotations),
     },
   }
 end
@@ -41,19 +42,19 @@ end
 -- @tparam string path of the agent's AF_UNIX stream socket
 -- @tparam fd fd the listener
 -- @tparam integer pid of the command
--- @tparam table record the container
+-- @tparam table container the container
 -- @tparam ?string metadata
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
-function listener.send(path, fd, pid, record, metadata)
+function listener.send(path, fd, pid, container, metadata)
   local socket <close>, message = fdpass.connect(path, TIMEOUT, true)
   if not socket then
     return nil, ("unable to start container process: failed to connect with seccomp agent specified in the seccomp "
       .. "profile: dial unix %s: connect: %s"):format(path, wording.reason(message)), "system"
   end
-  local state = listener.state(record, pid, metadata)
+  local state = listener.state(container, pid, metadata)
   local sent
   sent, message = fdpass.send(socket, { fd }, state)
   if sent == #state then return true end

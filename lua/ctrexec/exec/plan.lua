@@ -161,8 +161,8 @@ local function add_labels(target, process)
   end
 end
 
-local function compiled(record)
-  local program, message = record:filter()
+local function compiled(container)
+  local program, message = container:filter()
   return program or fail("unable to start container process: unable to init seccomp: " .. message, "invalid")
 end
 
@@ -176,13 +176,13 @@ end
 
 -- crun's compiled profile is the program alone: one with flags or a listener is compiled anew, so that names are
 -- turned into bits in one place only.
-local function add_seccomp(target, record)
-  local settings = record.settings
+local function add_seccomp(target, container)
+  local settings = container.settings
   local profile, program = settings.seccomp, nil
   if settings.seccomp_bpf and #(profile.flags or {}) == 0 and not profile.listenerPath then
     program = loaded(settings.seccomp_bpf)
   elseif profile then
-    program = compiled(record)
+    program = compiled(container)
   end
   if not program then return end
   target.seccomp, target.seccomp_flags = program.program, program.flags
@@ -202,14 +202,14 @@ local function add_preserved(target, count)
   target.preserve_fds = math.max(count, 0)
 end
 
-local function add_namespaces(target, record)
-  local way, message, code = entrance.of(record)
+local function add_namespaces(target, container)
+  local way, message, code = entrance.of(container)
   if not way then fail(message, code) end
   for name, value in pairs(way) do target[name] = value end
 end
 
-local function build(target, record, process, options)
-  local settings = record.settings
+local function build(target, container, process, options)
+  local settings = container.settings
   target.args, target.cwd, target.terminal = process.args, process.cwd, process.terminal
   target.no_new_privs, target.oom_score_adj = process.noNewPrivileges, process.oomScoreAdj
   target.login_uid, target.chown_stdio, target.wait = options.login_uid, true, options.wait
@@ -218,7 +218,7 @@ local function build(target, record, process, options)
   if process.consoleSize then
     target.rows, target.columns = process.consoleSize.height, process.consoleSize.width
   end
-  if not settings.no_new_keyring then target.keyring = "_ses." .. record.id end
+  if not settings.no_new_keyring then target.keyring = "_ses." .. container.id end
   local affinity = process.execCPUAffinity or {}
   target.initial_affinity = affinity.initial and words_of_list(affinity.initial, "process.execCPUAffinity.initial")
   target.final_affinity = affinity.final and words_of_list(affinity.final, "process.execCPUAffinity.final") or ALL_CPUS
@@ -233,10 +233,10 @@ local function build(target, record, process, options)
   add_memory_policy(target, settings.memory_policy)
   add_personality(target, settings.personality)
   add_labels(target, process)
-  add_seccomp(target, record)
+  add_seccomp(target, container)
   add_preserved(target, options.preserve_fds)
-  add_namespaces(target, record)
-  cgroups.join(target, record, options)
+  add_namespaces(target, container)
+  cgroups.join(target, container, options)
   return target
 end
 
@@ -255,10 +255,10 @@ function plan.discard(target)
 end
 
 --- Builds the plan of an exec.
--- @tparam table record a container record (`ctrexec.container`), running
+-- @tparam table container the container (`ctrexec.container`), running
 -- @tparam table process a checked process object (`ctrexec.oci.process`)
 -- @tparam table options `stdin`, `stdout`, `stderr`: descriptors; `preserve_fds`: count; `cgroup`: array of --cgroup
--- values; `cgroup_paths`: instead of the record's; `tree`: a cgroup of its own
+-- values; `cgroup_paths`: instead of the container's; `tree`: a cgroup of its own
 -- (`ctrexec.exec.tree`, in the plan's field `tree`); `wait`: the helper waits before the command; `login_uid`;
 -- `mounts`; `warnings`: an array to add to
 -- @treturn[1] table the plan, for `ctrexec.core.spawn.start`
@@ -266,9 +266,9 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code: "invalid", "stopped", "system"
 -- @treturn[2] ?boolean true when it is the cgroup that failed, and with other `cgroup_paths` it might do
-function plan.build(record, process, options)
+function plan.build(container, process, options)
   local target = {}
-  local built, message, code, cgroup = unwind.guarded(build, target, record, process, options)
+  local built, message, code, cgroup = unwind.guarded(build, target, container, process, options)
   if not built then plan.discard(target) end
   return built, message, code, cgroup
 end

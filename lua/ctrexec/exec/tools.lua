@@ -42,8 +42,8 @@ end
 
 -- By what the container was made with: what its first process still has, it can have given up to look harmless, after
 -- it left the capability to another.
-local function container_may_mount(record)
-  local config = record:config()
+local function container_may_mount(container)
+  local config = container:config()
   return not config or may_mount(config.process or {})
 end
 
@@ -99,14 +99,14 @@ end
 --- Opens what is lent, and adds the folders of the programs to the command's PATH.
 -- @tparam ?{string,...} list each "PATH[:DEST]"
 -- @tparam table object the command's process object; its env may be changed
--- @tparam table record of the container
+-- @tparam table container of the container
 -- @treturn[1] ?{table,...} mounts for `ctrexec.exec.plan`; nil when nothing is lent
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "invalid" or "system"
-function tools.open(list, object, record)
+function tools.open(list, object, container)
   if not list or #list == 0 then return nil end
-  local mounts, copy = {}, may_mount(object) or container_may_mount(record)
+  local mounts, copy = {}, may_mount(object) or container_may_mount(container)
   for _, text in ipairs(list) do
     local mount, message, code = one(text, copy)
     if not mount then

@@ -55,7 +55,7 @@ end
 -- The object given is not changed. The copy has integers as Lua integers, each environment variable once, and
 -- user, env, terminal, noNewPrivileges and user.additionalGids always present; unknown fields are left out.
 -- @tparam table value an OCI process object; cjson's null counts as absent
--- @tparam[opt] table record of the container, whose runtime may set narrower limits
+-- @tparam[opt] table container of the container, whose runtime may set narrower limits
 -- @treturn[1] boolean true
 -- @treturn[1] table the checked copy
 -- @treturn[1] {table,...} warnings, each `{level="warning"|"debug", message=}`, and `unknown`, the path of a field that
@@ -63,8 +63,8 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string what is wrong, naming the field by path
 -- @treturn[2] string "invalid"
-function process.validate(value, record)
-  local rules = record and FROM_CONTAINER[record.runtime]
+function process.validate(value, container)
+  local rules = container and FROM_CONTAINER[container.runtime]
   local copy, warnings, code = unwind.guarded(validate.process, value, rules and rules.max_id or MAX_ID)
   if not copy then return nil, warnings, code end
   return true, copy, warnings
@@ -231,8 +231,8 @@ local function names_of(parts)
   return names
 end
 
-local function container_defaults(record)
-  local defaults, message, code = record:process()
+local function container_defaults(container)
+  local defaults, message, code = container:process()
   if not defaults then return nil, message, code end
   if type(defaults) ~= "table" then refuse("process: expected an object in the container's configuration") end
   return defaults
@@ -259,10 +259,10 @@ local function copy_of(value)
   return copy
 end
 
-local function from_file(record, spec, rules)
+local function from_file(container, spec, rules)
   local base = copy_of(spec.process)
   if #rules.file > 0 then
-    local defaults, message, code = container_defaults(record)
+    local defaults, message, code = container_defaults(container)
     if not defaults then return nil, message, code end
     -- crun takes an empty list of variables for no list.
     if type(base.env) == "table" and next(base.env) == nil then base.env = nil end
@@ -271,24 +271,24 @@ local function from_file(record, spec, rules)
   return base
 end
 
-local function from_command(record, spec, rules)
+local function from_command(container, spec, rules)
   -- Refused before the container's files are read, as runc does.
   arguments(spec)
-  local defaults, message, code = container_defaults(record)
+  local defaults, message, code = container_defaults(container)
   if not defaults then return nil, message, code end
   local base = parts_of(defaults, rules.command)
   if rules.command ~= true then base.cwd = "/" end
-  if spec.caps and absent(base.capabilities) then base.capabilities = (record.settings or {}).capabilities end
+  if spec.caps and absent(base.capabilities) then base.capabilities = (container.settings or {}).capabilities end
   override(base, spec, rules)
   return base
 end
 
-local function build(record, spec)
-  local rules = FROM_CONTAINER[record.runtime] or RUNC
+local function build(container, spec)
+  local rules = FROM_CONTAINER[container.runtime] or RUNC
   local make = spec.process ~= nil and from_file or from_command
-  local base, message, code = make(record, spec, rules)
+  local base, message, code = make(container, spec, rules)
   if not base then return nil, message, code end
-  local settings = record.settings or {}
+  local settings = container.settings or {}
   fill(base, settings, rules.settings)
   fill_umask(base, settings, rules)
   return validate.process(base, rules.max_id)
@@ -308,15 +308,15 @@ end
 -- `spec.lookup(kind, key)` reads the container's user files, and lets names stand for ids: ("user", name) returns
 -- `{uid=, gid=}`, ("group", name) returns `{gid=}`, ("groups", OCI user object) returns an array of group ids. Each
 -- returns nil for an unknown name, nil and a message when the file cannot be read.
--- @tparam table record a container record: `runtime`, `settings` and the method `process`
+-- @tparam table container the container: `runtime`, `settings` and the method `process`
 -- @tparam table spec what to run
 -- @treturn[1] table the process object, checked and complete as `validate` gives it
 -- @treturn[1] {table,...} warnings, each `{level="warning"|"debug", message=}`
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string code: "invalid", or that of `record:process()`
-function process.build(record, spec)
-  return unwind.guarded(build, record, spec)
+-- @treturn[2] string code: "invalid", or that of `container:process()`
+function process.build(container, spec)
+  return unwind.guarded(build, container, spec)
 end
 
 return process

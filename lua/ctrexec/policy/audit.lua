@@ -103,7 +103,7 @@ end
 --- Builds an event.
 -- @tparam string kind "accept", "reject", "exit" or "error"
 -- @tparam table details `id` (the same for all events of one exec), `caller` (of `ctrexec.policy.caller`), `container`
--- (record), `process` (OCI process object), `result` (of `chain:check`: policy, reason, who changed something),
+-- `process` (OCI process object), `result` (of `chain:check`: policy, reason, who changed something),
 -- `outcome` (of an exit: `status`, `signal`, `duration`, `user_time`, `system_time` in seconds, `max_rss` in KiB,
 -- `status_unknown = true`; of an accepted detached exec whose status nobody may be able to see `exit_unknown = true`),
 -- `pid` (of the command), `message` (of an error), `fields` (options.audit of the request), `detached`, `recording`

@@ -67,12 +67,12 @@ function WORDS.capabilities(s)
 end
 
 function WORDS.namespaces(s)
-  local _, differing = core.namespace.differing(s.record.pid)
+  local _, differing = core.namespace.differing(s.container.pid)
   local names = {}
   for _, name in ipairs(NAMESPACES) do
     if differing and differing[name] then names[#names + 1] = name end
   end
-  return ("joins %s of process %d"):format(list(names), s.record.pid)
+  return ("joins %s of process %d"):format(list(names), s.container.pid)
 end
 
 function WORDS.cgroup(s)
@@ -125,12 +125,13 @@ WORDS["time limit"] = function(s)
 end
 
 function WORDS.recording(s)
-  local record = s.spec.record
-  if not record then return nil end
-  local what = not record.input and "output" or record.passwords and "output and all input" or "output and echoed input"
+  local recording = s.spec.record
+  if not recording then return nil end
+  local what = not recording.input and "output"
+    or recording.passwords and "output and all input" or "output and echoed input"
   -- the name has the time of the exec
-  return ("%s, in %s%s"):format(what, record.folder and "a new file in " .. record.folder or record.file,
-    record.required and "" or ", if it can be written")
+  return ("%s, in %s%s"):format(what, recording.folder and "a new file in " .. recording.folder or recording.file,
+    recording.required and "" or ", if it can be written")
 end
 
 WORDS["after the start"] = function(s)
@@ -140,14 +141,14 @@ WORDS["after the start"] = function(s)
 end
 
 -- A plan is made as for the start, so that what would fail there fails here, and closed again.
-local function plan_of(record, process, spec, warnings)
+local function plan_of(container, process, spec, warnings)
   local options = fields.plan_options(spec)
   options.warnings = warnings
   local message, code
-  options.mounts, message, code = tools.open(spec.tools, process, record)
+  options.mounts, message, code = tools.open(spec.tools, process, container)
   if message then return nil, message, code end
   local plan
-  plan, message, code = plans.build(record, process, options)
+  plan, message, code = plans.build(container, process, options)
   tools.close(options.mounts)
   if not plan then return nil, message, code end
   plans.close(plan)
@@ -188,32 +189,32 @@ local function policies_of(chain, result)
 end
 
 -- The decision and the plan, after the policies were asked.
-local function add_outcome(report, record, resolved)
+local function add_outcome(report, container, resolved)
   local process, spec = resolved.process, resolved.spec
-  local plan, message = plan_of(record, process, spec, resolved.warnings)
+  local plan, message = plan_of(container, process, spec, resolved.warnings)
   if not plan then
     report.decision, report.message = "error", message
     return
   end
   report.decision = "accept"
   report.after = { process = process, options = requests.options(spec) }
-  report.plan = words_of { record = record, process = process, spec = spec, plan = plan }
+  report.plan = words_of { container = container, process = process, spec = spec, plan = plan }
 end
 
 --- Makes the report of an exec.
--- @tparam table record the container
+-- @tparam table container the container
 -- @tparam ?table gate of `ctrexec.policy.gate`, which the exec has passed, or which has denied it; nil without policies
 -- @tparam table resolved what would be run: `process`, `spec`, `warnings`; or why nothing would: `message`, `code`,
 -- `warnings`
 -- @treturn table report
-function explain.report(record, gate, resolved)
+function explain.report(container, gate, resolved)
   local process, result = resolved.process, gate and gate.result
   local report = { policies = schema.as_array {}, warnings = schema.as_array(resolved.warnings or {}),
-    container = { id = record.id, runtime = record.runtime, status = record.status, pid = record.pid } }
+    container = { id = container.id, runtime = container.runtime, status = container.status, pid = container.pid } }
   if result then report.before, report.policies = gate.before, policies_of(gate.chain, result) end
   if process then
     report.before = report.before or { process = process, options = requests.options(resolved.spec) }
-    add_outcome(report, record, resolved)
+    add_outcome(report, container, resolved)
     return report
   end
   report.decision, report.message = "error", resolved.message

@@ -16,8 +16,8 @@ local Gate = {}
 Gate.__index = Gate
 
 --- Makes the gate of one exec.
--- @tparam table container of the public module: `record`; `policy`, a chain of `ctrexec.policy`; `one_exec`: there will
--- be no other
+-- @tparam table container of the public module: `container`; `policy`, a chain of `ctrexec.policy`; `one_exec`: there
+-- will be no other
 -- @tparam[opt] boolean dry nothing will be started: there are no events
 -- @treturn ?table gate; nil when there is nothing to obey and nobody to tell
 function gate.new(container, dry)
@@ -26,8 +26,10 @@ function gate.new(container, dry)
   if chain:is_empty() and not chain:listens() and not chain.limits.exec_timeout and not chain.config.record then
     return nil
   end
-  local trail = trails.new(chain, container.record, dry)
-  return setmetatable({ chain = chain, last = container.one_exec, record = container.record, trail = trail }, Gate)
+  local trail = trails.new(chain, container.container, dry)
+  return setmetatable({
+    chain = chain, last = container.one_exec, container = container.container, trail = trail,
+  }, Gate)
 end
 
 -- The request.
@@ -79,7 +81,7 @@ local function settle_recording(self)
   local wanted = self.result.options.record
   if not wanted then return end
   local author = author_of(self.result, "record")
-  local settings, message = recordings.settings(wanted, self.chain.config.record, self.record.id, author ~= nil)
+  local settings, message = recordings.settings(wanted, self.chain.config.record, self.container.id, author ~= nil)
   if not settings then return reject(self, author or "ctrexec", message) end
   set_option(self, "record", settings)
 end
@@ -92,8 +94,8 @@ local function knows_exits()
 end
 
 local function accept_details(self)
-  local record = self.options.record
-  local details = { result = self.result, recording = record and { file = record.file } }
+  local settings = self.options.record
+  local details = { result = self.result, recording = settings and { file = settings.file } }
   if self.trail.detached and not knows_exits() then details.outcome = { exit_unknown = true } end
   return details
 end
@@ -132,7 +134,7 @@ end
 -- @treturn[2] string message, "denied by policy NAME: REASON" when a policy denies it
 -- @treturn[2] string code "denied"; "invalid" for a wrong option of the caller
 function Gate:pass(process, spec, warnings)
-  local record, trail = self.record, self.trail
+  local container, trail = self.container, self.trail
   local options = requests.options(spec)
   set_request(self, process, options)
   self.detached, trail.detached, trail.warnings = options.detach, options.detach, warnings
@@ -140,11 +142,11 @@ function Gate:pass(process, spec, warnings)
   if fault then return nil, fault, "invalid" end
   self.before = { process = process, options = options }
   self.result = self.chain:check {
-    process = process, options = options, container = record, lookup = spec.lookup,
+    process = process, options = options, container = container, lookup = spec.lookup,
     caller = function() return trail:caller_part "identity" end,
     names = function() return trail:caller_part "names" end,
     origin = function() return trail:caller_part "origin" end,
-    config = function() return (record:config()) end,
+    config = function() return (container:config()) end,
   }
   add_warnings(warnings, self.result.warnings)
   set_request(self, self.result.process, self.result.options)

@@ -160,7 +160,7 @@ end
 --- Puts a request before the policies.
 --
 -- `request` has `process` (a checked OCI process object) and `options` (a table of plain values), which policies may
--- edit; `container` (the container's record, or a table with its fields); and, each a value or a function called when
+-- edit; `container` (the container, or a table with its fields); and, each a value or a function called when
 -- a policy first asks: `caller`, `names` and `origin` (see `ctrexec.policy.caller`), `config` (the container's OCI
 -- configuration) and `lookup(kind, name)` (its users and groups, as for `ctrexec.oci.process.build`), `stat(path)`
 -- (what a path is in the container; by default looked up below /proc/PID/root). The request is not changed.

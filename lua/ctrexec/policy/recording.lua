@@ -11,7 +11,7 @@ local json = require "ctrexec.lib.json"
 local requests = require "ctrexec.policy.request"
 local readers = require "ctrexec.lib.reader"
 
-local record = {}
+local recordings = {}
 
 local Recording = {}
 Recording.__index = Recording
@@ -38,7 +38,7 @@ end
 -- and records them; `preserve_fds`
 -- @tparam[opt] boolean by_policy nothing that the command writes may get past the recording
 -- @treturn ?string one line
-function record.obstacle(spec, by_policy)
+function recordings.obstacle(spec, by_policy)
   if spec.detach then return "nobody would be there to record a detached command" end
   if by_policy and (spec.preserve_fds or 0) > 0 then
     return "what goes to descriptors of --preserve-fds would not pass by the recorder"
@@ -61,7 +61,7 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "invalid"
-function record.settings(wanted, site, id, by_policy)
+function recordings.settings(wanted, site, id, by_policy)
   local fault = requests.fault { record = wanted }
   if fault then return nil, fault, "invalid" end
   if type(wanted) ~= "table" then wanted = { file = type(wanted) == "string" and wanted or nil } end
@@ -153,14 +153,14 @@ end
 
 --- Makes the file of a recording and writes its header.
 -- @tparam table settings of `settings`
--- @tparam table about `container` (record), `process` (OCI process object), `caller` (of `ctrexec.policy.caller`),
+-- @tparam table about `container`, `process` (OCI process object), `caller` (of `ctrexec.policy.caller`),
 -- `event` (id of the audit events), `audit` (of the configuration, for what must not be shown)
 -- @tparam {table,...} warnings where it is said that there is none, if it is not required
 -- @treturn[1] recording
 -- @treturn[2] nil
 -- @treturn[2] ?string message; nil when the session goes on without
 -- @treturn[2] ?string code "system"
-function record.open(settings, about, warnings)
+function recordings.open(settings, about, warnings)
   local recorder, message = begin(settings, about)
   if recorder then
     return setmetatable({
@@ -199,4 +199,4 @@ function Recording:summary()
   return { file = self.file, size = self.core:size(), error = self.fault }
 end
 
-return record
+return recordings

@@ -15,7 +15,7 @@ Trail.__index = Trail
 
 --- Begins the trail of an exec.
 -- @tparam table chain of `ctrexec.policy`, which keeps the events
--- @tparam table container the container's record
+-- @tparam table container the container
 -- @tparam[opt] boolean dry nothing will be started: there are no events
 -- @treturn trail its fields `process`, `fields` (options.audit of the request), `detached` and `recording` are what its
 -- events say; `warnings` is an array to which it adds events that could not be kept

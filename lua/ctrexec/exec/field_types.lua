@@ -73,14 +73,8 @@ end
 -- @return a copy
 types.scalars = schema.map(scalar)
 
--- It may be one of the caller's, with ".." in it.
-local function path(value, place)
-  if schema.string(value, place):sub(1, 1) == "/" then return value end
-  schema.refuse(place, "expected an absolute path, got %s", wording.quote(value))
-end
-
-local settings = schema.object({ folder = path, file = path, input = schema.boolean, passwords = schema.boolean,
-  required = schema.boolean, max_size = schema.integer(1) }, { unknown = "refuse" })
+local settings = schema.object({ folder = schema.absolute, file = schema.absolute, input = schema.boolean,
+  passwords = schema.boolean, required = schema.boolean, max_size = schema.integer(1) }, { unknown = "refuse" })
 
 --- What is said of a recording: see `ctrexec.policy.recording`.
 -- @param value true, an absolute path, or a table
@@ -88,7 +82,7 @@ local settings = schema.object({ folder = path, file = path, input = schema.bool
 -- @return the same, or a copy
 function types.recording(value, place)
   if value == true then return value end
-  if type(value) == "string" then return path(value, place) end
+  if type(value) == "string" then return schema.absolute(value, place) end
   if type(value) ~= "table" then schema.mismatch(place, "true, an absolute path, or a table", value) end
   return settings(value, place)
 end

@@ -8,8 +8,9 @@
 local audit = require "ctrexec.policy.audit"
 local core = require "ctrexec.core"
 local json = require "ctrexec.lib.json"
-local requests = require "ctrexec.policy.request"
 local readers = require "ctrexec.lib.reader"
+local schema = require "ctrexec.lib.schema"
+local types = require "ctrexec.exec.field_types"
 
 local recordings = {}
 
@@ -62,8 +63,9 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code "invalid"
 function recordings.settings(wanted, site, id, by_policy)
-  local fault = requests.fault { record = wanted }
-  if fault then return nil, fault, "invalid" end
+  local fault
+  wanted, fault = schema.check(types.recording, wanted, "record")
+  if not wanted then return nil, fault, "invalid" end
   if type(wanted) ~= "table" then wanted = { file = type(wanted) == "string" and wanted or nil } end
   local settings = {}
   for _, field in ipairs(FIELDS) do
@@ -137,7 +139,7 @@ local function begin(settings, about)
   local header, rows, columns = header_of(about)
   local recorder, why = core.recorder.new(fd, header, {
     required = settings.required, input = settings.input, passwords = settings.passwords, rows = rows,
-    columns = columns, max_size = settings.max_size and settings.max_size // 1 | 0,
+    columns = columns, max_size = settings.max_size,
   })
   if recorder then return recorder end
   core.file.remove(settings.file)

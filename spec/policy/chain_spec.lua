@@ -208,6 +208,7 @@ describe("a policy", function()
     local changes = diff.states(result.changes[2].before, result.changes[2].after)
     assert.equal(1, #changes)
     assert.equal('process.env.A: "1" -> "2"', diff.describe(changes[1]))
+    assert.equal([[process.cwd: "a\n" -> (none)]], diff.describe { path = "process.cwd", before = "a\n" })
   end)
 
   it("may have only an audit function", function()

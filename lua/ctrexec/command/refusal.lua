@@ -27,7 +27,7 @@ local function unknown_option(name, command, options)
   return ('see "ctrexec %s--help"'):format(command and command .. " " or "")
 end
 
-local function quoted(text) return '"' .. text .. '"' end
+local quoted = wording.quote
 
 -- strconv's words, which differ between a plain and a repeated number.
 local function bad_value(problem)

@@ -1,6 +1,7 @@
 --- What a policy changed, as a list of places: for `ctrexec explain` and for the audit.
 -- @module ctrexec.policy.diff
 local schema = require "ctrexec.lib.schema"
+local wording = require "ctrexec.lib.wording"
 
 local diff = {}
 
@@ -65,7 +66,8 @@ end
 
 local function shown(value)
   if value == nil then return "(none)" end
-  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
+  if type(value) == "string" then return wording.quote(value) end
+  if type(value) ~= "table" then return tostring(value) end
   local words = {}
   if #value > 0 then
     for index, item in ipairs(value) do words[index] = shown(item) end

@@ -4,7 +4,6 @@ local cjson = require "cjson"
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
-local processes = require "processes"
 local session = require "tests.lib.session"
 local site_of = require "tests.lib.site"
 local tool = require "tests.lib.tool"
@@ -63,13 +62,8 @@ local function as_shown(text)
   return (text:gsub("\r*\n", "\r\n"))
 end
 
--- At a terminal of its own, whose settings are looked at first.
 local function start_at_terminal(argv)
-  local pty = session.pty(33, 77)
-  local before = processes.settings(pty.slave:fd())
-  local tty = session.start(argv, { pty = pty })
-  tty.before = before
-  return tty
+  return session.start(argv, { pty = session.pty(33, 77) })
 end
 
 local function start(words)

@@ -56,10 +56,9 @@ local function compare(words, scenario)
   local results = {}
   for _, program in ipairs { "runc", "ctrexec" } do
     local tty <close> = start(program, program == "runc" and when_ready(words) or words)
-    local before = tty:settings()
     local result = scenario and scenario(tty)
     local how, status = tty:wait()
-    assert.same(before, tty:settings(), program)
+    assert.same(tty.before, tty:settings(), program)
     containers.await_empty(ct)
     results[program] = { how = how, status = status, result = result, output = tty.output }
   end
@@ -112,13 +111,12 @@ describe("exec --tty", function ()
 
   check("puts the caller's terminal into runc's raw mode", function ()
     compare(shell "echo ready; cat >/dev/null", function (tty)
-      local before = tty:settings()
       tty:expect "ready"
       -- runc begins to copy before it has set all modes
       local raw
       tool.eventually(function ()
         raw = tty:settings()
-        return raw.input ~= before.input and raw.lines ~= before.lines
+        return raw.input ~= tty.before.input and raw.lines ~= tty.before.lines
       end)
       tty:send "\4"
       return raw
@@ -158,7 +156,6 @@ describe("exec --tty", function ()
 
   check("lets a shell control its jobs", function ()
     local tty <close> = interactive()
-    local before = tty:settings()
     tty:expect "prompt> "
     tty:send("sleep 1000; echo status $?\r")
     await_foreground "sleep"
@@ -181,7 +178,7 @@ describe("exec --tty", function ()
     tty:expect "prompt> "
     tty:send "exit 9\r"
     assert.same({ "exited", 9 }, { tty:wait() })
-    assert.same(before, tty:settings())
+    assert.same(tty.before, tty:settings())
     containers.await_empty(ct)
   end)
 
@@ -235,19 +232,19 @@ describe("exec --tty", function ()
         while :; do sleep 0.01; done]]), { stdin = null, stdout = writer, stderr = complaints })
       writer:close()
       complaints:close()
-      local before, output = tty:settings(), ""
+      local output = ""
       tool.eventually(function ()
         output = output .. core.fd.read(reader, 100)
         return output:find "ready"
       end)
       -- runc sets the size only after the command's start
       if program == "ctrexec" then assert.equal("33 77\nready\n", output) end
-      tool.eventually(function () return tty:settings().lines ~= before.lines end)
+      tool.eventually(function () return tty:settings().lines ~= tty.before.lines end)
       assert(core.terminal.set_size(tty.master, 44, 99))
       assert.same({ "exited", 3 }, { tty:wait() })
       assert.equal("44 99\n", core.fd.read(reader, 100))
       assert.equal("", core.fd.read(errors, 100))
-      assert.same(before, tty:settings())
+      assert.same(tty.before, tty:settings())
       assert.equal("", tty.output)
     end
   end)
@@ -268,10 +265,9 @@ describe("exec --tty", function ()
 
   check("says in one line that the kernel did not run the program", function ()
     local tty <close> = start("ctrexec", { "-t", "--", "/run.sh" })
-    local before = tty:settings()
     -- As runc from 1.2 on; before, the container's process says it and the status is 1.
     assert.same({ "exited", 255 }, { tty:wait() })
-    assert.same(before, tty:settings())
+    assert.same(tty.before, tty:settings())
     assert.matches("^[^\n]* exec /run.sh: no such file or directory *\r\n$", tty.output)
   end)
 
@@ -301,11 +297,10 @@ describe("the caller's terminal", function ()
   -- runc leaves its command alone then, with status 0.
   check("is restored when ctrexec gets INT", function ()
     local tty <close> = start("ctrexec", shell("exec " .. SLEEP))
-    local before = tty:settings()
     await_inside "sleep"
     assert(tty:kill "INT")
     assert.same({ "exited", 130 }, { tty:wait() })
-    assert.same(before, tty:settings())
+    assert.same(tty.before, tty:settings())
   end)
 
   check("is restored when the command is killed", function ()
@@ -316,18 +311,16 @@ describe("the caller's terminal", function ()
     for _, program in ipairs { "runc", "ctrexec" } do
       local own = fixture.container()
       local tty <close> = start(program, shell("echo ready; exec " .. SLEEP), { container = own })
-      local before = tty:settings()
       tty:expect "ready"
       assert(own:run_runtime("kill", "KILL"))
       assert.same({ "exited", 137 }, { tty:wait() })
-      assert.same(before, tty:settings())
+      assert.same(tty.before, tty:settings())
       assert(own:remove())
     end
   end)
 
   check("gets its modes and its size again after ctrexec was stopped", function ()
     local tty <close> = start("ctrexec", shell "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done")
-    local before = tty:settings()
     tty:expect "ready"
     local raw = tty:settings()
     tty:kill "STOP"
@@ -341,7 +334,7 @@ describe("the caller's terminal", function ()
     assert.same(raw, tty:settings())
     tty:kill "TERM"
     assert.same({ "exited", 143 }, { tty:wait() })
-    assert.same(before, tty:settings())
+    assert.same(tty.before, tty:settings())
   end)
 
   -- The terminal emulator dies: the session's leader gets SIGHUP, ctrexec or the shell it was started from.

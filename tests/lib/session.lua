@@ -51,17 +51,19 @@ end
 -- @tparam {string,...} argv
 -- @tparam[opt] table options `pty`: its controlling terminal and, where not given otherwise, its streams; `stdin`,
 -- `stdout`, `stderr`: descriptors
--- @treturn session `pid`, `pidfd`, `output`: what came from the terminal so far
+-- @treturn session `pid`, `pidfd`, `output`: what came from the terminal so far, `before`: the settings that it had
 function session.start(argv, options)
   options = options or {}
   local pty = options.pty
   local slave = pty and pty.slave:fd()
+  local before = slave and processes.settings(slave)
   local pid = processes.start(argv, {
     stdin = number_of(options.stdin) or slave, stdout = number_of(options.stdout) or slave,
     stderr = number_of(options.stderr) or slave, terminal = slave,
   })
   return setmetatable({
-    pid = pid, pidfd = assert(pidfd.open(pid)), pty = pty, master = pty and pty.master, output = "", seen = 1,
+    pid = pid, pidfd = assert(pidfd.open(pid)), pty = pty, master = pty and pty.master, before = before,
+    output = "", seen = 1,
   }, class)
 end
 

@@ -23,13 +23,13 @@ local EVENTS_SIZE = 4096
 -- @tparam[opt] string controller "" for v2, "freezer" for v1
 -- @treturn table the tree; its field `folder` is the new cgroup (fd object), nil where it could not be made
 function tree.new(base, controller)
-  local self = setmetatable({ controller = controller }, class)
+  local self = { controller = controller }
   if base then
     local name = ("ctrexec-%d-%s"):format(core.process.ids().pid, tostring(self):match "0x(%x+)")
     local folder = cgroup.create(base, name)
     if folder then self.base, self.name, self.folder = base, name, folder end
   end
-  return self
+  return setmetatable(self, class) -- after its descriptors were made: what is made last is finalized first
 end
 
 --- Takes over the cgroup that another process's tree left to this one.

@@ -1,11 +1,9 @@
+local cgroups = require "tests.lib.cgroups"
 local core = require "ctrexec.core"
 local support = require "spec.core.support"
 local tool = require "tests.lib.tool"
 
 local cgroup, errno = core.cgroup, support.errno
-
--- Runs at the same time have process numbers of their own each, which may be equal.
-local NAME = tool.unique_name()
 
 local mounts = assert(cgroup.mounts())
 
@@ -35,15 +33,17 @@ local function create(parent, name)
   return group
 end
 
--- Declares a test that gets a cgroup of its own below the root of hierarchy `key`; skipped where that is not mounted.
+-- Declares a test that gets a cgroup of its own below the root of hierarchy `key`, and its name.
 local function with_cgroup(key, title, test)
   it(title, function ()
-    if not mounts[key] then
-      return pending(("no %s hierarchy is mounted"):format(key == "" and "version 2" or key))
-    elseif core.process.ids().euid ~= 0 then
-      return pending "needs root, to make cgroups"
+    local own, reason = cgroups.new(key)
+    if not own then
+      return pending(reason)
     end
-    return test(create(assert(cgroup.open(mounts[key], "/")), NAME))
+    later(function ()
+      own:close()
+    end)
+    return test(own.fd, own.name)
   end)
 end
 
@@ -151,13 +151,13 @@ describe("cgroup.mounts", function ()
     assert.equal('="/sys/fs/cgroup"', output)
   end)
 
-  with_cgroup("", "prefers a mount of the whole hierarchy to one of a part", function ()
+  with_cgroup("", "prefers a mount of the whole hierarchy to one of a part", function (_, name)
     local path = directory()
     tool.output(("mkdir %s/part %s/whole"):format(path, path))
     local part = ([[
       mount --bind %s/%s %s/part
       umount -R /sys/fs/cgroup
-    ]]):format(mounts[""], NAME, path)
+    ]]):format(mounts[""], name, path)
     local output, reason = mounts_after(part)
     if not output then
       return pending(reason)
@@ -225,7 +225,7 @@ describe("cgroup.of", function ()
     assert.equal(tool.output(("cat /proc/%d/cgroup"):format(child.pid)), table.concat(lines))
   end)
 
-  with_cgroup("", "gives the path below the mount", function (group)
+  with_cgroup("", "gives the path below the mount", function (group, name)
     local odd = create(group, "a b:c,d\\x")
     local child = sleeper_in(odd)
     local path
@@ -235,7 +235,7 @@ describe("cgroup.of", function ()
         path = entry.path
       end
     end
-    assert.equal("/" .. NAME .. "/a b:c,d\\x", path)
+    assert.equal("/" .. name .. "/a b:c,d\\x", path)
     local again <close> = assert(cgroup.open(mounts[""], path))
     assert.same({ child.pid }, cgroup.procs(again))
   end)
@@ -265,8 +265,8 @@ describe("cgroup.of", function ()
 end)
 
 describe("cgroup.open", function ()
-  with_cgroup("", "opens a cgroup below a mount, close-on-exec", function (group)
-    for _, path in ipairs { "/" .. NAME, "//" .. NAME .. "/", "/" .. NAME .. "/../" .. NAME } do
+  with_cgroup("", "opens a cgroup below a mount, close-on-exec", function (group, name)
+    for _, path in ipairs { "/" .. name, "//" .. name .. "/", "/" .. name .. "/../" .. name } do
       local fd <close> = assert(cgroup.open(mounts[""], path))
       assert.equal(core.file.stat(group).ino, core.file.stat(fd).ino)
       assert.is_true(core.fd.cloexec(fd))
@@ -275,11 +275,11 @@ describe("cgroup.open", function ()
     assert.equal(core.file.stat(mounts[""]).ino, core.file.stat(root).ino)
   end)
 
-  with_cgroup("", "does not lead out of the mount", function ()
+  with_cgroup("", "does not lead out of the mount", function (_, name)
     local before = support.open_descriptors()
     for path, code in pairs {
-      ["/.."] = errno.EXDEV, ["/" .. NAME .. "/../../unified"] = errno.EXDEV, [""] = errno.ENOENT,
-      [NAME] = errno.ENOENT, ["/" .. NAME .. "\0/.."] = errno.ENOENT, ["/" .. NAME .. "/none"] = errno.ENOENT,
+      ["/.."] = errno.EXDEV, ["/" .. name .. "/../../unified"] = errno.EXDEV, [""] = errno.ENOENT,
+      [name] = errno.ENOENT, ["/" .. name .. "\0/.."] = errno.ENOENT, ["/" .. name .. "/none"] = errno.ENOENT,
       ["/cgroup.procs"] = errno.ENOTDIR,
     } do
       assert.equal(code, select(3, cgroup.open(mounts[""], path)), path)
@@ -289,9 +289,9 @@ describe("cgroup.open", function ()
     assert.equal(before, support.open_descriptors())
   end)
 
-  with_cgroup("", "crosses no mount", function ()
-    local output, reason = support.lua_in_mounts(("mount -t tmpfs none %s/%s"):format(mounts[""], NAME), ([[
-      io.write(select(3, require "ctrexec.core".cgroup.open(%q, "/%s")))]]):format(mounts[""], NAME))
+  with_cgroup("", "crosses no mount", function (_, name)
+    local output, reason = support.lua_in_mounts(("mount -t tmpfs none %s/%s"):format(mounts[""], name), ([[
+      io.write(select(3, require "ctrexec.core".cgroup.open(%q, "/%s")))]]):format(mounts[""], name))
     if not output then
       return pending(reason)
     end
@@ -356,7 +356,7 @@ describe("cgroup.create and cgroup.remove", function ()
 end)
 
 describe("cgroup.procs", function ()
-  with_cgroup("", "does not give a process that we cannot see", function (group)
+  with_cgroup("", "does not give a process that we cannot see", function (group, name)
     if not os.execute "unshare --pid --fork --mount-proc true 2>/dev/null" then
       return pending "no pid namespace can be made here"
     end
@@ -364,7 +364,7 @@ describe("cgroup.procs", function ()
     assert.equal("0\n0", support.lua("exec unshare --pid --fork --mount-proc", ([[
       local cgroup = require "ctrexec.core".cgroup
       local group = assert(cgroup.open(%q, "/%s"))
-      io.write(cgroup.read(group, "cgroup.procs"), #cgroup.procs(group))]]):format(mounts[""], NAME)))
+      io.write(cgroup.read(group, "cgroup.procs"), #cgroup.procs(group))]]):format(mounts[""], name)))
   end)
 
   with_cgroup("", "gives all", function (group)

@@ -53,6 +53,17 @@ function support.open_descriptors()
   return #core.file.list "/proc/self/fd"
 end
 
+--- How many descriptors a function leaves open, with those that the collector would close in the end.
+function support.left_open(action)
+  local before <const> = support.open_descriptors()
+  collectgarbage "stop"
+  local ok, problem = pcall(action)
+  local count = #core.file.list "/proc/self/fd" - before
+  collectgarbage "restart"
+  if not ok then error(problem, 0) end
+  return count
+end
+
 --- The shell command that runs a Lua program through the command `prefix`.
 function support.lua_command(prefix, program)
   return ("export %s; %s lua5.4 -e %s"):format(tool.lua_paths(), prefix, tool.quote(program))

@@ -12,21 +12,21 @@ local audit = {}
 local MAX_LINE = 131072
 local REDACTED = "[redacted]"
 
---- The time as it stands in events.
+--- The present time, as an event has it.
 -- @treturn string RFC 3339, UTC, in whole seconds
 function audit.timestamp()
   return os.date "!%Y-%m-%dT%H:%M:%SZ"
 end
 
---- A duration as it stands in events.
+--- A duration, as an event has it.
 -- @tparam number value seconds
 -- @treturn number seconds, in whole microseconds
 function audit.seconds(value)
   return math.floor(value * 1e6 + 0.5) / 1e6
 end
 
--- A pattern without a capture hides all it matches, one with captures what they capture: `token=(%S+)`. Where it cannot
--- be told which piece was captured (`token=token`), everything.
+-- A pattern without a capture hides the whole match. A pattern with captures, such as `token=(%S+)`, hides what they
+-- capture; where the captured text stands in the match twice (`token=token`), the whole match is hidden, to be safe.
 local function hide_match(match, captures)
   local spans = {}
   for _, capture in ipairs(captures) do
@@ -55,7 +55,7 @@ local function redact(text, patterns)
       if not start then break end
       parts[#parts + 1] = text:sub(at, start - 1)
       if stop < start then
-        parts[#parts + 1], at = text:sub(start, start), start + 1 -- nothing matched here, but may further on
+        parts[#parts + 1], at = text:sub(start, start), start + 1 -- an empty match: go on with the next character
       else
         parts[#parts + 1], at = hide_match(text:sub(start, stop), table.move(found, 3, found.n, 1, {})), stop + 1
       end
@@ -71,10 +71,10 @@ local function redacted_list(list, patterns)
   return result
 end
 
---- The arguments of a command as they may be shown.
+--- The arguments of a command, with the site's secrets hidden.
 -- @tparam {string,...} args
 -- @tparam table settings `audit` of the configuration: `redact`, `command`
--- @treturn ?{string,...} redacted; nil when the site wants no record of them
+-- @treturn ?{string,...} redacted; nil when the site does not want arguments in its trail (`command = false`)
 function audit.arguments(args, settings)
   if settings.command == false then return nil end
   return redacted_list(args, settings.redact)
@@ -102,10 +102,10 @@ end
 
 --- Builds an event.
 -- @tparam string kind "accept", "reject", "exit" or "error"
--- @tparam table details `id` (the same for all events of one exec), `caller` (of `ctrexec.policy.caller`), `container`
--- `process` (OCI process object), `result` (of `chain:check`: policy, reason, who changed something),
+-- @tparam table details `id` (the same for all events of one exec), `caller` (of `ctrexec.policy.caller`), `container`,
+-- `process` (OCI process object), `result` (of `chain:check`: policy, reason, changes),
 -- `outcome` (of an exit: `status`, `signal`, `duration`, `user_time`, `system_time` in seconds, `max_rss` in KiB,
--- `status_unknown = true`; of an accepted detached exec whose status nobody may be able to see `exit_unknown = true`),
+-- `status_unknown = true`; of an accepted detached exec on a kernel that may lose its status `exit_unknown = true`),
 -- `pid` (of the command), `message` (of an error), `fields` (options.audit of the request), `detached`, `recording`
 -- @treturn table event: `kind`, `time` (RFC 3339), `id`, `who`, `where`, `what`, `decision`, `policy`, `reason`,
 -- `changed_by`, `outcome`, `pid`, `message`, `fields`, `detached`, `recording`; absent parts are nil
@@ -126,7 +126,7 @@ function audit.event(kind, details)
   }
 end
 
--- What goes into the line: redacted, and without the arguments when the site wants no record of them.
+-- The event as it is written: redacted, and without the arguments when the site does not want them in its trail.
 local function prepared(event, settings)
   local copy = {}
   for name, value in pairs(event) do copy[name] = value end
@@ -148,7 +148,7 @@ local function prepared(event, settings)
   return copy
 end
 
--- Half of the arguments at a time goes, until the line fits.
+-- The last half of the arguments is left out, again and again, until the line fits.
 local function line_of(event)
   local line = json.encode(event)
   while #line > MAX_LINE and event.what and event.what.args and #event.what.args > 0 do
@@ -167,8 +167,8 @@ local MODE = tonumber("600", 8)
 local EACCES = core.errno.EACCES
 local TRIES = 3
 
--- Whether there is the rest of a line before a place of the file: somebody's disk was full. What cannot be read counts
--- as whole.
+-- Whether the line before a place of the file lacks its newline, as after a write that filled the disk. A file that
+-- cannot be read counts as whole.
 local function is_torn(fd, place)
   local before = place > 0 and core.fd.read_at(fd, place - 1, 1)
   return before and before ~= "" and before ~= "\n"
@@ -176,14 +176,14 @@ end
 
 local function open_file(path)
   local fd, message, errno = core.file.open(path, READABLE, MODE)
-  if errno == EACCES then fd, message = core.file.open(path, APPEND, MODE) end -- it may be one that only takes lines
+  if errno == EACCES then fd, message = core.file.open(path, APPEND, MODE) end -- it may allow writing alone
   return fd, message
 end
 
--- Opened for each event, so that a rotated file is left at once. One write(2) for the line: O_APPEND keeps the lines
--- of many writers apart. A line that was joined to a torn one is written once more. That is seen only after the write:
--- the end of the file before it may be within the line that another is just writing. (What is torn stays: who cuts it
--- off may cut off what another has written meanwhile.)
+-- The file is opened for each event, so that ctrexec follows a rotation at once. The line is one write(2): O_APPEND
+-- keeps the lines of several writers apart. A line that landed behind an unfinished one is written once more; that can
+-- be told only after the write, because before it another process may still be writing its line. The unfinished line
+-- stays in the file: cutting it off could destroy what another process has written since.
 local function write_file(path, line)
   local fd <close>, message = open_file(path)
   if not fd then return nil, message end

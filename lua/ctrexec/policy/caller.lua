@@ -1,11 +1,11 @@
 --- Who asks for an exec: what /proc says of the process that called ctrexec and of those above it.
 --
--- An engine stands between a person and ctrexec, so the uid is often the engine's. The login uid (pam_loginuid(8)) is
--- inherited and survives su and sudo, but is not set where no login was.
+-- Where an engine stands between a person and ctrexec, the uid is the engine's. The login uid (pam_loginuid(8)) is the
+-- person's: processes inherit it, and su and sudo keep it. It is not set for processes that no login has started.
 -- @module ctrexec.policy.caller
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
-local users = late "ctrexec.oci.users" -- only the names of a caller need it
+local users = late "ctrexec.oci.users" -- only the caller's names need it
 
 local caller = {}
 
@@ -17,10 +17,11 @@ local ENGINES = {
   dockerd = "docker", docker = "docker", kubelet = "kubernetes", nerdctl = "containerd", ctr = "containerd",
   buildkitd = "buildkit",
 }
--- The more telling name of the chain wins.
+-- Of several engines among the ancestors the one with the highest rank counts: docker runs containerd.
 local RANK = { containerd = 1, podman = 2, ["cri-o"] = 2, buildkit = 2, docker = 3, kubernetes = 4 }
 
--- The shim is nobody's child; the namespace in its arguments tells whose containers it keeps.
+-- containerd's shim has left its parent, so the engine is not among its ancestors: the namespace in the shim's
+-- arguments tells which engine uses it.
 local NAMESPACES = { moby = "docker", ["k8s.io"] = "kubernetes", buildkit = "buildkit" }
 
 local function shims_engine(pid)
@@ -74,8 +75,8 @@ local function read_passwd()
   return text
 end
 
--- sudo(8) runs the command as its child and is the ancestor that has SUDO_USER; the environment of ctrexec itself is
--- believed only if sudo is there.
+-- SUDO_USER is in ctrexec's own environment, where any caller can set it. It is believed only where sudo(8) is among
+-- the ancestors.
 local function sudo_user(ancestry)
   for _, ancestor in ipairs(ancestry) do
     if ancestor.name == "sudo" then return os.getenv "SUDO_USER" end
@@ -84,7 +85,7 @@ end
 
 local ENXIO = core.errno.ENXIO
 
--- Cheaper than looking into /proc, and as good where there is a /dev.
+-- /dev/tty is asked first, because that is cheaper than /proc; /proc answers where /dev/tty cannot be opened.
 local function has_terminal(pid)
   local terminal, _, errno = core.terminal.open_controlling()
   if terminal then terminal:close() end
@@ -103,14 +104,14 @@ function caller.identity(pid)
     terminal = has_terminal(ids.pid) }
 end
 
---- What the host calls the caller.
--- @treturn table `user` and `login_user`, where there is such a user
+--- The names of the caller's user ids in the host's /etc/passwd.
+-- @treturn table `user` and `login_user`; nil for an id without a name
 function caller.names()
   local ids, passwd = core.process.ids(), read_passwd()
   return { user = user_name(ids.uid, passwd), login_user = ids.login_uid and user_name(ids.login_uid, passwd) }
 end
 
---- What stands behind the caller; costs several times as much to find out.
+--- The processes above the caller, and what they tell of the engine. This reads several files for each of them.
 -- @tparam[opt] integer pid the calling process, by default the parent of this one
 -- @treturn table `ancestry` (`{pid=, name=, uid=}` from the caller up; the uid is the real one); `sudo_user`; `engine`
 -- ("docker", "podman", "containerd", "cri-o", "kubernetes", "buildkit" or nil)
@@ -119,7 +120,7 @@ function caller.origin(pid)
   return { ancestry = ancestry, sudo_user = sudo_user(ancestry), engine = engine_of(ancestry) }
 end
 
---- All in one table.
+--- All that is known of the caller, in one table.
 -- @tparam[opt] integer pid the calling process, by default the parent of this one
 -- @treturn table fields of `identity`, `names` and `origin`
 function caller.describe(pid)

@@ -1,4 +1,4 @@
---- What each policy may use where a site says nothing else: `limits` of the configuration.
+--- The limits of each policy, where the site's configuration does not set them (`limits`).
 -- @module ctrexec.policy.defaults
 
 --- The limits of a policy.

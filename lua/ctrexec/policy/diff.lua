@@ -40,7 +40,7 @@ local function walk_fields(before, after, path, result)
   end
 end
 
--- Objects are gone into, arrays are shown whole, and the environment by name.
+-- Compares objects field by field, the environment variable by variable, and every other value as a whole.
 function walk(before, after, path, result)
   if schema.same(before, after) then return end
   if path == "process.env" then

@@ -5,8 +5,8 @@ local readers = require "ctrexec.lib.reader"
 
 local exchange = {}
 
--- The chunks that run in the policies' process. Each is found as `require` would find it, so that a compiled or a
--- replaced one is taken, and dumped once at most in the life of this process.
+-- The chunks that run in the policies' process, by module name. The searchers of `require` find each one, so that
+-- precompiled modules and modules of the site count here, too. Each is dumped once.
 local dumped = {}
 
 local function chunk_of(name)
@@ -23,8 +23,8 @@ end
 
 local MIB = 1024 * 1024
 
---- Starts the process; also after it was ended by a policy that overstepped: the chain stays usable.
--- @tparam table chain of `ctrexec.policy`; where the process cannot be started its `failure` says why
+--- Starts the policies' process, for the first time or once more after a policy that broke its limits has ended it.
+-- @tparam table chain of `ctrexec.policy`; where the process cannot be started, its `failure` says why
 function exchange.start(chain)
   local limits = chain.limits
   local policies = {}
@@ -39,7 +39,8 @@ function exchange.start(chain)
     },
     time_limit = limits.policy_time,
     memory_limit = limits.policy_memory,
-    -- Loading and checking are timed by the process itself, each policy alone.
+    -- How long the parent waits for a reply. The policies' process itself times each policy, as it loads and as it
+    -- checks.
     patience = (2 * #policies + 1) * limits.policy_time + 1,
   }
   if not sandbox and not chain.failure then
@@ -65,7 +66,7 @@ end
 local ROOT = { path = true, directory = true }
 local INSIDE = { in_root = true, no_magiclinks = true }
 
--- O_PATH: nothing of the container is opened that could block or act on being opened.
+-- O_PATH does not open the file itself: a fifo or a device of the container could block the open or act on it.
 local function stat_inside(pid, path)
   local root <close> = core.file.open(("/proc/%d/root"):format(pid or 0), ROOT)
   local fd <close> = root and core.file.openat(root, path, { path = true }, INSIDE)
@@ -85,8 +86,8 @@ local function answer(request, need)
   if kind == "module" then return module_source(rest:match "^(.*):([^:]*)$") end
 end
 
---- Puts a job to the policies, and answers what they ask meanwhile. What is not the reply to this job says nothing
--- about it, least of all that the exec may go on.
+--- Sends a job to the policies' process, answers its questions, and returns its reply. Any message that is neither a
+-- question nor the reply to this job is a failure: it must not let the exec go on.
 -- @tparam table chain of `ctrexec.policy`
 -- @tparam string kind "check", "describe" or "audit"
 -- @param job a plain value
@@ -104,7 +105,7 @@ function exchange.ask(chain, kind, job, request)
   while true do
     local reply, message, unit = sandbox:receive()
     if type(reply) == "table" and type(reply.need) == "string" then
-      -- A provider's value that cannot be packed is no value to the policy, which then has to do without.
+      -- An answer that cannot be packed becomes nil: the policy must still get an answer.
       if not sandbox:send(answer(request, reply.need)) then sandbox:send(nil) end
     elseif type(reply) == "table" and reply.to == kind then
       return reply

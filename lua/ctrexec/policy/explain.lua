@@ -3,13 +3,14 @@
 -- A report has
 --
 -- * `container`: `id`, `runtime`, `status`, `pid`
--- * `before`: `{process=, options=}` as the caller asked for it, checked
+-- * `before`: `{process=, options=}` as the caller asked for them, checked
 -- * `policies`: in the order in which they are asked, each `name`, `result` ("unchanged", "changed", "denied", or
 --   "not asked" after a denial) and, where it changed something, `before`, `after` and `changes`, an array of
 --   `{path=, before=, after=}`
 -- * `warnings`: array of `{level=, message=}`
--- * `decision`: "accept", "reject" or "error"; unless accepted `message`, and of a denial `policy` and `reason`
--- * `after`: `{process=, options=}` as it would be run, and `plan`: an array of `{"subject", "words"}`
+-- * `decision`: "accept", "reject" or "error"; with "reject" and "error" a `message`, with "reject" also `policy` and
+--   `reason`
+-- * `after`: `{process=, options=}` as the policies left them, and `plan`: an array of `{"subject", "words"}`
 -- @module ctrexec.policy.explain
 local core = require "ctrexec.core"
 local diff = require "ctrexec.policy.diff"
@@ -38,11 +39,11 @@ local function seconds(value)
   return ("%g s"):format(value)
 end
 
--- The plan in words, by subject: each function returns them, or nil where there is nothing to say. A subject without a
--- function is told by the value of its field.
+-- The plan in words, by subject: each function returns the words, or nil where there is nothing to say. A subject
+-- without a function is shown by the value of its field.
 local WORDS = {}
 
--- What is told besides the fields, and after which of their subjects.
+-- Subjects that are no field of a spec, each by the subject after which it is shown.
 local BESIDES = { user = "umask", capabilities = "namespaces", terminal = "seccomp" }
 
 function WORDS.command(s) return list(s.process.args, quoted) end
@@ -129,7 +130,7 @@ function WORDS.recording(s)
   if not recording then return nil end
   local what = not recording.input and "output"
     or recording.passwords and "output and all input" or "output and echoed input"
-  -- the name has the time of the exec
+  -- The name of a file in a folder is not shown: it contains the time of the exec.
   return ("%s, in %s%s"):format(what, recording.folder and "a new file in " .. recording.folder or recording.file,
     recording.required and "" or ", if it can be written")
 end
@@ -140,7 +141,7 @@ WORDS["after the start"] = function(s)
   return table.concat(words, "; ")
 end
 
--- A plan is made as for the start, so that what would fail there fails here, and closed again.
+-- Makes the plan as a start would, so that it fails where the start would fail, and closes it.
 local function plan_of(container, process, spec, warnings)
   local options = fields.plan_options(spec)
   options.warnings = warnings
@@ -188,7 +189,7 @@ local function policies_of(chain, result)
   return list_of
 end
 
--- The decision and the plan, after the policies were asked.
+-- Adds the decision and the plan to the report, once the policies have been asked.
 local function add_outcome(report, container, resolved)
   local process, spec = resolved.process, resolved.spec
   local plan, message = plan_of(container, process, spec, resolved.warnings)
@@ -203,9 +204,9 @@ end
 
 --- Makes the report of an exec.
 -- @tparam table container the container
--- @tparam ?table gate of `ctrexec.policy.gate`, which the exec has passed, or which has denied it; nil without policies
--- @tparam table resolved what would be run: `process`, `spec`, `warnings`; or why nothing would: `message`, `code`,
--- `warnings`
+-- @tparam ?table gate of `ctrexec.policy.gate`, after it has accepted or denied the exec; nil without policies
+-- @tparam table resolved what would be run: `process`, `spec`, `warnings`; or why nothing would be run: `message`,
+-- `code`, `warnings`
 -- @treturn table report
 function explain.report(container, gate, resolved)
   local process, result = resolved.process, gate and gate.result

@@ -1,6 +1,6 @@
---- The way of one exec past the policies: the request that they see, and what they make of it.
+--- The gate between one exec and its policies: makes the request that the policies see, and applies their decision.
 --
--- This is the only place where policies act, so a call of the module obeys them as the command does.
+-- Every exec with policies passes this gate, of the command and of the module alike.
 -- @module ctrexec.policy.gate
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
@@ -16,10 +16,10 @@ local Gate = {}
 Gate.__index = Gate
 
 --- Makes the gate of one exec.
--- @tparam table container of the public module: `container`; `policy`, a chain of `ctrexec.policy`; `one_exec`: there
--- will be no other
--- @tparam[opt] boolean dry nothing will be started: there are no events
--- @treturn ?table gate; nil when there is nothing to obey and nobody to tell
+-- @tparam table container of the public module: `container`; `policy`, a chain of `ctrexec.policy`; `one_exec`, true
+-- where this exec is the only one
+-- @tparam[opt] boolean dry nothing will be started, and no event is written
+-- @treturn ?table gate; nil when the chain has no policy, no time limit, no recording and no receiver of events
 function gate.new(container, dry)
   local chain = container.policy
   if not chain then return nil end
@@ -41,7 +41,7 @@ local function add_warnings(warnings, found)
   end
 end
 
--- Which policy set an option as it is now.
+-- The policy that set an option to its present value; nil when the caller did.
 local function author_of(result, name)
   for index = #result.changes, 1, -1 do
     local change = result.changes[index]
@@ -49,7 +49,7 @@ local function author_of(result, name)
   end
 end
 
--- What cannot be done for this exec. The same words whether a policy or the caller wants it.
+-- An option that this exec cannot have, and why. The words are the same whether a policy or the caller set the option.
 local function impossible(result, spec)
   local why = result.options.record and recordings.obstacle(spec, author_of(result, "record") ~= nil)
   if why then return "record", why end
@@ -76,7 +76,7 @@ local function limit_time(self)
   if kill_after ~= options.kill_after then set_option(self, "kill_after", kill_after) end
 end
 
--- Where the session will be recorded is a part of the accept event.
+-- Settles the file of the recording before the accept event is written, because that event names it.
 local function settle_recording(self)
   local wanted = self.result.options.record
   if not wanted then return end
@@ -86,7 +86,8 @@ local function settle_recording(self)
   set_option(self, "record", settings)
 end
 
--- Whether the status of a process that is not our child can be had for certain once it has ended: Linux 6.15.
+-- Whether the kernel keeps the exit status of every process for those who hold its pidfd (Linux 6.15). On older kernels
+-- only the parent can be certain to get it.
 local function knows_exits()
   local major, minor = core.kernel.release():match "^(%d+)%.(%d+)"
   major, minor = tonumber(major), tonumber(minor)
@@ -100,7 +101,8 @@ local function accept_details(self)
   return details
 end
 
--- The accept event is written before anything is started: what cannot be recorded does not happen.
+-- The accept event is written before anything is started: a site that requires it has the exec denied where it cannot
+-- be written.
 local function decide(self, spec)
   local result = self.result
   if result.decision == "accept" then
@@ -118,7 +120,7 @@ local function decide(self, spec)
   return nil, result.message, "denied"
 end
 
--- What the events say of the exec is what the policies have left of it.
+-- Keeps the request as it is now. The events tell of the request as it was kept last, after the policies' changes.
 local function set_request(self, process, options)
   self.process, self.options = process, options
   self.trail.process, self.trail.fields = process, options.audit
@@ -152,27 +154,27 @@ function Gate:pass(process, spec, warnings)
   set_request(self, self.result.process, self.result.options)
   local accepted, message, code = decide(self, spec)
   if not accepted then return nil, message, code end
-  -- No question can come any more, and ending a process takes its time.
+  -- The policies' process has no more work; told to end now, it ends while the exec goes on.
   if self.last and not self.chain.hooks then self.chain:stop() end
   limit_time(self)
   self.limit = limits.new(self.chain, trail, self.options, spec.keeps_limits)
   return self.process, requests.apply(spec, self.options)
 end
 
---- Who asks, and what the exec is called in the audit trail: for the recording.
+--- What the header of a recording tells of the exec besides its process: the caller, and the id of its events.
 -- @treturn table `caller`, `event`, `audit` of the configuration
 function Gate:about()
   return { caller = self.trail:caller(), event = self.trail:id(), audit = self.chain.config.audit }
 end
 
--- The exec's last event is told once.
+-- Whether the exec's last event may still be written: true at the first call, false after it.
 local function settle(self)
   local settled = self.settled
   self.settled = true
   return not settled
 end
 
---- To be called when the exec has failed, for whatever reason; a denial has been told by then.
+--- To be called when the exec has failed, for whatever reason. The event of a denial has been written by then.
 -- @tparam string message
 -- @treturn {table,...} warnings
 function Gate:failed(message)
@@ -183,17 +185,17 @@ end
 --- To be called with the handle of the command once it runs, or waits to be started.
 -- @tparam process handle of `ctrexec.exec.handle`, whose `gate` is this one from then on
 -- @treturn[1] boolean true
--- @treturn[2] nil what was decided cannot be kept, and the command was ended
+-- @treturn[2] nil the time limit cannot be kept, and the command was ended
 -- @treturn[2] string message
 -- @treturn[2] string code "system"
 function Gate:started(handle)
   handle.gate, self.pid, self.trail.recording = self, handle.pid, handle.recording
-  -- It was stopped; the command may run for days.
+  -- The policies' process was told to end; it is reaped now, because the command may run for days.
   if self.last and not self.chain.hooks then self.chain:close() end
   if handle:is_waiting() then return true end
   self.limit:start()
   if self.limit.unattended then
-    self.settled = true -- the keeper tells the end, or an error does
+    self.settled = true -- the keeper writes the last event, or `keep` does when it fails
     local kept, message = self.limit:keep(handle, self.detached)
     if not kept then return nil, message, "system" end
     self.settled = self.detached
@@ -209,8 +211,8 @@ function Gate:ended(status)
   if settle(self) then self.trail:tell_end(self.pid, status, self.limit.began) end
 end
 
---- To be called before the handle of the command lets go of its tree: what runs on of it is ended when its time is
--- over.
+--- To be called before the handle of the command lets go of its tree: a keeper then ends the processes that the command
+-- left behind when their time is over.
 -- @tparam process handle
 function Gate:leaving(handle)
   self.limit:keep_rest(handle)

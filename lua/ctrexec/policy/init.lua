@@ -1,8 +1,8 @@
 --- Policies: Lua files that every exec has to pass, in one chain.
 --
--- A chain is fixed when it is loaded: the configured folders' `*.lua` by name, then the files given. Whatever is
--- wrong with one of them, with a folder or with what it does denies the exec and names it. The policies run in a
--- process of their own (see core/sandbox.c for why); what they make of the request is checked here as user input is.
+-- A chain is fixed when it is loaded: the `*.lua` files of the configured folders, by name, then the files given. Any
+-- fault of a folder, a file or a running policy denies the exec with a message that names it. The policies run in a
+-- process of their own (see core/sandbox.c for why); the request that they return is checked here as user input is.
 -- @module ctrexec.policy
 local core = require "ctrexec.core"
 local defaults = require "ctrexec.policy.defaults"
@@ -11,7 +11,7 @@ local late = require "ctrexec.lib.late"
 local process = require "ctrexec.oci.process"
 local requests = require "ctrexec.policy.request"
 local readers = require "ctrexec.lib.reader"
-local audit = late "ctrexec.policy.audit" -- only a site with a trail writes events
+local audit = late "ctrexec.policy.audit" -- only a site with an audit trail writes events
 
 local policy = {}
 
@@ -37,7 +37,8 @@ local function add_file(chain, reader, path, name)
     folder = real:match "^(.*)/" }
 end
 
--- A folder that is not there holds no policies; one behind a link to nowhere held some once.
+-- Whether a folder is simply not there, and so holds no policies. A folder whose path leads over a broken link is not
+-- missing: it has held policies, so the exec must fail.
 local function is_missing(path)
   local _, _, errno = core.file.stat(path, true)
   if errno ~= ENOENT then return false end
@@ -54,8 +55,8 @@ local function add_folder(chain, reader, path)
   end
 end
 
---- Loads a chain of policies and starts the process that they run in; the earlier, the more of it is ready when it is
--- needed.
+--- Loads a chain of policies and starts the process that they run in. That process compiles them while its parent goes
+-- on, so an early call saves time.
 --
 -- It does not fail: a policy that cannot be read or trusted makes the chain deny every request with its name.
 -- @tparam table config what `ctrexec.site.config.load` returned
@@ -70,15 +71,15 @@ function policy.load(config, files)
   return chain
 end
 
---- Loads a chain of files alone, with the default limits and no audit sinks: the site's configuration plays no part.
+--- Loads a chain of files alone, with the default limits, without audit sinks and without the site's configuration.
 -- @tparam {string,...} files
 -- @treturn table chain
 function policy.of_files(files)
   return policy.load({ policy_directories = {}, limits = defaults }, files)
 end
 
---- Makes a chain of policies whose text is at hand, for tests and `ctrexec policy test`: nothing is checked about where
--- they come from.
+--- Makes a chain of policies whose source is at hand, for the keeper, for tests and `ctrexec policy test`: no owner or
+-- mode of a file is checked.
 -- @tparam table config as for `load`
 -- @tparam {table,...} sources each `{name=, source=, folder=}`; the folder is where `require` looks for `modules`
 -- @treturn table chain
@@ -118,16 +119,16 @@ local function unpacked(state)
   return type(value) == "table" and value or {}
 end
 
--- A field that the policy has made up: what it was to bring about would not happen. The process that the policies get
--- has none, unknown fields of engines are left out before.
+-- A field of the process object that does not exist. Only a policy can have added it, as unknown fields of engines are
+-- left out before; it is refused, because it would have no effect and its author would not notice.
 local function made_up(problems)
   for _, entry in ipairs(problems) do
     if entry.unknown then return entry.unknown .. ": there is no such field" end
   end
 end
 
--- Follows the states that the policies left. Returns the last good state and, at the first that does not hold, the
--- policy that made it and what is wrong.
+-- Checks the states that the policies left, one after another. Returns the last good state and, when a state is not
+-- valid, the policy that made it and the fault.
 local function follow(request, reply, changes)
   local current = { process = request.process, options = request.options }
   local warnings = {}
@@ -145,7 +146,7 @@ local function follow(request, reply, changes)
   return current
 end
 
--- Both come from the policy in part, and end up in one line of a log.
+-- A policy chooses its name and the reason of its denial, and both stand in one line of a log.
 local function one_line(text)
   return (tostring(text):gsub("%c", function(char) return ("\\x%02x"):format(char:byte()) end))
 end
@@ -190,7 +191,7 @@ function Chain:check(request)
   return result
 end
 
---- What the policies of the chain are called and whether they could be loaded: for `ctrexec policy check`.
+--- The names of the chain's policies, and whether they could be loaded: for `ctrexec policy check`.
 -- @treturn {table,...} each `{name=, fault=, check=boolean, audit=boolean}`, in order
 function Chain:describe()
   if self.failure then return { { name = self.failure.name, fault = self.failure.reason } } end
@@ -199,7 +200,7 @@ function Chain:describe()
   return reply and reply.policies or { { name = name, fault = reason } }
 end
 
--- Whether a policy has an audit function: known from a check, else asked for.
+-- Whether a policy has an audit function. The reply to a check says so; without one the policies' process is asked.
 local function has_hooks(chain)
   if #chain.policies == 0 or chain.failure then return false end
   if chain.hooks == nil then
@@ -209,7 +210,7 @@ local function has_hooks(chain)
   return chain.hooks
 end
 
---- Whether anybody wants events: a sink of the configuration, or a policy's `audit` function.
+--- Whether events have a receiver: a sink of the configuration, or a policy's `audit` function.
 -- @treturn boolean
 function Chain:listens()
   local sinks = self.config.audit or {}
@@ -224,11 +225,11 @@ local function run_hooks(chain, event)
   if name then return ("audit of policy %s: %s"):format(name, reason) end
 end
 
---- Records an event: to the configured sinks and to the policies that have an `audit` function.
+--- Gives an event to the configured sinks and to the policies that have an `audit` function.
 -- @tparam table event see `ctrexec.policy.audit.event`
 -- @treturn[1] boolean true
--- @treturn[2] nil it could not be recorded everywhere, and `audit.required` of the configuration is not false: an
--- exec whose "accept" event this is must not start
+-- @treturn[2] nil a sink or a policy failed, and `audit.required` of the configuration is not false: an exec whose
+-- "accept" event this is must not start
 -- @treturn[2] string message
 -- @treturn[2] string "system"
 function Chain:audit(event)
@@ -243,14 +244,14 @@ function Chain:audit(event)
   return true
 end
 
---- Has the policies' process ended, but does not wait for that.
+--- Tells the policies' process to end, and does not wait for it.
 function Chain:stop()
   if not self.sandbox then return end
   self.sandbox:stop()
   self.stopped, self.sandbox = self.sandbox, nil
 end
 
---- Ends the policies' process. The chain can be used again: it is started anew then.
+--- Ends the policies' process. The chain can be used again: the next request starts a new process.
 function Chain:close()
   for _, name in ipairs { "sandbox", "stopped" } do
     if self[name] then self[name]:close() end

@@ -1,9 +1,9 @@
---- The keeper: a process of its own that waits for the end of a command, to record it when no other will see it, and to
--- end the command, or what it left behind, when its time is over.
+--- The keeper: a background process that waits for the end of a command. It writes the exit event when no other process
+-- will see the end, and ends the command, or what the command left behind, when its time is over.
 --
--- The command is the child of another process: the keeper must not reap it and cannot. Its status comes from /proc
--- while it is a zombie, else from the kernel (Linux 6.15 keeps it for those who hold a pidfd); on older kernels it may
--- be lost to a reaper that is faster, and the event says that the status is unknown.
+-- The command is the child of another process, so the keeper cannot reap it. The keeper takes the status from /proc
+-- while the command is a zombie, else from the kernel (Linux 6.15 keeps it for those who hold a pidfd). On older
+-- kernels the parent may reap the command before the keeper looks; the event then says that the status is unknown.
 -- @module ctrexec.policy.keeper
 local audit = require "ctrexec.policy.audit"
 local chains = require "ctrexec.policy"
@@ -15,10 +15,11 @@ local keeper = {}
 
 local EINTR = core.errno.EINTR
 
--- What it keeps: the command's pidfd and, if it ends it, the cgroup above the command's own, and that.
+-- The keeper's descriptors: the command's pidfd and, where the keeper must end the command's tree, the command's own
+-- cgroup (FOLDER) and the cgroup above it (BASE).
 local PIDFD, BASE, FOLDER = 3, 4, 5
 local TICKS = 100 -- USER_HZ, the unit of times in /proc
--- How long a zombie is waited for to be reaped, where only that makes its status known.
+-- How long the keeper waits for the parent to reap a zombie: the kernel tells the status only after that.
 local REAP_MILLISECONDS = 10000
 local ZOMBIE = { Z = true, X = true }
 
@@ -35,7 +36,7 @@ local function field(fields, number)
   return math.tointeger(tonumber(fields[number - 2]))
 end
 
--- wait(2)'s encoding.
+-- Decodes a status as wait(2) gives it.
 local function status_of(code)
   if code & 127 == 0 then return { status = code >> 8 & 255 } end
   return { signal = code & 127 }
@@ -44,14 +45,14 @@ end
 local function from_zombie(pidfd)
   local pid = core.pidfd.pid(pidfd)
   local fields = pid and stat_fields(pid) or {}
-  -- The number is the command's as long as the pidfd still says so after it was looked at.
+  -- The pid may have been given to another process before /proc was read: the pidfd is asked once more.
   if not ZOMBIE[fields[1]] or not field(fields, 52) or core.pidfd.pid(pidfd) ~= pid then return nil end
   local outcome = status_of(field(fields, 52))
   outcome.user_time, outcome.system_time = field(fields, 14) / TICKS, field(fields, 15) / TICKS
   return outcome
 end
 
--- The hang-up of a pidfd, which needs no asking for, comes when the process is reaped.
+-- A pidfd hangs up when its process is reaped; poll(2) reports a hang-up without being asked for it.
 local function from_kernel(pidfd)
   core.poll.wait({ { fd = pidfd } }, REAP_MILLISECONDS)
   local result = core.pidfd.wait(pidfd, { nohang = true })
@@ -59,7 +60,7 @@ local function from_kernel(pidfd)
   return result.reason == "exited" and { status = result.status } or { signal = result.status }
 end
 
--- Returns false when the deadline, by the monotonic clock, comes before the end.
+-- Returns false when the deadline, by the monotonic clock, comes before the end of the process.
 local function wait_for_end(pidfd, deadline)
   local ready, _, errno
   repeat
@@ -75,7 +76,7 @@ local function owned_tree(about)
   return trees.adopt(wrap(BASE), wrap(FOLDER), about.name, about.controller)
 end
 
--- Sends what is due until the command has ended.
+-- Sends the signals of the time limit until the command has ended.
 local function keep_limit(limit, tree)
   repeat
     local left = limit:left()
@@ -89,7 +90,7 @@ local function keep_limit(limit, tree)
   until ended
 end
 
--- What the command left behind has the rest of its time, and ends as the command would have.
+-- The processes that the command left behind get the rest of the time limit, then its signals.
 local function keep_rest(limit, tree)
   while not tree:wait_until_empty(core.clock.now() + (limit:left() or limit:grace())) do
     local signal = limit:due()
@@ -108,7 +109,7 @@ local function tell(job, outcome)
   chain:audit(job.event)
 end
 
--- The life of the keeper. It is ready when it has found the modules that it needs.
+-- The life of the keeper. It calls `ready` once all its modules are loaded: a keeper that lacks one fails before that.
 local function run(job, ready)
   local limit = limits.new(job.timeout, job.kill_after)
   local tree <close> = job.tree and owned_tree(job.tree)
@@ -116,12 +117,12 @@ local function run(job, ready)
   if tree then keep_limit(limit, tree) else wait_for_end(PIDFD) end
   local outcome = job.event and (from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true })
   if limit:is_over() then keep_rest(limit, tree) end
-  -- What is wrong with the trail must not be the end of the limit.
+  -- An audit trail that fails must not end the keeper, which may still have a limit to keep.
   if outcome then pcall(tell, job, outcome) end
   if job.lasting and not limit:is_over() then keep_rest(limit, tree) end
 end
 
--- What the Lua state of the keeper starts with: it finds its modules as this program does.
+-- The first code of the keeper's Lua state. It sets the module paths of the program that started the keeper.
 local CHUNK = [[
 local job, ready = ...
 package.path, package.cpath = job.path, job.cpath
@@ -131,7 +132,7 @@ require "ctrexec.policy.keeper".run(job, ready)
 
 keeper.run = run
 
--- The keeper's working directory is another.
+-- Relative module paths are made absolute, because the keeper runs in another working directory.
 local function absolute(templates)
   local here = core.file.realpath "."
   return (templates:gsub("[^;]+", function(template)
@@ -139,13 +140,13 @@ local function absolute(templates)
   end))
 end
 
---- Starts a keeper and returns when it keeps watch.
+--- Starts a keeper and returns when it is ready.
 -- @tparam table chain of `ctrexec.policy`, which gets the event
 -- @tparam fd pidfd of the command
--- @tparam table job `event`, the "exit" of `ctrexec.policy.audit.event` without its outcome, nil when it is not to be
--- told; `began`, when the command was started, by the monotonic clock; `tree` (`ctrexec.exec.tree`), `timeout` and
--- `kill_after` (seconds) when the keeper is to end the command: it is to remove the tree's cgroup then; `lasting`: the
--- limit is also that of what the command leaves behind
+-- @tparam table job `event`, an "exit" event of `ctrexec.policy.audit.event` without its outcome, or nil when the
+-- keeper writes none; `began`, when the command was started, by the monotonic clock; where the keeper must end the
+-- command `tree` (of `ctrexec.exec.tree`; the keeper also removes its cgroup), `timeout` and `kill_after` (seconds);
+-- `lasting`, true where the limit holds for what the command leaves behind, too
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message

@@ -1,23 +1,24 @@
 --- The time limit of an exec under policies: how long it is, and which process keeps it.
 --
--- A limit that the caller waits for is kept by the caller's own process; every other one by a keeper
--- (`ctrexec.policy.keeper`). Under policies, or a limit of the site, it is also the limit of what the command leaves
--- behind, whoever asked for it: with a limit of his own, just below theirs, a caller could otherwise start what stays.
+-- The caller's process keeps the limit of a command that it waits for; a keeper (`ctrexec.policy.keeper`) keeps every
+-- other limit. Under policies, or a limit of the site, the limit also holds for the processes that the command leaves
+-- behind, even where the caller chose it: otherwise a caller could leave a process behind for ever by asking for a
+-- limit just below the site's.
 -- @module ctrexec.policy.limit
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
-local keeper = late "ctrexec.policy.keeper" -- only a command that is not waited for to its end needs one
+local keeper = late "ctrexec.policy.keeper" -- needed only where the caller does not wait for the end
 
 local limit = {}
 
 local Limit = {}
 Limit.__index = Limit
 
--- How long a killed command may take to be gone.
+-- How long ctrexec waits for a killed command to end.
 local KILLED_SECONDS = 10
 
---- The limit that an exec gets: the site's stands above all. A grace that the caller asked for is no way past it: it
--- counts within the limit.
+--- The time limit of an exec, at most the site's. A grace (`kill_after`) that the caller asked for is cut short where
+-- timeout and grace together would exceed the site's limit; a grace that a policy set is not.
 -- @tparam table chain of `ctrexec.policy`
 -- @tparam ?number timeout that was asked for, in seconds
 -- @tparam ?number kill_after seconds between TERM and KILL
@@ -52,7 +53,7 @@ local function start_keeper(self, pidfd, job)
   return keeper.start(self.chain, pidfd, job)
 end
 
--- From here on a keeper has the limit. It tells the event, if there is one, when the command ends.
+-- Starts a keeper, which keeps the limit from here on, and writes the event, if there is one, when the command ends.
 local function hand_over(self, handle, event)
   local ok, message = start_keeper(self, handle.pidfd, {
     event = event, tree = handle.tree, timeout = math.max(0, self.deadline - core.clock.now()),
@@ -63,15 +64,15 @@ local function hand_over(self, handle, event)
   return true
 end
 
---- Starts the time of a command that runs.
+--- Starts the clock of the limit: the command runs now.
 function Limit:start()
   self.deadline = self.timeout and core.clock.now() + self.timeout
 end
 
---- Has a limit kept that the caller does not wait for, and the end told if it is not seen here. A command whose limit
--- cannot be kept does not stay.
+--- Has a keeper keep the limit of a command that the caller does not wait for. Where no keeper can be started, the
+-- command is killed.
 -- @tparam process handle of the command
--- @tparam ?boolean tells whether the keeper tells the end of the command
+-- @tparam ?boolean tells whether the keeper writes the exit event
 -- @treturn[1] boolean true
 -- @treturn[2] nil the command was ended
 -- @treturn[2] string message
@@ -85,7 +86,7 @@ function Limit:keep(handle, tells)
   return nil, message
 end
 
---- Has the end told of a command that runs on and that the caller does not wait for.
+--- Has a keeper write the exit event of a command that the caller does not wait for.
 -- @tparam fd pidfd of the command
 -- @tparam integer pid of the command
 function Limit:tell_end(pidfd, pid)
@@ -96,7 +97,8 @@ function Limit:tell_end(pidfd, pid)
   self.trail:tell_late("error", { message = message, pid = pid })
 end
 
---- Has what a command left behind ended when its time is over. What cannot be kept does not stay.
+--- Has a keeper end the processes that a command left behind when their time is over. Where no keeper can be started,
+-- they are killed.
 -- @tparam process handle of the command, which is about to be closed
 function Limit:keep_rest(handle)
   if not (self.lasting and self.deadline and handle.tree:runs_on()) then return end

@@ -1,9 +1,9 @@
---- Recordings of sessions: what is recorded where, and the file that `ctrexec replay` and asciinema play.
+--- Recordings of sessions: their settings, and the file that `ctrexec replay` and asciinema play.
 --
--- As with sudo's I/O log, a recording that was asked for is there or nothing is run: a file that cannot be made denies
--- the exec, one that cannot be written on ends it, unless `required = false`. The file is new, mode 0600, and the
--- caller's. In a `folder` its name is ctrexec's to choose, and the folder has to be as a policy's folder is: nobody but
--- root (or the user that ctrexec runs as) may be able to replace what is in it.
+-- As with sudo's I/O log, no session runs without its recording: a file that cannot be made denies the exec, and a
+-- failed write to it ends the command, unless `required = false`. The file is always a new one of mode 0600, owned by
+-- the user that ctrexec runs as. In a `folder` ctrexec chooses the file's name, and the folder must pass the checks of
+-- a policy folder: only root (or the user that ctrexec runs as) can replace the files in it.
 -- @module ctrexec.policy.recording
 local audit = require "ctrexec.policy.audit"
 local core = require "ctrexec.core"
@@ -19,7 +19,7 @@ Recording.__index = Recording
 
 local MODE = tonumber("600", 8)
 local NEW = { write = true, create = true, exclusive = true, nofollow = true }
-local ROWS, COLUMNS = 24, 80 -- of a command without a terminal
+local ROWS, COLUMNS = 24, 80 -- for a command without a terminal
 local MAX_ID = 64 -- bytes of a container's id in a file's name
 
 local FIELDS = { "folder", "file", "input", "passwords", "required", "max_size" }
@@ -34,10 +34,10 @@ local function name_for(id)
   return ("%s-%s-%d-%s.cast"):format(os.date "!%Y%m%dT%H%M%SZ", id, core.process.ids().pid, random_word())
 end
 
---- Why a session cannot be recorded, if it cannot.
--- @tparam table spec of the exec: `detach`; `records`, true where the caller copies all streams of the command himself
--- and records them; `preserve_fds`
--- @tparam[opt] boolean by_policy nothing that the command writes may get past the recording
+--- Why a session cannot be recorded; nil when it can.
+-- @tparam table spec of the exec: `detach`; `records`, true where the caller's process copies all streams of the
+-- command and so can record them; `preserve_fds`
+-- @tparam[opt] boolean by_policy a policy wants the recording: no descriptor may lead past it
 -- @treturn ?string one line
 function recordings.obstacle(spec, by_policy)
   if spec.detach then return "nobody would be there to record a detached command" end
@@ -50,14 +50,14 @@ function recordings.obstacle(spec, by_policy)
   end
 end
 
---- Completes what a spec or a policy says of a recording.
+--- Completes the settings of a recording that a spec or a policy asks for.
 -- @tparam boolean|string|table wanted true: in the site's folder; a string: the file; a table: `file` or `folder`,
--- `input` (what is typed, too, as long as the terminal echoes it), `passwords` (also what it does not echo), `required`
--- (default true: no session without its recording), `max_size` of the file in bytes
--- @tparam ?table site `record` of the configuration, for what `wanted` does not say
+-- `input` (also record what is typed while the terminal echoes it), `passwords` (also what it does not echo),
+-- `required` (default true: no session without its recording), `max_size` of the file in bytes
+-- @tparam ?table site `record` of the configuration: its fields count where `wanted` does not set them
 -- @tparam string id of the container, a part of the file's name
--- @tparam[opt] boolean by_policy the folder of a file must be as a policy's, too
--- @treturn[1] table `file`, the path it will have; `folder` and `name`, where the folder is to be checked; `input`,
+-- @tparam[opt] boolean by_policy a policy named the file: its folder must pass the checks of a policy folder
+-- @treturn[1] table `file`, the path of the recording; `folder` and `name`, where the folder must be checked; `input`,
 -- `passwords`, `required`, `max_size`
 -- @treturn[2] nil
 -- @treturn[2] string message
@@ -94,7 +94,7 @@ local function create(settings)
   return core.file.openat(folder, settings.name, NEW, nil, MODE)
 end
 
--- The header's keys, as the format's other writers have them.
+-- The order of the header's keys, the same as asciinema writes them.
 local ORDER = { "version", "width", "height", "timestamp", "title", "command", "env", "ctrexec", "event", "container",
   "runtime" }
 
@@ -148,7 +148,7 @@ end
 
 --- A recording under way.
 -- @table recording
--- @field file its path
+-- @field file path of the file
 -- @field core the recorder of `ctrexec.core.recorder`
 -- @field required whether a session must end without it
 -- @field input whether input is recorded
@@ -156,11 +156,11 @@ end
 --- Makes the file of a recording and writes its header.
 -- @tparam table settings of `settings`
 -- @tparam table about `container`, `process` (OCI process object), `caller` (of `ctrexec.policy.caller`),
--- `event` (id of the audit events), `audit` (of the configuration, for what must not be shown)
--- @tparam {table,...} warnings where it is said that there is none, if it is not required
+-- `event` (id of the audit events), `audit` (of the configuration, for what must be redacted)
+-- @tparam {table,...} warnings to which a failure is added when the recording is not required
 -- @treturn[1] recording
 -- @treturn[2] nil
--- @treturn[2] ?string message; nil when the session goes on without
+-- @treturn[2] ?string message; nil when the session may run without a recording
 -- @treturn[2] ?string code "system"
 function recordings.open(settings, about, warnings)
   local recorder, message = begin(settings, about)
@@ -174,10 +174,10 @@ function recordings.open(settings, about, warnings)
   table.insert(warnings, { level = "warning", message = message })
 end
 
---- Writes what is left and closes the file. A second call gives the same answer.
--- @tparam {table,...} warnings where it is said that the recording ends early, if it is not required
+--- Writes what is still in memory and closes the file. A second call returns the same again.
+-- @tparam {table,...} warnings to which an early end is added when the recording is not required
 -- @treturn[1] boolean true
--- @treturn[2] nil it is required and not complete
+-- @treturn[2] nil the recording is required and not complete
 -- @treturn[2] string message
 function Recording:finish(warnings)
   local complete, message = self.core:finish()
@@ -189,14 +189,14 @@ function Recording:finish(warnings)
   return true
 end
 
---- Takes the file away again: nothing was run.
+--- Removes the file: the command was not run.
 function Recording:discard()
   self.core:finish()
   core.file.remove(self.file)
 end
 
---- What audit events say of it.
--- @treturn table `file`; `size` in bytes; `error` when it ends early
+--- What audit events tell of the recording.
+-- @treturn table `file`; `size` in bytes; `error` when the recording ends early
 function Recording:summary()
   return { file = self.file, size = self.core:size(), error = self.fault }
 end

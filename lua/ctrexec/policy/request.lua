@@ -1,6 +1,6 @@
---- What a request says of an exec besides the process object: `request.options`, as policies see it and may change it.
+--- `request.options`: the part of a request that is not the process object, and what policies may change of it.
 --
--- Which fields of a spec policies see, and which of them they may set, stands with the fields (`ctrexec.exec.fields`).
+-- The rows of `ctrexec.exec.fields` say which fields of a spec policies see, and which of them they may set.
 -- @module ctrexec.policy.request
 local fields = require "ctrexec.exec.fields"
 local schema = require "ctrexec.lib.schema"
@@ -31,7 +31,7 @@ function request.options(spec)
   return options
 end
 
---- The spec with the options as the policies left them, also those that they took away.
+--- Makes a spec of the options as the policies left them; an option that a policy removed is nil in it.
 -- @tparam table spec
 -- @tparam table options
 -- @treturn table spec
@@ -43,7 +43,7 @@ function request.apply(spec, options)
   end })
 end
 
--- Made when an option is first set: most execs have none.
+-- The type is made at its first use: most execs set no option.
 local type_of_options
 
 local function options_type()
@@ -55,29 +55,29 @@ local function options_type()
   return type_of_options
 end
 
---- Checks the options that a policy may set, whoever has set them.
--- @tparam table options by name; others are passed over
--- @tparam[opt=""] string where what the table is called in messages
--- @treturn ?string what is wrong, naming the option; nil when all are good
+--- Checks the values of the options that a policy may set, of the caller's as well.
+-- @tparam table options by name; all others are ignored
+-- @tparam[opt=""] string where the name of the table in messages
+-- @treturn ?string the fault, with the option's name; nil when all are good
 function request.fault(options, where)
   for name in pairs(EDITABLE) do
     if options[name] ~= nil then return (select(2, schema.check(options_type(), options, where or ""))) end
   end
 end
 
--- A recording that the caller or a policy wants is not for another policy to take away or to lay elsewhere. The site
--- may take the place of the caller.
+-- A policy may replace the recording that the caller asked for, but may not remove it. The recording that an earlier
+-- policy asked for stays as it is.
 local function record_fault(asked, before, after)
   if before == nil or schema.same(before, after) then return nil end
   if after == nil then return "options.record cannot be removed" end
   if not schema.same(asked, before) then return "options.record was set by an earlier policy" end
 end
 
---- Checks what a policy made of the options.
+--- Checks the options that a policy has left behind.
 -- @tparam table asked the options as the caller asked for them
--- @tparam table before as the policy got them
--- @param after as it left them
--- @treturn ?string what is wrong, naming the option; nil when the policy may leave them so
+-- @tparam table before the options as the policy got them
+-- @param after the options as the policy left them
+-- @treturn ?string the fault, with the option's name; nil when the policy may change the options so
 function request.change_fault(asked, before, after)
   if type(after) ~= "table" then return "options: expected an object, got a " .. type(after) end
   for name in pairs(before) do

@@ -10,7 +10,7 @@ local requests = require "ctrexec.policy.request"
 
 local testing = {}
 
--- What docker gives a container.
+-- The capabilities that docker gives a container by default.
 local DEFAULT_CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
   "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
   "CAP_AUDIT_WRITE" }
@@ -33,11 +33,11 @@ end
 
 --- Makes a request as `chain:check` takes it.
 -- @tparam[opt] table spec the fields of a spec for `container:exec` (`args`, `env`, `user`, `terminal`, ...; by default
--- `sh` as root with docker's capabilities); `options`, over what the spec says of them; `container` (`annotations`,
--- `labels`, `id`, ...) and `caller`, each laid over a plain default; `config`; `files`, which maps paths in the
--- container to what `request:stat` says of them
+-- `sh` as root with docker's capabilities); `options`, which replace the options that the spec gives; `container`
+-- (`annotations`, `labels`, `id`, ...) and `caller`, whose fields replace plain defaults; `config`; `files`, which maps
+-- paths in the container to what `request:stat` returns for them
 -- @treturn table request
--- @raise when the spec is not valid, or has a field that there is not
+-- @raise when the spec is not valid, or has an unknown field
 function testing.request(spec)
   local wanted, own = copy(spec or {}), {}
   for _, name in ipairs { "options", "container", "caller", "config", "files" } do
@@ -60,7 +60,7 @@ end
 local Policy = {}
 Policy.__index = Policy
 
---- Puts a request before the policy alone.
+--- Has this policy, and no other, check a request.
 -- @tparam table request of `testing.request`
 -- @treturn table as `chain:check` returns
 function Policy:check(request)
@@ -68,7 +68,7 @@ function Policy:check(request)
   return chain:check(request)
 end
 
---- Gives the policy an event.
+--- Gives an event to the policy's `audit` function.
 -- @tparam table event
 -- @treturn[1] boolean true
 -- @treturn[2] nil
@@ -78,10 +78,10 @@ function Policy:audit(event)
   return chain:audit(event)
 end
 
---- Reads a policy; who owns the file does not matter here.
+--- Reads a policy. Its file may belong to any user.
 -- @tparam string path
--- @tparam[opt] string prelude Lua source put before the policy's own, in its globals: to set the clock
--- (`os.date = ...`) or to lead a file elsewhere
+-- @tparam[opt] string prelude Lua source that runs before the policy's own and with its globals: to set the clock
+-- (`os.date = ...`) or to replace the path of a file
 -- @treturn table policy, with `check` and `audit`
 -- @raise when the file cannot be read
 function testing.policy(path, prelude)
@@ -89,7 +89,7 @@ function testing.policy(path, prelude)
   if not file then error("ctrexec_policy: " .. message, 2) end
   local source = file:read "a"
   file:close()
-  -- On the policy's first line, so that messages name the right lines.
+  -- The prelude goes onto the policy's first line, so that messages name the right lines.
   source = prelude and prelude:gsub("\n", " ") .. " " .. source or source
   local name = path:match "([^/]*)$":gsub("%.lua$", "")
   return setmetatable({ sources = { { name = name, source = source, folder = path:match "^(.*)/" or "." } } }, Policy)

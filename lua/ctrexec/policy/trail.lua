@@ -1,12 +1,12 @@
---- The events of one exec: who asked, for what, and what became of it.
+--- The audit events of one exec: who asked for it, for what, and how it ended.
 --
--- Events: "accept" before anything is started, or "reject"; then "error" if it could not be started, or "exit" at its
--- end. All of an exec have the same id.
+-- The first event is "accept", before anything is started, or "reject". After "accept" comes "exit" at the end of the
+-- command, or "error" if it could not be started. All events of an exec have the same id.
 -- @module ctrexec.policy.trail
 local audit = require "ctrexec.policy.audit"
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
-local callers = late "ctrexec.policy.caller" -- only asked about by policies and for events
+local callers = late "ctrexec.policy.caller" -- needed only where a policy or an event asks for it
 
 local trail = {}
 
@@ -16,14 +16,14 @@ Trail.__index = Trail
 --- Begins the trail of an exec.
 -- @tparam table chain of `ctrexec.policy`, which keeps the events
 -- @tparam table container the container
--- @tparam[opt] boolean dry nothing will be started: there are no events
--- @treturn trail its fields `process`, `fields` (options.audit of the request), `detached` and `recording` are what its
--- events say; `warnings` is an array to which it adds events that could not be kept
+-- @tparam[opt] boolean dry nothing will be started, and no event is written
+-- @treturn trail its fields `process`, `fields` (options.audit of the request), `detached` and `recording` go into its
+-- events; `warnings` is an array, to which failures to write an event are added
 function trail.new(chain, container, dry)
   return setmetatable({ chain = chain, container = container, dry = dry, warnings = {} }, Trail)
 end
 
---- A part of what is known of the caller. It is found out at most once, and no more of it than is asked for.
+--- A part of what is known of the caller. Each part is found out when it is first asked for, and then kept.
 -- @tparam string part "identity", "names" or "origin": see `ctrexec.policy.caller`
 -- @treturn table
 function Trail:caller_part(part)
@@ -41,7 +41,7 @@ function Trail:caller()
   return result
 end
 
---- The id of the exec's events: 16 hexadecimal digits, which no other exec has.
+--- The id of the exec's events: 16 random hexadecimal digits.
 -- @treturn string
 function Trail:id()
   if not self.event_id then
@@ -53,7 +53,7 @@ end
 
 --- Makes an event.
 -- @tparam string kind
--- @tparam table details of `ctrexec.policy.audit.event`, to which what the trail knows is added
+-- @tparam table details of `ctrexec.policy.audit.event`; the trail adds the fields that it knows
 -- @treturn table event
 function Trail:event(kind, details)
   details.id, details.caller, details.container = self:id(), self:caller(), self.container
@@ -62,24 +62,24 @@ function Trail:event(kind, details)
   return audit.event(kind, details)
 end
 
---- Whether there is somebody to tell.
+--- Whether events are written at all: there is a receiver, and this is not a dry run.
 -- @treturn boolean
 function Trail:is_wanted()
   return not self.dry and self.chain:listens()
 end
 
---- Tells an event.
+--- Writes an event.
 -- @tparam string kind
 -- @tparam table details
 -- @treturn[1] boolean true
--- @treturn[2] nil it could not be kept, though the site requires it
+-- @treturn[2] nil the event could not be written, though the site requires it
 -- @treturn[2] string message
 function Trail:tell(kind, details)
   if not self:is_wanted() then return true end
   return self.chain:audit(self:event(kind, details))
 end
 
---- Tells an event that comes too late to stop anything: its failure is a warning.
+--- Writes an event that comes too late to stop the exec: where it cannot be written, a warning says so.
 -- @tparam string kind
 -- @tparam table details
 function Trail:tell_late(kind, details)
@@ -87,7 +87,7 @@ function Trail:tell_late(kind, details)
   if not told then table.insert(self.warnings, { level = "warning", message = message }) end
 end
 
---- Tells the end of a command that was waited for.
+--- Writes the exit event of a command that the caller has waited for.
 -- @tparam integer pid of the command
 -- @tparam table status of `process:wait`
 -- @tparam number began when the command was started, by the monotonic clock

@@ -1,11 +1,11 @@
---- What a policy sees of a request: its fields, and the methods that save writing.
+--- What a policy sees of a request: its fields, and methods for common tasks.
 --
--- This runs in the policies' process, as `ctrexec.policy.worker` does, which calls it with a function `ask(what)` that
--- puts a question to the parent.
+-- This chunk runs in the policies' process. `ctrexec.policy.worker` calls it with a function `ask(what)`, which sends a
+-- question to the parent and returns the answer.
 -- @module ctrexec.policy.view
 local ask = ...
 
--- What a policy changes of its own copies must not reach this code.
+-- Locals, so that this code does not depend on globals that a policy could reach.
 local next, type, select, error, tostring, ipairs, setmetatable =
   next, type, select, error, tostring, ipairs, setmetatable
 local table_remove, table_insert, math_tointeger = table.remove, table.insert, math.tointeger
@@ -18,7 +18,8 @@ local function read_only()
   error("this is read only: a policy may edit request.process and request.options", 2)
 end
 
--- A table that cannot be written, also deeper down; `find_out` is told which name is not there, or nil for all names.
+-- A read-only view of a table and of the tables in it. `find_out`, where given, is called with a name that the table
+-- lacks, or with nil before all names are listed: it may add what is missing.
 local function locked(target, find_out)
   local function get(_, key)
     if find_out and target[key] == nil then find_out(key) end
@@ -199,15 +200,15 @@ function METHODS.run_as(request, user, groups)
   if groups then object.additionalGids = groups end
 end
 
--- request:stat "/bin/sh": what a path is in the container, nil if it is not there. Resolved inside the container's
--- root and not opened: `io.open` on /proc/PID/root would follow the container's links into the host.
+-- request:stat "/bin/sh": the status of a file in the container, nil if it does not exist. The parent resolves the path
+-- within the container's root; `io.open` on /proc/PID/root would follow the container's links into the host.
 function METHODS.stat(_, path)
   if type(path) ~= "string" or sub(path, 1, 1) ~= "/" then error("stat: an absolute path is expected", 2) end
   local status = ask("file:" .. path)
   return type(status) == "table" and status or nil
 end
 
--- What is made on first use: most policies look at one or two of these.
+-- Fields that are made when a policy reads them: most policies use one or two of these.
 local LAZY = {
   env = environment_of,
   caps = capabilities_of,
@@ -218,10 +219,10 @@ local LAZY = {
   end,
 }
 
--- Asked of the parent once a check, whichever policy needs it first; each policy gets views of its own.
+-- The answers of the parent in the present check, shared by all policies; each policy gets its own view of them.
 local container, caller, told
 
--- What costs more to find out is asked for when it is wanted.
+-- The fields of the caller that the parent finds out only when a policy asks for them, because that takes time.
 local FOUND_OUT = { user = "names", login_user = "names", ancestry = "origin", engine = "origin", sudo_user = "origin" }
 
 local function find_out(part, into)
@@ -260,15 +261,15 @@ local REQUEST = {
   end,
 }
 
---- Begins a check: what was found out for the one before counts no longer.
+--- Begins a check, and forgets the answers of the check before.
 -- @tparam table of_container what policies see of the container
 function view.begin(of_container)
   container, caller, told = of_container, nil, {}
 end
 
 --- Makes the request of one policy.
--- @tparam table process the process object that it may edit
--- @tparam table options that it may edit
+-- @tparam table process the process object, which the policy may edit
+-- @tparam table options request.options, which the policy may edit
 -- @treturn table request
 function view.request(process, options)
   return setmetatable({ process = process, options = options }, REQUEST)

@@ -1,11 +1,11 @@
 --- Runs inside the sandbox process (core/sandbox.c): compiles the policies and answers the parent's requests.
 --
--- It is given the policies' sources and the functions of the sandbox, and nothing else of ctrexec. What it answers is
--- not trusted by the parent, which checks every process object as it checks user input.
+-- It gets the policies' sources and the functions of the sandbox, and nothing else of ctrexec. The parent does not
+-- trust its replies: it checks every process object in them as it checks user input.
 -- @module ctrexec.policy.worker
 local argument, host = ...
 
--- What a policy changes of its own copies must not reach this code, nor what another changed of a shared table.
+-- Locals, so that this code does not depend on globals or library tables that a policy could reach.
 local rawget, rawset, next, type, pcall, select = rawget, rawset, next, type, pcall, select
 local error, tostring, ipairs, setmetatable, getmetatable = error, tostring, ipairs, setmetatable, getmetatable
 local load, math_type = load, math.type
@@ -19,7 +19,8 @@ local current
 
 local pristine = { string = string, table = table, math = math, utf8 = utf8, coroutine = coroutine, io = io, os = os }
 
--- Metatables that all policies share are locked: `getmetatable("").__index` would reach every string of the next one.
+-- All policies share these metatables, so they are locked: a policy that changes `getmetatable("").__index` would
+-- change the strings of the next policy.
 local string_metatable = getmetatable ""
 string_metatable.__metatable = false
 getmetatable(io.stdout).__metatable = false
@@ -30,7 +31,7 @@ local function one_line(text)
   return (gsub(text, "%c", function(char) return format("\\x%02x", byte(char)) end))
 end
 
--- Only strings and numbers are shown: __tostring of a thrown table would be code of the policy.
+-- Only strings and numbers are shown: tostring on a thrown table would call the policy's own __tostring.
 local function message_of(failure)
   local kind = type(failure)
   if kind == "string" or kind == "number" then return one_line(tostring(failure)) end
@@ -44,7 +45,8 @@ local function warning(text, level)
   end
 end
 
--- Final, whether it is returned or not: a forgotten `return` or a pcall around it must not let the exec through.
+-- A denial counts as soon as `deny` is called: a forgotten `return`, or a pcall around it, must not let the exec
+-- through.
 local function deny(reason)
   if current.denial == nil then
     current.denial = type(reason) == "string" and reason ~= "" and one_line(reason) or "no reason given"
@@ -52,15 +54,16 @@ local function deny(reason)
   return DENIED
 end
 
--- Still set when a policy has ended: its question was broken off, and the next one would get the answer.
+-- True while a policy waits for an answer. When it is still true after the policy has ended, the policy broke off its
+-- question, and the answer would reach the next policy.
 local asking = false
 
--- While the files are loaded, and the first job if it was waited for then.
+-- Whether the files are still being loaded; and the first job, where a question during the loading had to wait for it.
 local loading, first_job = true, nil
 
 local function ask(what)
   asking = true
-  -- Nobody answers before there is a job, and the wait for that is not the policy's time.
+  -- The parent answers only after it has sent a job; the wait for that job does not count as the policy's time.
   if loading and not first_job then
     current.exceeded = host.finish()
     first_job = host.receive()
@@ -72,12 +75,12 @@ local function ask(what)
   return answer
 end
 
--- What policies see, made by a chunk of its own: `ctrexec.policy.view`.
+-- The view of a request that policies get: the chunk of `ctrexec.policy.view`.
 local view = load(argument.view, "=view", "b")(ask)
 
 -- The globals of a policy.
 
--- A finalizer would run in another policy's time; locked metatables are locked by __metatable already.
+-- A finalizer (__gc) could run while another policy runs, and count as that policy's.
 local function safe_setmetatable(object, metatable)
   if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
     error("__gc is not available to a policy", 2)
@@ -92,7 +95,8 @@ local function safe_collectgarbage(option, ...)
   return collectgarbage(option, ...)
 end
 
--- Source only: a binary chunk can crash the interpreter. Without an environment the policy's own globals.
+-- load, loadfile and dofile of a policy. They take source only, because a binary chunk can crash the interpreter, and
+-- run it with the policy's own globals where no environment is given.
 local function loader(globals)
   local function checked_load(chunk, name, _, ...)
     if select("#", ...) > 0 then return load(chunk, name, "t", (...)) end
@@ -154,7 +158,7 @@ local function print_as_debug(...)
   warning(table.concat(words, "\t"), "debug")
 end
 
--- Each policy has copies of the libraries: what it changes there is its own.
+-- Each policy gets copies of the libraries, so that its changes to them do not reach other policies.
 local function new_globals(policy)
   local globals = copy(base)
   for name, library in next, pristine do globals[name] = copy(library) end
@@ -175,7 +179,7 @@ local function enter(policy)
   host.begin(policy.index)
 end
 
--- Also what a policy may have set for the whole state goes back to what it was.
+-- Also undoes what a policy may have set for the whole Lua state: default files and locale.
 local function leave()
   local exceeded = host.finish() or current.exceeded
   string_metatable.__index = pristine.string
@@ -185,8 +189,8 @@ local function leave()
   return exceeded
 end
 
--- Runs code of a policy within its limits. Returns the results of pcall, or false and a message. A question that was
--- broken off ends the process, while it still counts as the policy's.
+-- Runs code of a policy within its limits. Returns true and the code's result, or false and a message. A question that
+-- the policy broke off ends this process here, where the parent still blames the policy for it.
 local function limited(policy, code, ...)
   enter(policy)
   local ok, result = pcall(code, ...)
@@ -243,8 +247,8 @@ local function verdict(policy, ok, result)
   end
 end
 
--- The state of a request as it goes from policy to policy: `packed`, and `tables`, those that a policy gets. They
--- serve for the next one if it left them as they were, which is cheaper than new ones.
+-- The state of a request between two policies: `tables`, which the next policy gets, and `packed`, the same as a
+-- string. A policy that changes nothing leaves the tables to the next one, which saves making new ones.
 local function new_state(tables)
   return { packed = host.pack(tables), tables = tables }
 end
@@ -264,8 +268,7 @@ local function field(value, name)
   if type(value) == "table" then return rawget(value, name) end
 end
 
--- A policy that replaces the fields of the audit trail does not take a reason out of it, the caller's or that of a
--- policy before.
+-- A policy may replace options.audit, but cannot remove its `reason`, which the caller or an earlier policy gave.
 local function keep_reason(options, before)
   local reason = field(field(before, "audit"), "reason")
   if reason == nil or type(options) ~= "table" then return end
@@ -277,8 +280,9 @@ local function keep_reason(options, before)
   end
 end
 
--- One policy's turn. Its request is its own, so that neither a metatable nor a reference it leaves behind reaches the
--- next. Returns a reason to deny, or nil, the state after it and whether that is another.
+-- Runs the check of one policy. Each policy that follows a change gets new tables, so that no metatable or reference
+-- that the earlier policy left in them reaches it. Returns a reason to deny; or nil, the state after the policy, and
+-- whether the policy changed it.
 local function run_check(policy, state)
   local tables = state.tables
   local request = view.request(tables.process, tables.options)
@@ -295,7 +299,7 @@ local function run_check(policy, state)
   return nil, after, not equal(after.tables, host.unpack(state.packed))
 end
 
--- Whether any policy wants events.
+-- Whether any policy has an `audit` function.
 local hooks = false
 
 local function check(job)
@@ -319,7 +323,7 @@ local function check(job)
   return { warnings = warnings, snapshots = snapshots, hooks = hooks }
 end
 
--- Every policy gets its own copy of the event, and one that fails does not keep the next from it.
+-- Every policy gets its own copy of the event; when one policy fails, the others still get theirs.
 local function audit(event)
   local failures, packed = {}, host.pack(event)
   for _, policy in ipairs(argument.policies) do
@@ -360,7 +364,8 @@ while true do
   local reply = JOBS[kind](what)
   reply.to = kind
   host.send(reply)
-  -- Only now, when nobody waits, and not after every job: the exec goes on meanwhile and wants the processor.
+  -- Garbage is collected after the reply, when the parent does not wait, and only when there is much of it: the exec
+  -- goes on at the same time and needs the processor.
   if collectgarbage "count" > collect_at then
     collectgarbage()
     collect_at = collectgarbage "count" + GARBAGE

@@ -1,7 +1,7 @@
 --- The site's configuration: `config.lua` in /etc/ctrexec, a Lua file that returns a table.
 --
--- The folder is fixed. Only the program that calls this module can name another, as an argument; no environment
--- variable can, or whoever starts ctrexec could lift the site's policy.
+-- The folder is fixed. Only a program that calls this module can name another one, as an argument. No environment
+-- variable can: with it, whoever starts ctrexec could switch the site's policies off.
 -- @module ctrexec.site.config
 local core = require "ctrexec.core"
 local defaults = require "ctrexec.policy.defaults"
@@ -11,15 +11,15 @@ local readers = late "ctrexec.lib.reader" -- most machines have no site
 
 local config = {}
 
---- Where the configuration lies.
+--- The folder of the configuration.
 config.DIRECTORY = "/etc/ctrexec"
 
 local ENOENT, ENOTDIR = core.errno.ENOENT, core.errno.ENOTDIR
 
--- Instructions that the file may run for: a loop in it must not hang every exec of the machine.
+-- How many instructions the file may execute: an endless loop in it must not hang every exec of the machine.
 local MAX_INSTRUCTIONS = 10000000
 
--- Of seconds or bytes: more than any machine has.
+-- The largest value of a limit, in seconds or bytes.
 local MAX = 1e12
 
 local function limit(unit)
@@ -40,7 +40,7 @@ local function strict(fields)
   return schema.object(fields, { unknown = "refuse" })
 end
 
--- Made when there is a file to check: most machines have none.
+-- The type is made when there is a file to check: most machines have none.
 local function config_type()
   local absolute, boolean, seconds = schema.absolute, schema.boolean, limit "seconds"
   local paths = schema.array(absolute)
@@ -54,7 +54,7 @@ local function config_type()
   }
 end
 
--- What is not set in the file.
+-- Adds the defaults of all settings that the file does not set.
 local function complete(settings, directory)
   settings.policy_directories = settings.policy_directories or { directory .. "/policy.d" }
   settings.roots = settings.roots or {}
@@ -65,14 +65,14 @@ local function complete(settings, directory)
   return settings
 end
 
---- The settings of a site that has none.
+--- The settings of a machine without a site.
 -- @treturn table as of `load`
 function config.defaults()
   return complete({ policy_directories = {} }, config.DIRECTORY)
 end
 
--- In a coroutine, because a hook belongs to one: the caller's own hook is not touched.
--- The chunk has no globals, so it can neither yield nor catch an error.
+-- Runs the file in a coroutine, because each coroutine has its own debug hook: the caller's hook stays.
+-- The file has no globals, so it can neither yield nor catch the error of the hook.
 local function run(chunk, path)
   local thread = coroutine.create(chunk)
   debug.sethook(thread, function() error(path .. ": runs for too long", 0) end, "", MAX_INSTRUCTIONS)
@@ -94,19 +94,20 @@ end
 --
 -- Its fields, all optional: `roots` (array of folders with containers' state, searched first), `policy_directories`
 -- (array, default `DIRECTORY/policy.d`), `runtime` (path of the real runtime), `module_directory` (folder whose
--- modules come before ctrexec's own), `audit` (`file`, `syslog`, `journald`, `required` (default true: an exec whose
--- accept event cannot be written is denied), `redact` (array of Lua patterns), `command` (default true: record the
--- arguments)), `record` (`folder`, `input`, `passwords`, `required`, `max_size`: see `ctrexec.policy.recording`),
--- `limits` (`policy_time` in seconds and `policy_memory` in bytes, each policy's; `exec_timeout` in seconds, the
+-- modules replace ctrexec's own), `audit` (`file`, `syslog`, `journald`, `required` (default true: an exec whose
+-- accept event cannot be written is denied), `redact` (array of Lua patterns), `command` (default true: events have
+-- the arguments)), `record` (`folder`, `input`, `passwords`, `required`, `max_size`: see `ctrexec.policy.recording`),
+-- `limits` (`policy_time` in seconds and `policy_memory` in bytes, for each policy; `exec_timeout` in seconds, the
 -- longest time limit of an exec). Relative paths, wrong types and unknown fields are errors.
 -- @tparam[opt] string directory the folder, for tests and embedding programs
--- @treturn[1] table the settings, complete; without a file the defaults, without the folder no policy folders either
+-- @treturn[1] table the settings, complete; the defaults where there is no file, without policy folders where the
+-- folder itself is missing
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string "untrusted" (owner or mode of the file or a folder above it), "invalid" or "system"
 function config.load(directory)
   directory = directory or config.DIRECTORY
-  -- Most machines have none, and an exec should not pay for it there.
+  -- The folder is looked at first: on a machine without a site an exec then costs no more than this.
   local status, _, errno = core.file.stat(directory, true)
   if not status and errno == ENOENT then return complete({ policy_directories = {} }, directory) end
   local path = directory .. "/config.lua"

@@ -1,17 +1,17 @@
 --- Replaces modules of ctrexec by those of the site, one by one: `module_directory` of the configuration.
 --
--- `require "ctrexec.command.options"` takes DIRECTORY/ctrexec/command/options.lua where there is one, under the rules
--- of `ctrexec.lib.trust`, and `require "original.ctrexec.command.options"` still gives the one that was replaced. What
--- is needed to read the configuration is loaded by then and cannot be replaced: `ctrexec.command`,
--- `ctrexec.site.config`, `ctrexec.lib.reader`, this module and the C core.
+-- `require "ctrexec.command.options"` takes DIRECTORY/ctrexec/command/options.lua where that file exists and satisfies
+-- `ctrexec.lib.trust`; `require "original.ctrexec.command.options"` still gives ctrexec's own module. The modules that
+-- read the configuration are loaded before that and cannot be replaced: `ctrexec.command`, `ctrexec.site.config`,
+-- `ctrexec.lib.reader`, this module and the C core.
 -- @module ctrexec.site.modules
 local core = require "ctrexec.core"
 local readers = require "ctrexec.lib.reader"
 
 local replace = {}
 
--- What the modules were called in ctrexec 0.1. A site's file that still has that name must not be passed over without a
--- word: what it enforces would be gone.
+-- The names of the modules in ctrexec 0.1. A site's file under its old name must still be used: ignoring it would
+-- silently drop whatever it enforces.
 local NAMES_OF_0_1 = {
   audit = "policy.audit", child = "exec.handle", communicate = "exec.capture", completion = "command.completion",
   explain = "policy.explain", failure = "exec.failure", gate = "policy.gate", help = "command.help",
@@ -24,7 +24,7 @@ local NAMES_OF_0_1 = {
 local OLD_NAMES = {}
 for old, new in pairs(NAMES_OF_0_1) do OLD_NAMES["ctrexec." .. new] = "ctrexec." .. old end
 
--- The name that a module, or an original, has now; nil when that is the name given.
+-- The present name of a module that is asked for by its name in ctrexec 0.1; nil for any other name.
 local function renamed(name)
   local original, old = name:match "^(%w-%.?)ctrexec%.(%w+)$"
   local new = NAMES_OF_0_1[old]
@@ -32,7 +32,7 @@ local function renamed(name)
 end
 
 local ENOENT = core.errno.ENOENT
--- After package.preload, before everything that looks for the modules of ctrexec.
+-- The place of the search for the site's modules: after package.preload, before all that find ctrexec's own.
 local POSITION = 2
 
 local function path_of(directory, name)
@@ -53,7 +53,7 @@ local function site_loader(directory, name)
   return chunk, path
 end
 
--- What the searchers after ours find, under the name that the module has there.
+-- Finds the module that the site's replaces: asks the searchers that come after `ours`, the site's.
 local function original_loader(ours, name)
   local found = false
   for _, search in ipairs(package.searchers) do
@@ -66,7 +66,7 @@ local function original_loader(ours, name)
   return ("no original of '%s'"):format(name)
 end
 
---- Puts a directory's modules before ctrexec's own for the rest of this process.
+--- Has `require` find the modules of a directory before ctrexec's own, for the rest of this process.
 -- @tparam string directory
 function replace.install(directory)
   local function search(name)
@@ -79,7 +79,7 @@ function replace.install(directory)
   table.insert(package.searchers, POSITION, search)
 end
 
---- The Lua code by which another Lua state of ctrexec has the same modules replaced.
+--- Lua code that replaces the same modules in another Lua state, as the keeper's.
 -- @tparam string directory
 -- @treturn string
 function replace.setup(directory)

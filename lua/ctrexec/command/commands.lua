@@ -1,20 +1,21 @@
---- The commands of the tool: how each is written, its options, and what people read about them.
+--- The commands of the tool: how each is written, its options, and their help texts.
 --
--- An exec needs none of this: its options, which stand with the fields of an exec, and those before the command are in
--- `ctrexec.command.options`.
+-- An exec does not load this module: the parser's rows for the options of exec, and for those before the command, are
+-- in `ctrexec.command.options`.
 -- @module ctrexec.command.commands
 local late = require "ctrexec.lib.late"
-local texts = late "ctrexec.exec.field_texts" -- only the options of exec have theirs there
+local texts = late "ctrexec.exec.field_texts" -- only for the help texts of exec's options
 
 local commands = {}
 
 local HELP = { name = "help", short = "h?", type = "bool", help = "print this help" }
 
---- Their names in the order in which they are shown.
+--- The names of the commands, in the order in which help shows them.
 commands.order = { "exec", "explain", "list", "policy", "replay", "completion", "help" }
 
---- By name: `usage` (the words after the name), `about`, `examples`, `notes`; and, of all but exec, what the parser
--- goes by (see `ctrexec.command.options`), where each option also has `metavar`, `help` and `complete`.
+--- The commands by name: `usage` (the words after the name), `about`, `examples`, `notes`. All but exec also have the
+-- fields and options that the parser reads (see `ctrexec.command.options`), each option with `metavar`, `help` and
+-- `complete`.
 commands.by_name = {
   exec = {
     usage = "[OPTION...] CONTAINER COMMAND [ARG...]",
@@ -79,7 +80,7 @@ commands.by_name = {
   },
 }
 
---- By name what people read about the options before the command.
+--- The help texts of the options before the command, by the option's name.
 commands.global = {
   root = { metavar = "DIR", help = "look for containers in DIR only", complete = "directories" },
   log = { metavar = "FILE", complete = "files",
@@ -98,12 +99,12 @@ commands.global = {
   help = { help = "print this help; after a command, that command's" },
 }
 
---- What people read about an option. One of a site's own may have its texts in its entry, or none.
+--- The help texts of an option. An option that a site has added may have its texts in its entry, or none at all.
 -- @tparam table entry of the option
--- @tparam ?string command whose option it is; nil for one before the command
+-- @tparam ?string command that the option belongs to; nil for an option before the command
 -- @treturn ?string metavar; nil for a switch
 -- @treturn string text, "" where there is none
--- @treturn ?string what its values are: "files" or "directories"
+-- @treturn ?string what the shell completes as its value: "files" or "directories"
 function commands.texts(entry, command)
   local known = entry
   if not command then known = commands.global[entry.name] or entry end

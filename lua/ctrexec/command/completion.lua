@@ -1,14 +1,15 @@
 --- Shell completion, made from the option tables: `ctrexec completion bash|zsh` prints a script.
 --
--- Container ids come from `ctrexec list --quiet`, asked with the `--root` that was typed. Nothing that a container or
--- a directory is named is ever evaluated by the shell.
+-- Container ids come from `ctrexec list --quiet`, run with the `--root` that was typed. The shell never evaluates the
+-- name of a container or of a directory.
 -- @module ctrexec.command.completion
 local commands = require "ctrexec.command.commands"
 local options = require "ctrexec.command.options"
 
 local completion = {}
 
--- Visits the options of a command, or those before it: entry, metavar, text, what its values are.
+-- Calls `visit` with each option of a command, or each option before the command where `command` is nil: its entry,
+-- metavar, text and kind of value.
 local function each_option(command, visit)
   for _, entry in ipairs(command and options.commands[command] or options.global) do
     visit(entry, commands.texts(entry, command))
@@ -17,7 +18,7 @@ end
 
 local function spellings(entry)
   local words = { "--" .. entry.name }
-  -- "?" is a pattern to the shells, and nobody completes it.
+  -- "-?" is left out: the shells would take "?" for a pattern.
   for letter in (entry.short or ""):gmatch "%a" do words[#words + 1] = "-" .. letter end
   return words
 end
@@ -26,14 +27,14 @@ local function fill(template, values)
   return (template:gsub("@(%l+)@", values))
 end
 
--- "COMMAND:--name" words of a bash case pattern.
+-- The spellings of an option as words of a bash case pattern: "COMMAND:--name | COMMAND:-n".
 local function bash_pattern(command, entry)
   local words = {}
   for i, word in ipairs(spellings(entry)) do words[i] = (command or "") .. ":" .. word end
   return table.concat(words, " | ")
 end
 
--- The `case` lines for the options that want a value: which they are, and how a value is completed.
+-- Two texts for bash: the pattern of all options that take a value, and the `case` lines that complete their values.
 local function bash_values()
   local names, kinds = {}, {}
   local function collect(command)
@@ -74,8 +75,8 @@ local function bash_operands()
   return table.concat(lines, "\n")
 end
 
--- Readline splits words at "=" and ":" too; they are put together again, and only the part behind the last of those is
--- answered ($tail is what readline will replace, $skip what stands before it).
+-- Readline also splits words at "=" and ":". The script joins the pieces of a word again, and offers only what belongs
+-- behind the last of these characters: readline replaces $tail, and $skip is the part of the word before it.
 local BASH = [=[
 # bash completion of ctrexec: source <(ctrexec completion bash)
 _ctrexec_add() {
@@ -174,12 +175,12 @@ local function bash()
   })
 end
 
--- In a spec of _arguments: [text] and :message: end at what is escaped here.
+-- Escapes the characters that would end [text] or :message: in a spec of zsh's _arguments.
 local function zsh_text(text) return (text:gsub("[%[%]:\\]", "\\%0"):gsub("'", "'\\''")) end
 
 local ZSH_FILES = { files = "_files", directories = "_files -/" }
 
--- One spec a spelling: '(all spellings)-u+[text]:USER:action', or '*-e+...' for what may be repeated.
+-- Makes one spec for each spelling: '(all spellings)-u+[text]:USER:action', or '*-e+...' for a repeated option.
 local function zsh_specs(command)
   local lines = {}
   each_option(command, function(entry, metavar, text, complete)

@@ -1,11 +1,11 @@
---- Files of variables as docker reads them: `--env-file`.
+--- Reads files of environment variables as docker does: `--env-file`.
 -- @module ctrexec.command.envfile
 local envfile = {}
 
---- Reads the lines of a file: NAME=VALUE, a NAME alone takes the caller's value, # starts a comment.
--- @tparam {string,...} env to which "NAME=VALUE" each is added
+--- Reads the lines of a file: NAME=VALUE; NAME alone, for the caller's value of it; # starts a comment.
+-- @tparam {string,...} env the array to which each "NAME=VALUE" is added
 -- @tparam string path of the file, for messages
--- @tparam string text what is in it
+-- @tparam string text content of the file
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message

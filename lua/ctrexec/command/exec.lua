@@ -8,12 +8,12 @@ local wording = late "ctrexec.lib.wording" -- only a failure needs it
 
 local exec = {}
 
-local FAILED = 255 -- ctrexec itself failed: what runc says then
+local FAILED = 255 -- ctrexec itself failed: runc's status
 local TIMED_OUT = 124 -- as timeout(1)
 local STREAMS = { [0] = "stdin", "stdout", "stderr" }
 
--- A terminal of the caller goes behind a pipe, so that nothing in the container can put keys into it (TIOCSTI) or
--- change its modes. Every other stream is passed as it is.
+-- Puts a pipe between the command and each stream that is a terminal of the caller, so that no process of the container
+-- can type into that terminal (TIOCSTI) or change its modes. The command gets every other stream itself.
 local function shield_terminals(spec)
   for number = 0, 2 do
     if core.terminal.is_terminal(number) then spec[STREAMS[number]] = "pipe" end
@@ -25,8 +25,9 @@ local function is_same_file(one, other)
   return first and second and first.dev == second.dev and first.ino == second.ino
 end
 
--- What is recorded has to come by here, and a stdin may be one that can be written. Outputs that are one file stay one
--- stream: what was written there keeps its order.
+-- Puts a pipe on every stream of a recorded command, so that all its output passes through ctrexec. stdin gets one,
+-- too: the command could write to a stdin that is open for writing. Where stdout and stderr are the same file they
+-- share a pipe, which keeps the order of their output.
 local function divert(spec)
   if core.fd.is_open(1) then spec.stdout = "pipe" end
   if core.fd.is_open(2) then spec.stderr = is_same_file(1, 2) and "stdout" or "pipe" end
@@ -44,7 +45,7 @@ local function copies_of(handle)
   return copies
 end
 
--- The terminal that the caller sits at, even when its stdin and stdout are something else.
+-- The caller's terminal: one of its standard streams, else its controlling terminal.
 local function caller_terminal()
   for number = 2, 0, -1 do
     if core.terminal.is_terminal(number) then return number end
@@ -62,12 +63,12 @@ local function use_terminal(process)
   return terminal
 end
 
--- The settings of the caller's terminal while a command uses it: `raw(terminal, master)`, and back by `restore`.
+-- The caller's terminal while a command uses it: `raw` changes its settings, and `restore` gives it the old ones back.
 local Settings = {}
 Settings.__index = Settings
 
---- Makes the caller's terminal raw (termios(3)). Before the command runs: it may write a line at once, or ask its
--- terminal something that must not be echoed.
+--- Makes the caller's terminal raw (termios(3)). To be called before the command runs: the command may write a line at
+-- once, or ask the terminal a question whose answer must not be echoed.
 -- @tparam integer|fd terminal of the caller
 -- @tparam fd master of the command's terminal
 -- @treturn[1] boolean true
@@ -87,25 +88,27 @@ function Settings:restore()
   if self.saved then core.terminal.restore(self.saved) end
 end
 
--- What a command that has to be killed, because the session cannot go on, may take to die. One that is frozen
--- (version 1) is not waited for.
+-- How long ctrexec waits for a command that it has killed because the session cannot go on. A command in a frozen
+-- cgroup of version 1 does not die before it is thawed, so the wait has an end.
 local KILLED_SECONDS = 10
 
--- The recording goes first: the event of the command's end tells its size.
+-- Finishes the recording. This comes before the wait for the command, because the exit event tells the recording's
+-- size.
 local function finish_recording(handle, ended)
   if not handle.recording then return true end
   local complete, message = handle.recording:finish(handle.warnings)
   return complete and ended == true, message
 end
 
--- Nobody will see to the command any more.
+-- Kills the command when ctrexec can no longer serve it: otherwise the command would run on without its streams.
 local function give_up(handle)
   handle:kill { tree = handle.tree ~= nil or handle.recording ~= nil, signal = "KILL" }
   handle:wait(KILLED_SECONDS)
   handle:close()
 end
 
--- Copies, forwards signals and waits. `terminal`: of the caller, when the command has one.
+-- Copies the streams, forwards signals, keeps the time limit, and waits for the command. `terminal` is the caller's,
+-- where the command has one of its own.
 local function foreground(handle, terminal)
   local relay = {
     pidfd = handle.pidfd, signals = true, copies = copies_of(handle), terminal = terminal, master = handle.terminal,
@@ -155,15 +158,16 @@ function exec.run(parsed, log, site)
   local found = container.container
   log:debug(("container %s of %s: pid %s, %s"):format(found.id, found.runtime, found.pid, found.status))
   local spec, ready
-  -- before the options are looked at more closely, as runc does
+  -- The container's status is checked before the options, so that the first message is the same as runc's.
   ready, message = container:check { ignore_paused = parsed.options.ignore_paused }
   if ready then spec, message = specs.of(parsed, container.policy) end
   if not spec then return failed(message) end
   local terminal
-  spec.records = true -- below
+  spec.records = true -- by `divert` and `foreground`
   function spec.on_process(process, recording)
     if spec.detach then return true end
-    -- What comes from here on is for the command; while that waits for the container to be resumed, for ctrexec.
+    -- From here on signals are kept for the command. Where the command must wait for a paused container, they still end
+    -- ctrexec itself.
     if found.status ~= "paused" then core.relay.block_signals() end
     if process.terminal then
       terminal, message, code = use_terminal(process)

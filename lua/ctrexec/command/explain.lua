@@ -7,7 +7,7 @@ local json = late "ctrexec.lib.json" -- only --format json needs it
 
 local explain = {}
 
-local FAILED = 255 -- what the exec would end with
+local FAILED = 255 -- the status of an exec that fails
 local COLUMN = 18
 
 local function print_policies(report, out)

@@ -1,4 +1,4 @@
---- What the command line says about itself: `--help` and the `help` command.
+--- The help texts: `--help` and the `help` command.
 -- @module ctrexec.command.help
 local commands = require "ctrexec.command.commands"
 local options = require "ctrexec.command.options"
@@ -21,7 +21,7 @@ local function wrap(text, indent, out)
   out[#out + 1] = line:gsub("%s+$", "")
 end
 
--- A name in the left column, its text in the right one.
+-- Puts a name into the left column, and its text into the right one.
 local function row(name, text, out)
   local left = "  " .. name
   if #left + 2 > TEXT_COLUMN then
@@ -31,7 +31,7 @@ local function row(name, text, out)
   wrap(text, left .. (" "):rep(TEXT_COLUMN - #left), out)
 end
 
--- A row for each option: "-u, --user USER[:GROUP]" and its text.
+-- Adds a row for each option: "-u, --user USER[:GROUP]" and its text.
 local function option_rows(entries, command, out)
   for _, entry in ipairs(entries) do
     local metavar, text = commands.texts(entry, command)
@@ -77,7 +77,7 @@ local function command_text(name, out)
 end
 
 --- The help text, at most 79 columns wide.
--- @tparam ?string command the command asked about; nil for the tool
+-- @tparam ?string command the name of a command; nil for the whole tool
 -- @treturn string the text, ending in a newline
 -- @return nil, message, "usage" when there is no such command
 function help.text(command)

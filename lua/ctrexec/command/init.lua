@@ -1,7 +1,8 @@
---- The command line: reads it, opens the log, runs the command; under a runtime's name hands on what is no exec.
+--- The command line: parses it, opens the log and runs the command. Under a runtime's name it leaves every command but
+-- exec to the real runtime.
 -- @module ctrexec.command
 local late = require "ctrexec.lib.late"
--- A site's modules may take the place of these, once its configuration has been read:
+-- These are loaded after the site's configuration has been read, because the site may replace them:
 local logs = late "ctrexec.command.log"
 local options = late "ctrexec.command.options"
 local original_options = late "original.ctrexec.command.options"
@@ -12,7 +13,8 @@ local command = {}
 
 local USAGE, FAILED = 1, 255 -- runc's exit statuses for a mistake on the command line, and for what goes wrong later
 
--- The names under which engines find it: podman passes its log options to programs of these names only.
+-- The runtimes that ctrexec stands in for when it is called by their name. It needs their names, because podman passes
+-- its log options only to programs that are called so.
 local RUNTIMES = { runc = true, crun = true }
 
 local function open_log(global)
@@ -21,7 +23,7 @@ local function open_log(global)
   }
 end
 
--- Without --log there is nothing to open before there is something to say, and mostly there is not.
+-- A log that is opened at its first message: without --log most execs write none.
 local function lazy_log(global)
   local quiet = {}
   if not global.debug and global.log_level ~= "debug" then function quiet.debug() end end
@@ -33,7 +35,7 @@ local function lazy_log(global)
   end })
 end
 
--- A log that cannot be opened is reported where it can be seen, and nothing is done unlogged.
+-- Opens the log. A log that cannot be opened is reported on standard error, and the command is not run without its log.
 local function log_for(global)
   if (global.log or "") == "" then return lazy_log(global) end
   local log, message = open_log(global)
@@ -41,7 +43,8 @@ local function log_for(global)
   lazy_log { log_format = global.log_format }:error(message)
 end
 
--- Under a runtime's name nothing but exec is ours: `list`, `spec` and `--version` are commands of both.
+-- Under a runtime's name ctrexec runs exec alone: the runtime has commands of the same names, as `list` and
+-- `--version`.
 local function hand_on(argv, site)
   local name = (argv[0] or ""):match "[^/]*$"
   if not RUNTIMES[name] then return true end
@@ -57,7 +60,7 @@ local function run(argv, site, state)
     state.log:error(fault or message)
     return USAGE
   end
-  return late("ctrexec.command." .. parsed.command).run(parsed, state.log, site) -- one word of many
+  return late("ctrexec.command." .. parsed.command).run(parsed, state.log, site) -- one command of several
 end
 
 local function log_by_original(argv)
@@ -73,7 +76,7 @@ local function described(problem)
 end
 
 --- Runs a command line.
--- @tparam {string,...} argv at index 0 the program's name, which may make it a runtime's front
+-- @tparam {string,...} argv at index 0 the program's name; ctrexec stands in for a runtime whose name that is
 -- @tparam[opt] string directory of the site's configuration, instead of /etc/ctrexec
 -- @treturn integer exit status
 function command.main(argv, directory)
@@ -82,8 +85,9 @@ function command.main(argv, directory)
     return run(argv, sites.load(directory), state)
   end, described)
   if ok then return result end
-  if type(result) ~= "table" then result = described(result) end -- no memory is left: Lua asks no handler then
-  -- Most likely a module of the site, maybe the very parser; an engine reads the log that it named and nothing else.
+  if type(result) ~= "table" then result = described(result) end -- out of memory: Lua does not call the handler
+  -- Most likely a module of the site has failed, perhaps the parser itself. The error must still reach the log of the
+  -- command line, because an engine reads nothing else.
   local log = state.log or log_by_original(argv)
   log:error("exec failed: " .. result.message)
   log:debug(result.trace)

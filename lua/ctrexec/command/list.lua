@@ -33,7 +33,7 @@ local function print_table(containers)
   end
 end
 
--- The field names of `runc list --format json`.
+-- Prints the containers with the field names of `runc list --format json`.
 local function print_json(containers)
   local out = schema.as_array {}
   for index, container in ipairs(containers) do

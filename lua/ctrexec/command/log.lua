@@ -5,7 +5,7 @@
 -- errors also go there as bare messages, as with runc and crun.
 -- @module ctrexec.command.log
 local late = require "ctrexec.lib.late"
--- Most execs have nothing to say, and a log that is opened goes to one place, in one format.
+-- Loaded late: most execs write no log, and a log needs only the modules of its place and its format.
 local core = late "ctrexec.core"
 local journal = late "ctrexec.lib.journal"
 local json = late "ctrexec.lib.json"
@@ -13,7 +13,7 @@ local wording = late "ctrexec.lib.wording"
 
 local log = {}
 
--- The levels: what is less than the wanted one is dropped.
+-- The levels; messages of a lower rank than the log's are dropped.
 local LEVELS = {
   debug = { rank = 1, label = "DEBU", colour = 37 },
   info = { rank = 2, label = "INFO", colour = 36 },
@@ -44,7 +44,7 @@ local function text_entry(level, message)
   return ('time="%s" level=%s msg=%s'):format(timestamp(), level, go_value(message))
 end
 
--- Nothing that a message quotes may drive the reader's terminal.
+-- Escapes control characters: text that a message quotes must not control the reader's terminal.
 local function terminal_text(message) return (wording.escape(message):gsub('\\(["\\])', "%1")) end
 
 -- logrus's form for people: no time but seconds since the start, the level coloured, the message padded.
@@ -100,8 +100,8 @@ local function write(self, level, message)
   end
 end
 
---- Writes an entry; with a log other than standard error also the bare message on standard error.
--- @tparam string message one line, or more: newlines are escaped in the entry
+--- Writes an entry. Where the log is not standard error, the bare message also goes there.
+-- @tparam string message one line or more; newlines are escaped in the entry
 function Logger:error(message) write(self, "error", message) end
 
 --- Writes an entry.
@@ -129,7 +129,7 @@ Logger.__close = Logger.close
 -- `format` ("text", the default, or "json"), `level` ("debug", "info", the default, "warning" or "error"), `id` (of the
 -- container, for the journal)
 -- @treturn table a logger. The file exists from now on; it is opened for appending, mode 0644.
--- @return nil, message, "usage" when the file cannot be opened: runc and we then exit with 1
+-- @return nil, message, "usage" when the file cannot be opened: ctrexec then exits with 1, as runc does
 function log.open(settings)
   settings = settings or {}
   local file = settings.file or ""

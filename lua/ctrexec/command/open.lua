@@ -1,21 +1,21 @@
---- What the site has laid down for the command: its configuration, and containers opened under its policies.
+--- The site's rules for the command: the configuration, and containers opened under the site's policies.
 -- @module ctrexec.command.open
 local config = require "ctrexec.site.config"
 local late = require "ctrexec.lib.late"
 local chains = late "ctrexec.policy" -- a site may have no policies
-local modules = late "ctrexec.site.modules" -- a site that replaces modules needs it
-local public = late "ctrexec" -- loaded after the site's modules have taken their places
+local modules = late "ctrexec.site.modules" -- only a site that replaces modules needs it
+local public = late "ctrexec" -- loaded once the site's modules can replace its parts
 
 local site = {}
 
 local Site = {}
 Site.__index = Site
 
---- Reads the site's configuration, and lets its modules take the place of ctrexec's from here on.
+--- Reads the site's configuration; from here on the site's modules replace those of ctrexec.
 --
 -- It does not fail: under a configuration that cannot be used every exec is denied.
--- @tparam[opt] string directory instead of /etc/ctrexec; only a program can name another
--- @treturn table site: `settings` of `ctrexec.site.config.load`, or `fault`, what is wrong with it
+-- @tparam[opt] string directory instead of /etc/ctrexec, for programs that call this; no option of the command sets it
+-- @treturn table site: `settings` of `ctrexec.site.config.load`; `fault`, a message where the configuration is unusable
 function site.load(directory)
   local settings, fault = config.load(directory)
   if settings and settings.module_directory then
@@ -25,7 +25,7 @@ function site.load(directory)
   return setmetatable({ settings = settings or config.defaults(), fault = fault }, Site)
 end
 
--- The chain of an exec; nil when there is nothing to obey and nobody to tell.
+-- The chain of an exec; nil when neither the site nor the caller has policies, limits, recordings or an audit trail.
 local function chain_of(self, files)
   local settings = self.settings
   if self.fault then return chains.refusal(self.fault) end
@@ -36,20 +36,20 @@ local function chain_of(self, files)
   return chains.load(settings, files)
 end
 
---- Opens a container whose every exec passes the site's policies.
+--- Opens a container; every exec in it passes the site's policies.
 -- @tparam string id
 -- @tparam table options of `ctrexec.open`: `root` (an empty one counts as none), `pid`
 -- @tparam[opt] {string,...} files further policies
--- @treturn[1] container of the public module; closing it ends the policies' process
+-- @treturn[1] container of the public module; closing the container ends the policies' process
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
 function Site:open(id, options, files)
-  -- First: the policies are compiled, in their own process, while the container is looked for.
+  -- The chain comes first: its process compiles the policies while this one looks for the container.
   local chain = chain_of(self, files)
   local container, message, code = public.open(id, {
     root = options.root ~= "" and options.root or nil, pid = options.pid, roots = self.settings.roots, policy = chain,
-    digest = not self.settings.module_directory, -- the site may have other ideas of what a state means
+    digest = not self.settings.module_directory, -- a replaced reader may read the state in another way
   })
   if not container then
     if chain then chain:close() end

@@ -2,12 +2,12 @@
 --
 -- The grammar is runc's (Go's flag package: `--x v`, `--x=v`, `-x v`, `-x=v`, `-long v`, `--flag`, `--flag=false`) and,
 -- where runc would refuse, crun's (getopt: `-uVALUE`, `-dt`, `--tty=no`, `-V`, `-?`). Parsing stops at the first word
--- that is no option, so a command's own options pass through. An exec that goes well does not load the other commands,
--- nor what people read.
+-- that is no option, so a command's own options pass through. An exec without a mistake loads neither the other
+-- commands nor any help text.
 -- @module ctrexec.command.options
 local fields = require "ctrexec.exec.fields"
 local late = require "ctrexec.lib.late"
-local commands = late "ctrexec.command.commands" -- an exec does not need the other ones
+local commands = late "ctrexec.command.commands" -- an exec does not need the other commands
 local readers = late "ctrexec.command.readers" -- few options have numbers
 local refusal = late "ctrexec.command.refusal"
 
@@ -17,15 +17,15 @@ local NUMERIC = { int = true, duration = true, number = true }
 
 local HELP = { name = "help", short = "h?", type = "bool" }
 
--- What can be said of an exec, and --help.
+-- The options of exec: those of its fields, and --help.
 local exec = table.move(fields.options, 1, #fields.options, 1, { id = true })
 exec[#exec + 1] = HELP
 
---- The options before the command. An entry: `name` (the long one; the key of the result, with `_` for `-`), `short`
--- (its letters), `type` ("bool", "int", "number": greater than 0, "duration": a number of seconds; with any other the
--- text is the value), `list` (may be repeated, the result is an array), `choices` (the only values), `min` (the least
--- integer). What people read about them is in `ctrexec.command.commands`; an entry of a site's own may have it as
--- `metavar` and `help`.
+--- The options before the command. An entry has `name` (the long spelling, which is also the key of the result, with
+-- `_` for `-`), `short` (its letters), `type` ("bool", "int", "number": greater than 0, "duration": a number of
+-- seconds; with any other type the text itself is the value), `list` (the option may be repeated, and the result is an
+-- array), `choices` (the only values), `min` (the least integer). The help texts are in `ctrexec.command.commands`; an
+-- entry that a site has added may have its own as `metavar` and `help`.
 options.global = {
   { name = "root" },
   { name = "log" },
@@ -46,9 +46,9 @@ local function with_others(all)
   return all
 end
 
---- The commands. The array part holds the options; `id` says that a container is named first, `actions` which first
--- words there are, `file` that a file is named first, `max` how many words there may be besides an action, `wraps`
--- which command must follow. All but exec are there when one of them is asked for.
+--- The commands by name. The array part of each holds its options. `id`: the first word names a container; `actions`:
+-- the first word is one of these; `file`: the first word names a file; `max`: how many words may follow, besides the
+-- action; `wraps`: the command that must follow. The first look-up of a command other than exec loads all of them.
 options.commands = setmetatable({ exec = exec }, {
   __index = function(all, name) return with_others(all)[name] end,
   __pairs = function(all) return next, with_others(all) end,
@@ -64,12 +64,12 @@ function options.find(entries, name)
   end
 end
 
--- Every function below that refuses returns nil and a fault: what `ctrexec.command.refusal` words.
+-- Every function below that refuses returns nil and a fault, which `ctrexec.command.refusal` turns into a message.
 local function fault(kind, name, entry, text, reason)
   return nil, { kind = kind, name = name, entry = entry, text = text, reason = reason }
 end
 
--- A switch that is only named needs no reader.
+-- A switch without a value is "true"; that needs no module of readers.
 local function bool(text)
   return text == "true" or readers.bool(text)
 end
@@ -81,16 +81,16 @@ local function string(text, entry)
   end
 end
 
--- By type: what makes the value of a text, or returns nil and a reason.
+-- The function that makes an option's value from its text, or returns nil and a reason.
 local function reader_of(entry)
   if entry.type == "bool" then return bool end
   return NUMERIC[entry.type] and readers[entry.type] or string
 end
 
--- Puts one option into `values`. `name` is as typed: runc's messages show that.
+-- Puts the value of one option into `values`. `name` is the spelling that was typed, which runc's messages show.
 local function store(entry, name, text, values)
   local key = entry.name:gsub("-", "_")
-  if entry.choices and text == "" then -- runc takes an empty format for none given
+  if entry.choices and text == "" then -- runc ignores an empty format
     values[key] = nil
     return true
   end
@@ -105,7 +105,7 @@ local function store(entry, name, text, values)
   return true
 end
 
--- An option and its value, when that is not `text` the word at i. Returns the index of the next word.
+-- Stores an option with its value: `text`, or the word at i where `text` is nil. Returns the index of the next word.
 local function with_value(entry, name, text, argv, i, values)
   if not text then
     text = argv[i]
@@ -116,7 +116,7 @@ local function with_value(entry, name, text, argv, i, values)
   return ok and i, problem
 end
 
--- getopt's letters in one word (-dt, -u1000, -eA=1), of which the last may want a value.
+-- Reads a word of getopt's letters (-dt, -u1000, -eA=1); the last letter may take a value.
 local function letters(entries, word, argv, i, values)
   for position = 2, #word do
     local letter = word:sub(position, position)
@@ -132,7 +132,8 @@ local function letters(entries, word, argv, i, values)
   return i
 end
 
--- Options up to the first word that is none (a lone "-" is none), or up to "--". Returns the index of the next word.
+-- Reads options up to "--", or up to the first word that is no option (a lone "-" is none). Returns the index of the
+-- next word.
 local function scan(entries, argv, i, values)
   while argv[i] and argv[i]:find "^%-." do
     local word = argv[i]
@@ -155,7 +156,7 @@ local function scan(entries, argv, i, values)
   return i
 end
 
--- What follows the options: the container's id or an action, then the other words.
+-- Reads the words after the options: the container's id or an action, then all others.
 local function operands(command, argv, i, result)
   local first = argv[i]
   local takes_first = command.actions or command.id and not result.options.pid
@@ -166,7 +167,7 @@ local function operands(command, argv, i, result)
     if not result.action then return fault("action", first, command) end
   elseif command.id and not result.options.pid then
     result.id = first
-    -- `exec web -- nginx -t`: runc looks for a program named "--".
+    -- `exec web -- nginx -t` is for ctrexec alone: runc would look for a program named "--".
     if argv[i] == "--" then i = i + 1 end
   end
   table.move(argv, i, #argv, 1, result.args)
@@ -174,7 +175,7 @@ local function operands(command, argv, i, result)
   return result
 end
 
--- The command at argv[i] with its options and operands.
+-- Reads the command at argv[i] with its options and operands.
 local function parse_command(argv, i, result)
   local name = argv[i]
   local command = options.commands[name]
@@ -211,11 +212,12 @@ end
 
 --- Reads a command line.
 -- @tparam {string,...} argv the arguments, without the program's name
--- @treturn table `command` ("exec", ... also "help", with the command asked about in `args`, and "version"); `global`
--- and `options`, by long name with `_` for `-` (what was not given is nil); `id` (nil with `--pid`); `action` (of
--- policy and completion); `args` (the other words). For `explain`, `options` holds those of the exec it explains too.
--- @return nil, one line that names the mistake and the fix, "usage", and what was understood so far: the log options
--- before the mistake say where to report it
+-- @treturn table `command` ("exec", ...; also "version", and "help", with the command to describe in `args`); `global`
+-- and `options`, by long name with `_` for `-` (nil where an option was not given); `id` (nil with `--pid`); `action`
+-- (of policy and completion); `args` (the other words). For `explain`, `options` also holds those of the explained
+-- exec.
+-- @return nil, one line that names the mistake and the fix, "usage", and the part of the result that was read before
+-- the mistake: its log options say where to report the mistake
 function options.parse(argv)
   local result = { global = {}, options = {}, args = {} }
   local ok, problem = parse_all(argv, result)

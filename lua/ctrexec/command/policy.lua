@@ -14,7 +14,7 @@ local function shown(entry)
   return ("%s (%s)"):format(entry.name, table.concat(functions, ", "))
 end
 
--- Each file in a chain of its own: one that is broken does not hide the next.
+-- Checks a file in a chain of its own, so that a broken file does not hide the faults of the next one.
 local function check_file(settings, path)
   local alone = { policy_directories = {}, limits = settings.limits }
   local chain <close> = policy.load(alone, { path })
@@ -23,11 +23,11 @@ local function check_file(settings, path)
   return shown(entry)
 end
 
---- Checks files as they are when an exec loads them: owner and mode of the file and of the folders above it, syntax,
--- what the file returns.
+--- Checks files as an exec does when it loads them: owner and mode of the file and of the folders above it, syntax, and
+-- the table that the file returns.
 -- @tparam table settings of `ctrexec.site.config.load`
 -- @tparam {string,...} files
--- @tparam file out where the result is written, a line a file
+-- @tparam file out to which the result is written, one line for each file
 -- @treturn boolean whether all are good
 function command.check(settings, files, out)
   local good = true

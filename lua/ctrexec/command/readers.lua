@@ -1,8 +1,8 @@
---- How the texts of options are read, by their types.
+--- Turns the texts of options into values, one function for each type of option.
 -- @module ctrexec.command.readers
 local readers = {}
 
--- The words strconv.ParseBool knows, and crun's "no".
+-- The words that Go's strconv.ParseBool knows, and crun's "no".
 local BOOL = {
   ["1"] = true, t = true, T = true, ["true"] = true, TRUE = true, True = true,
   ["0"] = false, f = false, F = false, ["false"] = false, FALSE = false, False = false, no = false,
@@ -11,14 +11,15 @@ local BASE = { x = 16, o = 8, b = 2 }
 local UNIT = { [""] = 1, s = 1, m = 60, h = 3600, d = 86400 }
 local MAX_DIGITS = 15 -- fewer than wrap a Lua integer round in any base
 
---- A switch.
+--- Reads the value of a switch.
 -- @tparam string text
 -- @treturn ?boolean nil for another word
 function readers.bool(text)
   return BOOL[text]
 end
 
---- A whole number as strconv.ParseInt reads it: of base 10 in a list, else the prefix says which.
+--- Reads a whole number as Go's strconv.ParseInt does: to base 10 for a repeated option, else to the base that its
+-- prefix names.
 -- @tparam string text
 -- @tparam table entry of the option: `list`; `min`, the least value
 -- @treturn[1] integer
@@ -39,7 +40,7 @@ function readers.int(text, entry)
   return value
 end
 
---- A duration as timeout(1) takes it: 5, 1.5s, 2m, 1h, 1d.
+--- Reads a duration as timeout(1) does: 5, 1.5s, 2m, 1h, 1d.
 -- @tparam string text
 -- @treturn ?number seconds; nil for no duration
 function readers.duration(text)
@@ -48,7 +49,7 @@ function readers.duration(text)
   return number and number * UNIT[unit]
 end
 
---- A number greater than 0.
+--- Reads a number greater than 0.
 -- @tparam string text
 -- @treturn ?number nil for any other text
 function readers.number(text)

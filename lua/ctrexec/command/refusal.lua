@@ -1,12 +1,12 @@
---- The line that refuses a mistake on the command line: it starts with runc 1.1's words for the same mistake, and ends
--- with the fix in parentheses.
+--- The message for a mistake on the command line: it starts with runc 1.1's words for the same mistake, and ends with
+-- the fix in parentheses.
 -- @module ctrexec.command.refusal
 local commands = require "ctrexec.command.commands"
 local wording = require "ctrexec.lib.wording"
 
 local refusal = {}
 
--- The entries that are valid where the mistake was made. An exec that is explained is part of the explain command.
+-- The options that are valid where the mistake was made. `explain` takes those of the exec that it explains, too.
 local function entries_of(command, options)
   if not command then return options.global end
   local entries = table.move(options.commands[command], 1, #options.commands[command], 1, {})
@@ -29,7 +29,7 @@ end
 
 local quoted = wording.quote
 
--- strconv's words, which differ between a plain and a repeated number.
+-- Go's words for a wrong value, which differ between a plain number and a repeated one.
 local function bad_value(problem)
   local entry, text, name = problem.entry, problem.text, problem.name
   if entry.choices then
@@ -54,7 +54,7 @@ local WORDS = {
   missing = function(problem, command, options)
     local entry = problem.entry
     local known = options.commands[command]
-    -- An exec that is explained is part of the explain command.
+    -- The option may belong to the exec that `explain` explains.
     if known and not options.find(known, entry.name) then command = known.wraps end
     return "flag needs an argument: -" .. problem.name, ("--%s %s"):format(entry.name, (commands.texts(entry, command)))
   end,
@@ -81,9 +81,9 @@ local WORDS = {
   end,
 }
 
---- Words a fault that `ctrexec.command.options` found.
+--- Makes the message for a fault that `ctrexec.command.options` found.
 -- @tparam table problem `kind`, `name` as typed, `entry` of the option or command, `text` of the value, `reason`
--- @tparam ?string command in whose arguments it is; nil when before any
+-- @tparam ?string command among whose arguments the fault is; nil where it comes before the command
 -- @tparam table options `ctrexec.command.options`: which options there are
 -- @treturn string one line: what is wrong, and the fix in parentheses
 function refusal.words(problem, command, options)

@@ -1,7 +1,7 @@
---- The `replay` command: shows a recorded session as it went.
+--- The `replay` command: plays a recorded session at its own pace.
 --
--- It plays any asciicast of version 2. What it writes is what the command wrote, so the terminal may answer what is
--- asked there: while it plays, the terminal is raw and what comes from it is thrown away.
+-- It plays any asciicast of version 2. It writes the recorded command's output as it is, and the terminal may answer
+-- questions in that output. So the terminal is raw while the recording plays, and its answers are thrown away.
 -- @module ctrexec.command.replay
 local core = require "ctrexec.core"
 local json = require "ctrexec.lib.json"
@@ -12,11 +12,12 @@ local replay = {}
 local FAILED = 1
 local INTERRUPTED = 130
 local BLOCK = 65536
-local MAX_LINE = 16 << 20 -- of a header with the longest of command lines
-local NAP = 1000 -- milliseconds; waits are made of these
+local MAX_LINE = 16 << 20 -- enough for a header with the longest command line
+local NAP = 1000 -- milliseconds: the longest single wait
 local CONTROL_C = "\3"
 
--- The lines of a file, one a call: the text and whether it ended in a newline; nil at the end; false and a message.
+-- Returns a function that reads the next line of a file: the text, and whether it ended in a newline; nil at the end of
+-- the file; false and a message when it fails.
 local function line_reader(fd)
   local block, at = "", 1
   return function()
@@ -52,7 +53,7 @@ local function is_event(event)
     and type(event[3]) == "string"
 end
 
--- Waits until a time of the monotonic clock. Returns false when control-C was typed meanwhile.
+-- Waits until a time of the monotonic clock. Returns false when control-C was typed before that.
 local function wait_until(due, terminal)
   while true do
     local left = (due - core.clock.now()) * 1000
@@ -66,7 +67,8 @@ local function wait_until(due, terminal)
   end
 end
 
--- The recorded moments are kept to the first one, so that nothing adds up.
+-- Plays the events. Each is shown at its time since the start, not since the event before, so that delays do not add
+-- up.
 local function play(next_line, speed, terminal)
   local began, number = core.clock.now(), 1
   while true do
@@ -76,7 +78,7 @@ local function play(next_line, speed, terminal)
     if line == false then return nil, whole end
     local event = decode(line)
     if not is_event(event) then
-      -- What wrote it was killed.
+      -- The process that wrote the recording was killed.
       if not whole then return nil, "is cut short in line " .. number end
       return nil, ("line %d is no event"):format(number)
     end
@@ -100,7 +102,7 @@ local function open(path)
   return nil, path .. ": is no recording (asciicast version 2)"
 end
 
--- Throws away what the terminal has answered to the last of what was shown.
+-- Throws away the terminal's answers to the last output, which the caller's shell would take for typed text.
 local function discard_answers(terminal)
   while core.poll.wait({ { fd = terminal, read = true } }, 0) do
     local data = core.fd.read(terminal, BLOCK)
@@ -113,7 +115,7 @@ end
 -- @tparam table log from `ctrexec.command.log`
 -- @treturn integer exit status: 0; 1 when the file is no recording or is damaged; 130 after control-C
 function replay.run(parsed, log)
-  collectgarbage "restart" -- which a command of a short life goes without; a recording may be large
+  collectgarbage "restart" -- the command starts without a collector; a recording may be large
   local path = parsed.args[1]
   local next_line, fd = open(path)
   if not next_line then

@@ -1,22 +1,24 @@
---- In front of a runtime: what is not an exec is the real runtime's, which takes the place of this process.
+--- Stands in for a runtime: replaces this process by the real runtime for every command but exec.
 -- @module ctrexec.command.runtime
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
 local options = require "ctrexec.command.options"
-local readers = late "ctrexec.lib.reader" -- only what is handed on needs it
+local readers = late "ctrexec.lib.reader" -- an exec does not need it
 
 local runtime = {}
 
--- Never the caller's PATH.
+-- The folders that are searched for the real runtime, instead of the caller's PATH.
 local FOLDERS = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin" }
 
 local ENOENT = core.errno.ENOENT
 local HEAD = 4096 -- bytes of a program that are looked at
 local PLAIN = { runc = true, crun = true }
--- How often a runtime may come back; a hook of it may call one once more.
+-- The variable that counts how often a runtime has started ctrexec again, and its bound. One of the runtime's hooks may
+-- start a runtime again, so a few times are allowed.
 local COUNT, MAX_COUNT = "CTREXEC_FRONT", 4
 
--- What may follow an option: the next option or the command; a value of this one.
+-- Returns two booleans: whether the next word may be another option or the command, and whether it may be the value of
+-- the option `word`.
 local function followers(word)
   local name, value = word:match "^%-%-?([^=]*)(.*)$"
   if name == "" or value ~= "" then return true, false end
@@ -27,8 +29,8 @@ local function followers(word)
   return entry.type == "bool", entry.type ~= "bool"
 end
 
--- Whether some runtime could take the line for an exec: none may get past the policies. The parser refuses what is in
--- doubt.
+-- Whether some runtime could read the command line as an exec. Such a line must not get past the policies, so ctrexec
+-- keeps it, and its parser refuses it where its meaning is in doubt.
 local function may_be_exec(argv)
   local reached = { true } -- where the options may go on or end
   for i, word in ipairs(argv) do
@@ -41,19 +43,20 @@ local function may_be_exec(argv)
   return false
 end
 
--- The first page of a plain file, or nothing.
+-- The first page of a plain file; "" where the file cannot be read.
 local function head_of(path)
   local fd <close> = core.file.open(path, { read = true, nonblock = true, nofollow = true })
   local status = fd and core.file.stat(fd)
   return status and status.type == "file" and core.fd.read(fd, HEAD) or ""
 end
 
--- The script, which says what it runs, and the launcher, which has a note (scripts/ctrexec.c).
+-- Whether a file begins as ctrexec's script, which requires "ctrexec.command", or as its launcher, which has a note
+-- (scripts/ctrexec.c).
 local function is_ours(head)
   return head:find("^#!.*[\"']ctrexec%.command[\"']") or head:find("^\127ELF.*ctrexec\0command\0")
 end
 
--- Whether a file, its path resolved, is ctrexec: this one by any link, or any copy or other installation of it.
+-- Whether a file, named by its resolved path, is ctrexec: the running program or another copy of it.
 local function is_self(path, name)
   local status = core.file.stat(path)
   if not status or status.type ~= "file" then return false end
@@ -66,7 +69,7 @@ local function is_self(path, name)
   return is_ours(head_of(path))
 end
 
--- Whether a file of the search leads back here: ctrexec, or a script in which a path leads to it.
+-- Whether a program that was found is ctrexec itself, or a script that names ctrexec's path.
 local function leads_back(path, name)
   if is_self(path, name) then return true end
   local head = head_of(path)
@@ -79,8 +82,8 @@ local function leads_back(path, name)
   end
 end
 
--- The first program of this name that does not lead back here. Whether it is to be trusted is asked of that one alone:
--- one that is not is an error, it is not passed over.
+-- Finds the first program of this name that does not lead back to ctrexec. Its owner and mode are checked later: an
+-- untrusted program is then an error, and the search does not pass it over.
 local function find(name, own)
   local passed
   for _, folder in ipairs(FOLDERS) do
@@ -96,7 +99,8 @@ local function find(name, own)
     and (": %s is ctrexec itself"):format(passed) or "")
 end
 
--- The path of the real runtime, checked as a policy is: it runs with all that the engine may do.
+-- The path of the real runtime. Its owner and mode are checked as a policy's are, because it runs with the rights of
+-- the engine.
 local function real_runtime(argv, name, site)
   if site.fault then return nil, site.fault end
   local path, message = site.settings.runtime
@@ -110,8 +114,8 @@ local function real_runtime(argv, name, site)
   return real
 end
 
--- A runtime that is no plain runc or crun, a script or one that looks for another in PATH, can come back here for ever.
--- So it gets a variable that counts the ways through; runc and crun see nothing new.
+-- A runtime other than plain runc or crun, a script or one that looks for another runtime in PATH, could start ctrexec
+-- again without end. Such a runtime gets a variable that counts this; plain runc and crun do not.
 local function count_of(path)
   if head_of(path):find "^\127ELF" and PLAIN[path:match "[^/]*$"] then return nil end
   local count = (tonumber((os.getenv(COUNT) or ""):match "^%d$") or 0) + 1
@@ -120,15 +124,15 @@ local function count_of(path)
 end
 
 --- Runs the real runtime in place of this process, with the same arguments, environment and descriptors, unless the
--- command is exec. That is `runtime` of the site's configuration, else the first program of this name in the system's
--- folders that is not ctrexec.
+-- command is exec. The real runtime is `runtime` of the site's configuration, else the first program of this name in
+-- the system's folders that is not ctrexec.
 -- @tparam {string,...} argv at index 0 the path by which ctrexec was called
 -- @tparam string name of the runtime that ctrexec stands for
 -- @tparam table site of `ctrexec.command.open`
--- @treturn[1] boolean true: the command is exec, or could be for a runtime with other options
+-- @treturn[1] boolean true: the command is exec, or a runtime with other options could read it as exec
 -- @treturn[2] nil
--- @treturn[2] string why there is no real runtime to run: it is missing, not to be trusted, ctrexec itself, or unknown
--- because the configuration cannot be used
+-- @treturn[2] string why the real runtime cannot be run: it is missing, not trusted, or ctrexec itself, or the
+-- configuration that would name it cannot be used
 -- @see execve(2)
 function runtime.hand_on(argv, name, site)
   if may_be_exec(argv) then return true end

@@ -1,4 +1,4 @@
---- From the options of `exec` to a spec of the public module.
+--- Makes a spec of the public module from the options of `exec`.
 -- @module ctrexec.command.spec
 local core = require "ctrexec.core"
 local fields = require "ctrexec.exec.fields"
@@ -12,7 +12,7 @@ local EFBIG = core.errno.EFBIG
 
 local specs = {}
 
--- A file of the caller's, with Go's words for what is wrong with it.
+-- Reads a file that the caller named. The messages are Go's, as those of runc.
 local function read(path)
   local fd <close>, message = file.open(path)
   local text, why, errno
@@ -25,13 +25,14 @@ end
 local function read_process(path)
   local text, message = read(path)
   if not text then return nil, message end
-  -- The decoder lets them pass, but RFC 8259 does not; white space is not worth a look at every string.
+  -- RFC 8259 forbids control characters in strings, but the decoder accepts them. White space (tab, newline, return) is
+  -- not refused: it is allowed between values, and telling the two apart would mean a look at every string.
   local control = text:match "[\0-\8\11\12\14-\31]"
   if control then return nil, ("invalid character '\\x%02x' in string literal"):format(control:byte()) end
   return json.decode(text, path)
 end
 
--- What the files say, then what the options say.
+-- The variables of the files, then those of the options, which count more because they come last.
 local function environment(paths, given)
   local env = {}
   for _, path in ipairs(paths) do
@@ -49,8 +50,8 @@ local function absolute(path)
   return here .. "/" .. path
 end
 
--- Each option's value under the name of its field, and the rows of those fields. An empty text counts as not given, as
--- with runc. So does what a whole process object takes the place of.
+-- Returns the values of the given options by the names of their fields, and the rows of those fields. As with runc an
+-- empty text counts as not given, and so does an option whose field a process object (--process) replaces.
 local function fields_of(parsed)
   local spec, given, rows, values = {}, {}, fields.options, parsed.options
   local whole = (values.process or "") ~= ""

@@ -1,4 +1,4 @@
---- Prints the version: what the option of that name does.
+--- Prints the version, for the option `--version`.
 -- @module ctrexec.command.version
 local core = require "ctrexec.core"
 

@@ -8,7 +8,7 @@ exclude_files = { "build/**", "build-sanitize/**" }
 files["spec"] = { std = "lua54+busted" }
 files["tests"] = { std = "lua54+busted" }
 files["scripts/policies/*_spec.lua"] = { std = "lua54+busted" }
--- A policy is run with these set in its own globals.
+-- ctrexec adds these to the globals of a policy.
 files["scripts/policies/*.lua"] = { read_globals = { "deny" } }
 files["config.ld"] = { std = "ldoc" }
 files["*.rockspec"] = { std = "rockspec" }

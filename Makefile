@@ -1,4 +1,4 @@
-# ctrexec: one word a job. `make help` lists them.
+# ctrexec: a target for each job. `make help` lists them.
 
 VERSION = $(shell sed -n 's/^#define CTX_VERSION "\(.*\)"/\1/p' core/core.h)
 
@@ -9,7 +9,7 @@ BINDIR ?= $(PREFIX)/bin
 LUA_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 LUA_SHAREDIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 MANDIR ?= $(PREFIX)/share/man
-# What engines call: the command under the names of runtimes.
+# The folder with the command under the names of runtimes, for engines to call.
 FRONTDIR ?= $(PREFIX)/lib/ctrexec
 LUA_INCDIR ?= /usr/include/lua$(LUA_VERSION)
 LUA ?= lua$(LUA_VERSION)
@@ -18,7 +18,7 @@ ifeq ($(origin CC),default)
 CC = gcc
 endif
 
-# SANITIZE=1 builds everything with ASan and UBSan into a directory of its own; `make test SANITIZE=1` runs on that build.
+# SANITIZE=1 builds everything with ASan and UBSan into a directory of its own; `make test SANITIZE=1` tests that build.
 ifdef SANITIZE
 BUILD ?= build-sanitize
 SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -32,8 +32,8 @@ endif
 WARN = -Wall -Wextra -Werror
 DIALECT = -std=c11 -D_GNU_SOURCE
 
-# HOSTILE=1: protections can be taken out one at a time (core/common/protect.h). For tests/hostile, never to be installed.
-# tests/hostile/order.c puts some of the helper's steps at another place.
+# HOSTILE=1 makes a build whose protections can be switched off one at a time (core/common/protect.h). It is for
+# tests/hostile, never to be installed. In it tests/hostile/order.c can run some of the helper's steps at another place.
 ifdef HOSTILE
 DIALECT += -DCTX_TEST_BUILD
 REORDERED = write_own_files join_namespaces close_for_good close_others prove_directory become_member become_user set_limits
@@ -52,30 +52,32 @@ else
 HELPER_CC = musl-gcc
 HELPER_CFLAGS = $(DIALECT) $(WARN) -Os -fno-pie -fstack-protector-strong -ffunction-sections -fdata-sections \
   -fno-asynchronous-unwind-tables -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
-# Each page of it is written to a memfd and mapped for every start: two segments, packed. (Nobody would apply relro.)
+# Every start writes the helper to a memfd and maps it, so it is kept small: two packed segments, and no relro, which a
+# static program without relocations does not need.
 HELPER_LDFLAGS = -static -no-pie -s -Wl,--gc-sections,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code
 endif
 
-# What only the helper has, and what it shares with the module.
+# The sources of the helper alone, and those that it shares with the core module.
 HELPER_ONLY = $(wildcard core/enter/*.c)
 HELPER_SHARED = $(wildcard core/common/plan.c)
 HELPER_SRC = $(HELPER_ONLY) $(HELPER_SHARED)
-# The seccomp compiler is a module of its own, so that only a container with a profile costs the loading of libseccomp.
+# The seccomp compiler is a module of its own, so that libseccomp is loaded only for a container with a profile.
 SECCOMP_SRC = $(wildcard core/seccomp*.c core/bpf.c)
 CORE_SRC = $(filter-out $(SECCOMP_SRC),$(wildcard core/*.c core/common/*.c))
 
 CORE_SO = $(BUILD)/lua/ctrexec/core.so
 SECCOMP_SO = $(if $(wildcard core/seccomp.c),$(BUILD)/lua/ctrexec/core/seccomp.so)
 HELPER = $(if $(wildcard core/enter/enter.c),$(BUILD)/lua/ctrexec/enter)
-# Made with the core module, which a plain lua5.4 cannot load when it is sanitized; the sources do as well there.
+# The compiled Lua modules. A plain lua5.4 makes them with the core module, which it cannot load when that is sanitized;
+# the sanitized build uses the sources.
 PRECOMPILED = $(if $(SANITIZE),,$(BUILD)/lua/ctrexec/precompiled)
 MAN_PAGE = $(BUILD)/man/ctrexec.8
-# The command with the interpreter inside, where Lua, cjson, libseccomp and libcap can be linked in.
+# The launcher (scripts/ctrexec.c) is built where there are static archives of Lua, cjson, libseccomp and libcap.
 ARCHIVES = liblua$(LUA_VERSION).a liblua$(LUA_VERSION)-cjson.a libseccomp.a libcap.a
 comma := ,
 find_archive = $(shell $(CC) -print-file-name=$(1))
 LAUNCHER_LIBS = $(foreach archive,$(ARCHIVES),$(call find_archive,$(archive)))
-# libcap is linked into the core module where there is an archive of it: a library to be found and mapped costs every exec.
+# libcap is linked statically into the core module where it can be: finding and mapping a library would slow every exec.
 LIBCAP = $(or $(filter /%,$(call find_archive,libcap.a)),-lcap)
 CORE_LIBS = $(LIBCAP) -Wl,--exclude-libs,libcap.a
 LAUNCHER = $(if $(SANITIZE)$(filter-out /%,$(LAUNCHER_LIBS)),,$(BUILD)/ctrexec)
@@ -92,7 +94,7 @@ LINTERS = lint-build lint-format lint-cppcheck lint-tidy lint-lua lint-sh lint-m
 .PHONY: build help deps test test-helpers fuzz-targets lint $(LINTERS) docs install deb demo \
   clean FORCE
 
-# One short line a step; the whole command with V=1.
+# Prints one short line for each step; with V=1 make prints the whole command.
 say = $(if $(V),,@printf '  %-5s%s\n' $(1) $@;)
 
 build: $(CORE_SO) $(SECCOMP_SO) $(HELPER) $(PRECOMPILED) $(LAUNCHER)
@@ -111,7 +113,7 @@ $(BUILD)/core/%.o: core/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC) $(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
 
-# The helper's bytes live inside the core module.
+# The helper's bytes are a part of the core module.
 $(BUILD)/core/enter_image.o: core/enter_image.S $(HELPER) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,AS) $(CC) -DCTX_ENTER_IMAGE='"$(HELPER)"' -c -o $@ $<
@@ -120,13 +122,13 @@ $(BUILD)/helper/%.o: core/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC) $(HELPER_CC) $(HELPER_CFLAGS) -MMD -MP -c -o $@ $<
 
-# A list of the objects, so that a source file that is removed relinks the module.
+# A list of the objects, so that the module is linked anew when a source file is removed.
 $(BUILD)/objects: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(CORE_OBJ) / $(SECCOMP_OBJ) / $(HELPER_OBJ)' >$@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-# Renamed into place: a program that loads the module meanwhile finds the old one or the new one.
+# The module is renamed into place, so that a program that loads it meanwhile finds the whole old or the whole new one.
 $(CORE_SO): $(CORE_OBJ) $(BUILD)/objects
 	@mkdir -p $(@D)
 	$(call say,LINK) $(CC) $(CORE_LDFLAGS) -o $@.new $(CORE_OBJ) $(CORE_LIBS)
@@ -141,17 +143,17 @@ $(BUILD)/lua/ctrexec/enter: $(HELPER_OBJ) $(filter %.c,$(HELPER_ORDER)) $(BUILD)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(HELPER_CC) $(if $(HELPER_ORDER),$(HELPER_CFLAGS)) $(HELPER_LDFLAGS) -o $@ $(HELPER_OBJ) $(HELPER_ORDER)
 
-# The Lua modules, compiled: scripts/ctrexec.lua takes from it what is not older than its source.
+# The compiled Lua modules. ctrexec uses one only while its source has the size and the time that are noted there.
 $(BUILD)/lua/ctrexec/precompiled: scripts/precompile.lua $(CORE_SO) $(shell find lua -name '*.lua')
 	scripts/precompile.lua lua $@
 
-# The manual says what --help says.
+# The manual is made from the texts of --help.
 $(MAN_PAGE): scripts/man.lua lua/ctrexec/command/commands.lua lua/ctrexec/command/options.lua \
   lua/ctrexec/exec/fields.lua lua/ctrexec/exec/field_texts.lua
 	@mkdir -p $(@D)
 	$(call say,MAN) scripts/man.lua $(VERSION) "$$(date -r lua/ctrexec/command/commands.lua +%F)" >$@
 
-# Where the launcher finds the modules, their compiled form, and the script that it gives way to.
+# The places that the launcher knows: of the modules, of their compiled form, and of the script that may replace it.
 launcher_places = -DCTX_SHAREDIR='"$(1)"' -DCTX_LIBDIR='"$(2)"' -DCTX_SCRIPT='"$(3)"'
 link_launcher = $(CC) $(LAUNCHER_CFLAGS) $(LAUNCHER_LDFLAGS) $(2) -o $(1) scripts/ctrexec.c $(CORE_OBJ) \
   $(SECCOMP_OBJ) $(LAUNCHER_LIBS) -lm
@@ -161,8 +163,8 @@ $(BUILD)/ctrexec: scripts/ctrexec.c $(CORE_OBJ) $(SECCOMP_OBJ) $(BUILD)/objects
 	  launcher_places,$(CURDIR)/lua,$(abspath $(BUILD))/lua,$(CURDIR)/scripts/ctrexec.lua))
 	@mv $@.new $@
 
-# The interpreter the sanitized tests run under: the system's, made to load the ASan runtime before anything else.
-# (LD_PRELOAD would reach every program that a test starts.)
+# The interpreter of the sanitized tests: the system's, changed to load the ASan runtime before any other library.
+# (LD_PRELOAD would also change every program that a test starts.)
 $(BUILD)/lua5.4:
 	@mkdir -p $(@D)
 	cp "$$(command -v lua5.4)" $@.new
@@ -174,8 +176,8 @@ $(BUILD)/lua5.4:
 deps:
 	@tests/deps
 
-# What tests need compiled, from tests/helpers: a Lua module where the source opens one, else a static program that runs
-# in any root file system.
+# The compiled helpers of the tests, from tests/helpers: a Lua module where the source has a luaopen_ function, else a
+# static program, which runs in any root file system.
 HELPER_TEST_MODULES = $(shell grep -ls luaopen_ tests/helpers/*.c)
 HELPER_TEST_PROGRAMS = $(filter-out $(HELPER_TEST_MODULES),$(wildcard tests/helpers/*.c))
 TEST_HELPERS = $(HELPER_TEST_MODULES:tests/helpers/%.c=$(BUILD)/tests/%.so) \
@@ -191,7 +193,7 @@ $(BUILD)/tests/%: tests/helpers/%.c
 	@mkdir -p $(@D)
 	$(call say,CC) $(CC) $(DIALECT) $(WARN) -O2 -g -static -o $@ $<
 
-# The programs that attack from within a container.
+# The program and the library that attack from within a container.
 ATTACK_LIBRARY = tests/hostile/attacks/library.c
 $(BUILD)/attack: $(filter-out $(ATTACK_LIBRARY),$(wildcard tests/hostile/attacks/*.[ch]))
 	@mkdir -p $(@D)
@@ -203,7 +205,7 @@ $(BUILD)/library.so: $(ATTACK_LIBRARY)
 
 test-helpers: $(TEST_HELPERS)
 
-# The fuzzers, and the core as they see it: a target is a file of tests/fuzz.
+# The fuzzers, one for each C file of tests/fuzz, and the core compiled for them.
 FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/*.c))
 FUZZ_CFLAGS = $(DIALECT) $(WARN) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
   -fno-sanitize-recover=undefined -isystem $(LUA_INCDIR)
@@ -224,7 +226,7 @@ build-fuzz/%: tests/fuzz/%.c build-fuzz/core.a
 
 fuzz-targets: build $(FUZZ_TARGETS)
 
-# A plain `make test` or `make demo` on a fresh machine installs and builds what it needs; MAKEFLAGS hands SANITIZE on.
+# On a fresh machine `make test` and `make demo` install and build what they need. MAKEFLAGS passes SANITIZE on.
 test: deps
 	@$(MAKE) --no-print-directory build test-helpers $(if $(SANITIZE),$(BUILD)/lua5.4)
 	@SANITIZE='$(SANITIZE)' tests/run
@@ -236,7 +238,7 @@ demo: deps
 lint: deps
 	@$(MAKE) --no-print-directory --keep-going $(LINTERS)
 
-# Everything that is, or is about to be, in the repository.
+# Lists the files of the repository, and new ones that are not ignored.
 FILES = git ls-files --cached --others --exclude-standard
 C_FILES = $(shell $(FILES) '*.c')
 TIDY_FLAGS = $(DIALECT) -Wall -Wextra -isystem $(LUA_INCDIR)
@@ -253,7 +255,7 @@ lint-cppcheck:
 	@cppcheck --quiet --std=c11 -D_GNU_SOURCE -D__x86_64__ --enable=warning,style,performance,portability \
 	  --suppress=unusedStructMember --suppress=constStatement:tests/valgrind/syscalls.c --inline-suppr --error-exitcode=1 $(C_FILES)
 
-# What clang-tidy counts of its own work is noise; its findings are on standard output.
+# clang-tidy writes its findings to standard output, and only statistics to standard error, which is dropped.
 lint-tidy:
 	@printf '%s\n' $(C_FILES) | xargs -P 2 -I FILE clang-tidy --quiet FILE -- $(TIDY_FLAGS) 2>/dev/null
 
@@ -273,9 +275,9 @@ docs: deps
 	$(LUA) docs/check.lua $$($(FILES) 'lua/*.lua' 'core/*.c')
 	ldoc --quiet --fatalwarnings .
 
-# What a user needs and nothing of the tests. lua5.4 looks in /usr and /usr/local by itself; the command is told of any
-# other PREFIX, unless something else will tell it (EMBED_PATH= with LuaRocks, which moves the files once more, so that
-# there can be no launcher).
+# Installs what users need, and nothing of the tests. lua5.4 finds modules below /usr and /usr/local by itself; for any
+# other PREFIX the path is written into the command. LuaRocks moves the files once more and sets the path itself: it
+# passes an empty EMBED_PATH, and there is no launcher then.
 EMBED_PATH ?= yes
 COMMAND = ctrexec$(if $(EMBED_PATH),$(if $(LAUNCHER),.lua))
 install: build $(MAN_PAGE)
@@ -297,7 +299,7 @@ install: build $(MAN_PAGE)
 	$(if $(filter %.lua,$(COMMAND)),$(call link_launcher,$(DESTDIR)$(BINDIR)/ctrexec,$(call \
 	  launcher_places,$(LUA_SHAREDIR),$(LUA_LIBDIR),$(BINDIR)/$(COMMAND))))
 
-# A binary package in Debian's layout; the C library it needs is read off what was built.
+# A binary package in Debian's layout. The version of the C library that it needs is read from the built modules.
 DEB_ARCH = $(shell dpkg --print-architecture)
 DEB = build/ctrexec_$(VERSION)_$(DEB_ARCH).deb
 DEB_ROOT = build/deb
@@ -320,7 +322,7 @@ deb: build
 	  >$(DEB_ROOT)/DEBIAN/control
 	dpkg-deb --root-owner-group --build $(DEB_ROOT) $(DEB)
 
-# Jobs that live in a folder of their own: the word is there when the folder's `run` is.
+# Jobs with a folder of their own; each is a target where the folder has a `run`.
 define job_rule
 .PHONY: $(1)
 $(1): deps

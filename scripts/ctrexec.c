@@ -1,10 +1,10 @@
-/* The ctrexec command with the interpreter inside: what scripts/ctrexec.lua does, for callers that start it
- * often.
+/* The launcher: the ctrexec command with the interpreter inside. It does what scripts/ctrexec.lua does, and
+ * starts faster.
  *
- * It runs the same modules of Lua; but Lua, the core, cjson and the seccomp compiler are linked in, so that
- * nothing is searched for, mapped and relocated at every start. A static program cannot load a module in C,
- * which modules of the site's own may ask for: where the configuration names a folder of them, the script
- * takes over before anything was done. (Policies can load nothing but Lua.) */
+ * It runs the same Lua modules, but Lua, the core, cjson and the seccomp compiler are linked in, so that no
+ * library is searched for, mapped and relocated at every start. A static program cannot load modules in C,
+ * and the site's own modules may need some: where the configuration names a folder of modules, the launcher
+ * executes the script instead, before it has done anything else. (Policies can load nothing but Lua.) */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,16 +17,16 @@
 #include <lua.h>
 #include <lualib.h>
 
-/* Where `make install` puts the modules, their compiled form and the script, unless it says otherwise. */
+/* The places of the modules, of their compiled form and of the script; the Makefile sets others. */
 #ifndef CTX_SHAREDIR
 #define CTX_SHAREDIR "/usr/local/share/lua/5.4"
 #define CTX_LIBDIR "/usr/local/lib/lua/5.4"
 #define CTX_SCRIPT "/usr/local/bin/ctrexec.lua"
 #endif
 
-#define FAILED 255 /* what ctrexec says when it could not do its work */
+#define FAILED 255 /* ctrexec's status when ctrexec itself fails */
 
-/* By this note, in the first page, lua/ctrexec/command/runtime.lua knows any launcher. */
+/* lua/ctrexec/command/runtime.lua recognizes every launcher by this note in its first page. */
 __asm__(".pushsection .note.ctrexec, \"a\", %note\n"
         ".balign 4\n"
         ".long 8, 8, 1\n"
@@ -40,20 +40,21 @@ int luaopen_ctrexec_core_seccomp(lua_State *L);
 
 /* -------------------------------------------------------------------------------------------------- memory
  *
- * One exec takes some hundred KiB. That much is made present at once, which costs less than a page fault for
- * each page, and is given out from one end to the other; what is given back is given out again only in its
- * own size, which is most of what Lua does. What is beyond comes from malloc. */
+ * One exec takes some hundred KiB of memory. The arena is mapped and filled at once, which costs less than a
+ * page fault for each page. Blocks are taken from its beginning to its end; a block that Lua gives back is
+ * used again for a block of the same size, which is what Lua mostly asks for. When the arena is full, malloc
+ * takes over. */
 
 enum { ARENA_SIZE = 400 << 10, UNIT = 16, CLASSES = 64 };
 
-/* What a block is that was given back. */
+/* A block that was given back: the next one of the same size. */
 struct hole {
     struct hole *next;
 };
 
 struct arena {
     char *start, *next, *end;
-    struct hole *holes[CLASSES]; /* of 1, 2, ... units */
+    struct hole *holes[CLASSES]; /* blocks of 1, 2, ... units */
 };
 
 static void make_arena(struct arena *arena)
@@ -102,7 +103,7 @@ static void give_back(struct arena *arena, void *block, size_t size)
     }
 }
 
-/* lua_Alloc */
+/* Lua's allocator (lua_Alloc). */
 static void *allocate(void *user, void *block, size_t old, size_t size)
 {
     struct arena *arena = user;
@@ -120,7 +121,7 @@ static void *allocate(void *user, void *block, size_t old, size_t size)
         return moved;
     }
     if (moved == NULL) {
-        return size < old ? block : NULL; /* making smaller must not fail */
+        return size < old ? block : NULL; /* shrinking must not fail */
     }
     memcpy(moved, block, old < size ? old : size);
     give_back(arena, block, old);
@@ -129,7 +130,7 @@ static void *allocate(void *user, void *block, size_t old, size_t size)
 
 /* ------------------------------------------------------------------------------------------------ modules */
 
-/* Has `require` open a module by the function on top of the stack, which it takes off. */
+/* Registers the function on top of the stack, which it pops, as the one by which `require` opens a module. */
 static void preload(lua_State *L, const char *name)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
@@ -145,8 +146,8 @@ static void require(lua_State *L, const char *name)
     lua_call(L, 1, 1);
 }
 
-/* Sets package.path or package.cpath. Lua's own places end with the caller's directory, where anybody's files
- * may lie. */
+/* Sets package.path or package.cpath. Lua's own values end with the caller's directory, in which any user's
+ * files may lie. */
 static void set_place(lua_State *L, const char *field, const char *place)
 {
     lua_getglobal(L, "package");
@@ -155,8 +156,8 @@ static void set_place(lua_State *L, const char *field, const char *place)
     lua_pop(L, 1);
 }
 
-/* In the place of Lua's own, for every state of this program, also that of a process in the background: what
- * is linked in needs no loading. */
+/* Replaces Lua's own function for every Lua state of this program, also the keeper's: it adds the modules
+ * that are linked in. */
 void luaL_openlibs(lua_State *L)
 {
     static const luaL_Reg libraries[] = {
@@ -188,7 +189,7 @@ void luaL_openlibs(lua_State *L)
     }
 }
 
-/* Compiled modules are looked for after package.preload and before the sources; there may be none. */
+/* Has `require` look for compiled modules after package.preload and before the sources. */
 static void add_precompiled(lua_State *L)
 {
     require(L, "ctrexec.core");
@@ -213,7 +214,7 @@ static void add_precompiled(lua_State *L)
 /* ----------------------------------------------------------------------------------------- the site's code
  */
 
-/* Stand for dlopen and dlerror of Lua's loader (ld --wrap). */
+/* Replace dlopen and dlerror in Lua's loader (ld --wrap). */
 void *__wrap_dlopen(const char *path, int flags);
 char *__wrap_dlerror(void);
 
@@ -229,9 +230,10 @@ char *__wrap_dlerror(void)
     return "this program loads no module in C; ctrexec.lua does";
 }
 
-/* `install` of ctrexec.site.modules, which is called as soon as the configuration is read: instead of taking
- * the site's modules in place of ctrexec's, runs the script, which does. It cannot see under which name it
- * was called, which may be a runtime's, so it is told: the path, as the kernel tells a script its own. */
+/* `install` of ctrexec.site.modules, which is called as soon as the configuration is read. Instead of
+ * installing the site's modules it executes the script, which installs them. The script cannot see the name
+ * under which the launcher was called, which may be a runtime's, so --launched-as gives it that path, in the
+ * form in which the kernel would give it to a script. */
 static int hand_over(lua_State *L)
 {
     char **argv = lua_touserdata(L, lua_upvalueindex(1));
@@ -250,7 +252,7 @@ static int hand_over(lua_State *L)
                       strerror_r(errno, reason, sizeof(reason)));
 }
 
-/* Stands for lua/ctrexec/site/modules.lua. */
+/* Opens the module that replaces lua/ctrexec/site/modules.lua in this program. */
 static int open_replace(lua_State *L)
 {
     lua_newtable(L);
@@ -262,12 +264,12 @@ static int open_replace(lua_State *L)
 
 /* --------------------------------------------------------------------------------------------------- main */
 
-/* Runs the command line in argv; its exit status is the result. */
+/* Runs the command line in argv, and returns its exit status. */
 static int run(lua_State *L)
 {
     char **argv = lua_touserdata(L, 1);
-    lua_gc(L, LUA_GCSTOP); /* too short a life to be worth cleaning up after */
-    lua_pushboolean(L, 1); /* as lua5.4 -E: the environment of the caller changes nothing */
+    lua_gc(L, LUA_GCSTOP); /* the process ends soon: collecting garbage costs more than it saves */
+    lua_pushboolean(L, 1); /* as lua5.4 -E: the caller's environment must not matter */
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     luaL_openlibs(L);
     set_place(L, "path", CTX_SHAREDIR "/?.lua;" CTX_SHAREDIR "/?/init.lua");

@@ -6,7 +6,8 @@ local options = require "ctrexec.command.options"
 
 local version, date = arg[1], arg[2]
 
--- Words that mdoc would take for its own: a leading dot or quote, a backslash, a minus that is to be typed.
+-- Escapes what mdoc would interpret: a leading dot or quote, a backslash, and a minus, which must stay one that can be
+-- typed.
 local function text(words)
   return (words:gsub("\\", "\\e"):gsub("%-", "\\-"):gsub("^[.']", "\\&%0"))
 end
@@ -15,7 +16,7 @@ local function say(...)
   io.write(table.concat({ ... }, " "), "\n")
 end
 
--- A line of macros with a word of a user's in it.
+-- Quotes text as one argument of a macro.
 local function argument(word)
   return '"' .. text(word):gsub('"', '""') .. '"'
 end

@@ -1,12 +1,12 @@
 #!/usr/bin/lua5.4 -E
--- Compiles the modules that an exec loads into one file: scripts/precompile.lua FOLDER OUTPUT, where FOLDER is the one
--- that holds ctrexec/init.lua. scripts/ctrexec.lua uses an entry only while the source it finds has the size and the
--- time of last change noted here, so a replaced or edited module always wins.
+-- Compiles the modules that an exec loads into one file: scripts/precompile.lua FOLDER OUTPUT, where FOLDER holds
+-- ctrexec/init.lua. ctrexec uses an entry only while the module's source has the size and the time of last change that
+-- the entry notes, so an edited or replaced source is always used itself.
 local folder, output = arg[1], arg[2]
 package.cpath = output:match "^(.*)/ctrexec/[^/]*$" .. "/?.so;" .. package.cpath
 local file = require "ctrexec.core".file
 
--- What no exec loads is left out.
+-- Modules that no exec loads are left out.
 local SKIPPED = { ["ctrexec.command.help"] = true, ["ctrexec.command.completion"] = true, ["ctrexec.busted"] = true,
   ["ctrexec.command.refusal"] = true, ["ctrexec.command.replay"] = true }
 
@@ -29,7 +29,7 @@ for name in pairs(found) do
   if not SKIPPED[name] then names[#names + 1] = name end
 end
 
--- The search for a module goes from the first to the last: those that every exec loads come first.
+-- The modules that every exec loads come first, because a module is looked for from the first entry to the last.
 local early = {}
 local function note(name)
   if early[name] or not found[name] then return end
@@ -43,7 +43,8 @@ table.sort(names, function(one, other)
   return one < other
 end)
 
--- The number of modules; for each its name, the source's size and time, and where its code is; then all the code.
+-- The output: the number of modules; for each its name, the size and time of its source, and the offset and size of its
+-- code; then the code of all.
 local entries, code, offset = {}, {}, 0
 for index, name in ipairs(names) do
   local about = assert(file.stat(found[name]))

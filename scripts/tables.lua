@@ -1,7 +1,7 @@
 #!/usr/bin/lua5.4 -E
 -- Writes the tables of fields in the guides, from the rows of lua/ctrexec/exec/fields.lua: scripts/tables.lua [--check]
--- They stand between `<!-- fields: NAME -->` and `<!-- end -->`. --check changes nothing, and fails if a table is not
--- what the rows give.
+-- The tables stand between `<!-- fields: NAME -->` and `<!-- end -->`. --check changes nothing, and fails if a table
+-- differs from the rows.
 local root = arg[0]:gsub("[^/]*$", "") .. "../"
 package.path = root .. "lua/?.lua;" .. package.path
 local fields = require "ctrexec.exec.fields"
@@ -15,7 +15,7 @@ for _, row in ipairs(fields.options) do ROWS[row.field or ""] = row end
 
 local function is_for_exec_alone(row) return row.needs and #row.needs == 1 and row.needs[1] == "exec" end
 
--- What a field does, and where it does nothing.
+-- Describes what a field does, and with which others it cannot be used.
 local function meaning(row, text)
   local words = { text.means or text.help }
   if row.needs and not is_for_exec_alone(row) then words[#words + 1] = "Only " .. texts.where(row.needs, code) end

@@ -1,6 +1,6 @@
 -- A container lists the programs that may be started in it: annotation "ctrexec.commands": "nginx cat ls".
--- Without the annotation all are allowed. A name in the list means the program of that name wherever it lies; a path
--- means that path alone.
+-- Without the annotation every program is allowed. A name in the list allows the program of that name in any folder; a
+-- path allows that path alone.
 return {
   name = "allow-commands",
   check = function(request)

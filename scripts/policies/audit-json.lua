@@ -1,5 +1,5 @@
--- Every event as one JSON line in a file of its own. The audit sinks of config.lua do this better; this is the pattern
--- for a trail of your own shape.
+-- Writes every event as one JSON line to a file. The audit sinks of config.lua do this better; use this as a model for
+-- a trail in a format of your own.
 local PATH = "/var/log/ctrexec-exec.jsonl"
 
 local function quote(text)
@@ -23,7 +23,7 @@ return {
   name = "audit-json",
   audit = function(event)
     local file = assert(io.open(PATH, "a"))
-    -- One write: the lines of execs that run at the same time stay whole.
+    -- The buffer makes the line one write, so that lines of execs that run at the same time do not mix.
     file:setvbuf "full"
     assert(file:write(json(event), "\n"))
     assert(file:close())

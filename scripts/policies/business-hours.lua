@@ -1,4 +1,4 @@
--- People use containers by hand from Monday to Friday, 8 to 18 h, the host's time. Machines always may.
+-- Commands at a terminal are allowed from Monday to Friday, 8 to 18 h, the host's time; commands without one always.
 local FIRST_HOUR, LAST_HOUR = 8, 18
 local SUNDAY, SATURDAY = 1, 7
 

@@ -1,7 +1,7 @@
 -- Words in front of the command say how to run it:
 --   EXEC_USER=root EXEC_PRIVILEGED=true EXEC_REASON="ticket 42" sh
--- They are taken off the command. Who may ask for more than the container gives: the host's root when nobody is logged
--- in behind it, and the users listed here.
+-- The policy removes them from the command. More than the container gives is for the users listed here, and for the
+-- host's root where no user has logged in (a service).
 local TRUSTED_LOGINS = { alice = true, bob = true }
 local PRIVILEGES = { "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_DAC_OVERRIDE" }
 local KNOWN = { EXEC_USER = true, EXEC_PRIVILEGED = true, EXEC_REASON = true }

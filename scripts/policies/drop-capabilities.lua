@@ -1,4 +1,4 @@
--- A command gets no capability that lets it out of its container or at its neighbours, whatever the container has.
+-- Takes from a command every capability that helps it out of its container, or to attack its neighbours.
 local UNWANTED = { "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO",
   "CAP_DAC_READ_SEARCH", "CAP_MKNOD", "CAP_BPF" }
 

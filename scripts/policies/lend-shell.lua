@@ -1,4 +1,4 @@
--- An image without a shell gets the host's static busybox lent, for this one command and invisible to all others.
+-- Lends the host's static busybox to a command that asks for a shell in an image without one. No other process sees it.
 local BUSYBOX = "/usr/bin/busybox"
 local SHELLS = { sh = true, ash = true }
 local PLACES = { "/bin/", "/usr/bin/", "/sbin/", "/usr/sbin/", "/usr/local/bin/" }

@@ -1,4 +1,4 @@
--- The kernel's audit records of the command carry the user who logged in, not the engine that ran it.
+-- Makes the kernel's audit records of a command name the user who logged in, not the engine that started the command.
 return {
   name = "login-uid",
   check = function(request)

@@ -1,4 +1,4 @@
--- Nobody runs commands as root, except in containers that say so: annotation "ctrexec.allow-root": "true".
+-- Denies commands that run as root, except in containers with the annotation "ctrexec.allow-root": "true".
 return {
   name = "no-root",
   check = function(request)

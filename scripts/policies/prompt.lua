@@ -1,5 +1,5 @@
--- An interactive shell says where it is: [production/web] #
--- The cluster's name is the first line of a file that belongs to the site.
+-- The prompt of an interactive shell names its cluster and container: [production/web] #
+-- The cluster's name is the first line of one of the site's files.
 local CLUSTER_FILE = "/etc/ctrexec/cluster"
 
 local function cluster()

@@ -1,4 +1,4 @@
--- Secrets of the container's environment are not shown to those who look around in it, nor are the host's taken in.
+-- Removes secrets from the environment of the command: those of the container, and those that the caller would pass on.
 local SECRET = { "PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "_KEY$", "^KEY_" }
 
 local function is_secret(name)

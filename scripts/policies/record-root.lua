@@ -1,5 +1,5 @@
--- What root does at a terminal is recorded, in the folder that config.lua names: record = { folder = "/var/log/..." }.
--- The terminal of a detached exec goes to an engine (docker exec -t) and past ctrexec: nobody could record it.
+-- Records every session of root at a terminal, in the folder that config.lua names: record = { folder = "/var/log/..."
+-- }. The terminal of a detached exec (docker exec -t) is passed to the engine, so ctrexec cannot record it.
 return {
   name = "record-root",
   check = function(request)

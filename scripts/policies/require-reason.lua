@@ -1,5 +1,5 @@
--- Interactive root needs a reason: EXEC_REASON="..." in front of the command. The audit trail keeps it.
--- Works alone, and behind directives.lua, which takes the reason off first.
+-- Interactive root needs a reason: EXEC_REASON="..." in front of the command. The audit trail keeps the reason.
+-- This policy works alone, and after directives.lua, which then takes the reason off the command.
 return {
   name = "require-reason",
   check = function(request)

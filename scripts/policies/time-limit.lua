@@ -1,5 +1,5 @@
--- No command runs for ever: an hour for people, a minute for machines, or what the container says: annotation
--- "ctrexec.timeout": seconds. A shorter limit of the caller stands, and a shorter grace: a long one would be no limit.
+-- Limits the time of every command: an hour at a terminal, a minute without one, or the seconds in the container's
+-- annotation "ctrexec.timeout". The caller may ask for a shorter limit, and for a shorter grace between TERM and KILL.
 local INTERACTIVE, OTHER, GRACE = 3600, 60, 10
 
 return {

@@ -3,6 +3,7 @@
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
 local options = require "ctrexec.command.options"
+local switches = require "ctrexec.command.readers"
 local readers = late "ctrexec.lib.reader" -- an exec does not need it
 
 local runtime = {}
@@ -17,27 +18,60 @@ local PLAIN = { runc = true, crun = true }
 -- start a runtime again, so a few times are allowed.
 local COUNT, MAX_COUNT = "CTREXEC_FRONT", 4
 
--- Returns two booleans: whether the next word may be another option or the command, and whether it may be the value of
--- the option `word`.
-local function followers(word)
-  local name, value = word:match "^%-%-?([^=]*)(.*)$"
-  if name == "" or value ~= "" then return true, false end
+-- The switches by which a runtime shows something in place of running the command. The last value of a switch counts for
+-- runtimes that use Go's flag package: they take `--help --help=false exec` for an exec. crun, which uses getopt, shows
+-- its help at once; ctrexec then keeps a line that crun would not have run.
+local SHOWS = { help = true, h = true, version = true, v = true }
+
+-- Whether an option may stand alone, and whether it may take the next word as its value.
+local function extent_of(name, value)
+  if value then return true, false end
   local entry = options.find(options.global, name)
   -- A runtime may know more options, and crun takes long ones cut short (--roo for --root).
   if not entry or entry.name == "rootless" then return true, true end -- a switch for runsc
-  if entry.name == "help" or entry.name == "version" then return false, false end
   return entry.type == "bool", entry.type ~= "bool"
 end
 
--- Whether some runtime could read the command line as an exec. Such a line must not get past the policies, so ctrexec
+-- The switches of `SHOWS` that are on, as a sorted text, after one more option. Nil when its value is no boolean, which
+-- every runtime refuses.
+local function shown_after(shown, name, value)
+  if not SHOWS[name] then return shown end
+  local on = switches.bool(value or "true")
+  if on == nil then return nil end
+  local set = {}
+  for other in shown:gmatch "%a+" do set[other] = true end
+  set[name] = on or nil
+  local names = {}
+  for other in pairs(set) do names[#names + 1] = other end
+  table.sort(names)
+  return table.concat(names, " ")
+end
+
+--- Whether some runtime could read a command line as an exec. Such a line must not get past the policies, so ctrexec
 -- keeps it, and its parser refuses it where its meaning is in doubt.
-local function may_be_exec(argv)
-  local reached = { true } -- where the options may go on or end
+--
+-- All readings of the line are followed at once: `readings[i]` has, as keys, what is shown in those in which the
+-- options go on or end at word i.
+-- @tparam {string,...} argv
+-- @treturn boolean
+function runtime.may_be_exec(argv)
+  local readings = { { [""] = true } }
+  local function reach(i, shown)
+    readings[i] = readings[i] or {}
+    readings[i][shown] = true
+  end
   for i, word in ipairs(argv) do
-    if reached[i] and word == "exec" then return true end
-    if reached[i] and word:find "^%-." then
-      local alone, with_value = followers(word)
-      reached[i + 1], reached[i + 2] = reached[i + 1] or alone, reached[i + 2] or with_value
+    local here = readings[i] or {}
+    if here[""] and word == "exec" then return true end
+    local name, equals, value = word:match "^%-%-?([^=]*)(=?)(.*)$"
+    if name and word ~= "-" then
+      value = equals == "=" and value or nil
+      for shown in pairs(here) do
+        local alone, with_value = extent_of(name, value)
+        local after = shown_after(shown, name, value)
+        if alone and after then reach(i + 1, after) end
+        if with_value then reach(i + 2, shown) end
+      end
     end
   end
   return false
@@ -135,7 +169,7 @@ end
 -- configuration that would name it cannot be used
 -- @see execve(2)
 function runtime.hand_on(argv, name, site)
-  if may_be_exec(argv) then return true end
+  if runtime.may_be_exec(argv) then return true end
   local path, message = real_runtime(argv, name, site)
   local count, _
   if path then count, message = count_of(path) end

@@ -5,7 +5,7 @@ local SUNDAY, SATURDAY = 1, 7
 return {
   name = "business-hours",
   check = function(request)
-    if not request.process.terminal then return end
+    if not request.interactive then return end
     local now = os.date "*t"
     if now.wday == SUNDAY or now.wday == SATURDAY then return deny "no interactive use at weekends" end
     if now.hour < FIRST_HOUR or now.hour >= LAST_HOUR then

@@ -27,7 +27,10 @@ return {
   name = "directives",
   check = function(request)
     local found = take_directives(request.process.args)
-    if found.EXEC_REASON then request.options.audit = { reason = found.EXEC_REASON } end
+    if found.EXEC_REASON then
+      request.options.audit = request.options.audit or {}
+      request.options.audit.reason = found.EXEC_REASON
+    end
     if not (found.EXEC_USER or found.EXEC_PRIVILEGED) then return end
     if not may_elevate(request.caller) then return deny "EXEC_USER and EXEC_PRIVILEGED are not for you" end
     if found.EXEC_USER then request:run_as(found.EXEC_USER == "root" and "0:0" or found.EXEC_USER) end

@@ -11,6 +11,7 @@ return {
       if request:stat(place .. request.command) then return end
     end
     request.options.tools = { BUSYBOX }
-    request.options.audit = { lent = BUSYBOX }
+    request.options.audit = request.options.audit or {} -- what another policy noted stays
+    request.options.audit.lent = BUSYBOX
   end,
 }

@@ -41,6 +41,16 @@ describe("no-root", function()
     accepted(policy, { user = "1000" })
   end)
 
+  it("denies another user who keeps what leads to root", function()
+    local function ambient(name)
+      return { user = "1000", capabilities = { bounding = { name }, permitted = { name }, effective = { name },
+        inheritable = { name }, ambient = { name } } }
+    end
+    denied(policy, ambient "CAP_SETUID", "commands must not keep CAP_SETUID")
+    denied(policy, ambient "CAP_DAC_OVERRIDE", "commands must not keep CAP_DAC_OVERRIDE")
+    accepted(policy, ambient "CAP_NET_BIND_SERVICE")
+  end)
+
   it("lets a container allow it", function()
     accepted(policy, { container = { annotations = { ["ctrexec.allow-root"] = "true" } } })
     denied(policy, { container = { annotations = { ["ctrexec.allow-root"] = "yes" } } }, "root")
@@ -60,6 +70,12 @@ describe("allow-commands", function()
     denied(policy, spec "cat", "cat is not among the commands of this container: nginx, /bin/cat")
     denied(policy, spec "/tmp/cat", "/tmp/cat is not among")
     denied(policy, spec "sh", "sh is not among")
+  end)
+
+  it("allows them behind the words that directives.lua takes off, whichever comes first", function()
+    accepted(policy, spec("EXEC_REASON=ticket 42", "nginx"))
+    denied(policy, spec("EXEC_REASON=ticket 42", "sh"), "sh is not among")
+    denied(policy, spec "EXEC_REASON=nginx", "EXEC_REASON=nginx is not among")
   end)
 
   it("allows all without the annotation", function() accepted(policy, { args = { "sh" } }) end)
@@ -162,6 +178,10 @@ describe("require-reason", function()
   it("denies interactive root without a reason", function()
     denied(policy, { terminal = true }, "needs a reason")
     denied(policy, { terminal = true, args = { "EXEC_REASON=x", "sh" } }, "needs a reason")
+    for _, args in ipairs { { "sh" }, { "/bin/bash", "-i" }, { "sh", "-ic", "id" }, { "sh", "-" }, { "busybox", "sh" },
+      { "bash", "--login" }, { "sh", "-s", "x" } } do
+      denied(policy, { args = args }, "needs a reason")
+    end
   end)
 
   it("takes the reason off the command and into the audit", function()
@@ -172,7 +192,8 @@ describe("require-reason", function()
 
   it("lets others pass", function()
     accepted(policy, { terminal = true, user = "5" })
-    accepted(policy, {})
+    accepted(policy, { args = { "id" } })
+    accepted(policy, { args = { "sh", "-c", "id" } })
     accepted(policy, { terminal = true, options = { audit = { reason = "from directives" } } })
   end)
 end)
@@ -199,6 +220,11 @@ describe("lend-shell", function()
     assert.equal("/usr/bin/busybox", result.options.audit.lent)
   end)
 
+  it("keeps what another policy noted", function()
+    local result = accepted(policy, { args = { "sh" }, options = { audit = { reason = "ticket 42" } } })
+    assert.same({ reason = "ticket 42", lent = "/usr/bin/busybox" }, result.options.audit)
+  end)
+
   it("does not where there is one, or for another command", function()
     assert.is_nil(accepted(policy, { args = { "sh" }, files = { ["/bin/sh"] = { type = "file" } } }).options.tools)
     assert.is_nil(accepted(policy, { args = { "nginx" } }).options.tools)
@@ -221,7 +247,8 @@ describe("business-hours", function()
   it("accepts them by day, and machines always", function()
     accepted(at(2, 8), { terminal = true })
     accepted(at(6, 17), { terminal = true })
-    accepted(at(1, 3), {})
+    accepted(at(1, 3), { args = { "id" } })
+    denied(at(1, 3), { args = { "sh", "-i" } }, "weekends")
   end)
 end)
 

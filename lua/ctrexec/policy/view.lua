@@ -208,6 +208,28 @@ function METHODS.stat(_, path)
   return type(status) == "table" and status or nil
 end
 
+local SHELLS = {}
+for name in ("ash bash busybox csh dash fish ksh mksh sh tcsh zsh"):gmatch "%a+" do SHELLS[name] = true end
+
+-- Whether a shell with these arguments reads its commands from its standard input, or says that a person is there.
+local function is_interactive_shell(args)
+  local at = 1
+  if match(args[1], "[^/]*$") == "busybox" then at = 2 end
+  if not SHELLS[args[at] and match(args[at], "[^/]*$")] then return false end
+  local has_command = false
+  for index = at + 1, #args do
+    local word = args[index]
+    if not find(word, "^[-+].") or word == "--" then
+      has_command = has_command or word ~= "-" and word ~= "--" or args[index + 1] ~= nil
+      break
+    elseif find(word, "^%-%a*[is]") then
+      return true
+    end
+    has_command = has_command or find(word, "^%-%a*c") ~= nil
+  end
+  return not has_command
+end
+
 -- Fields that are made when a policy reads them: most policies use one or two of these.
 local LAZY = {
   env = environment_of,
@@ -216,6 +238,12 @@ local LAZY = {
   command = function(request)
     local program = request.process.args and request.process.args[1]
     return type(program) == "string" and match(program, "[^/]*$") or nil
+  end,
+  -- Whether a person can type commands: at a terminal, or into a shell without one (sh -i), as far as words tell.
+  interactive = function(request)
+    local args = request.process.args
+    return request.process.terminal == true
+      or type(args) == "table" and type(args[1]) == "string" and is_interactive_shell(args)
   end,
 }
 

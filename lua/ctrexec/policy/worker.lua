@@ -189,15 +189,21 @@ local function leave()
   return exceeded
 end
 
--- Runs code of a policy within its limits. Returns true and the code's result, or false and a message. A question that
--- the policy broke off ends this process here, where the parent still blames the policy for it.
+-- The results of pcall, of which there may be more than one. A table for them would want memory that may be used up.
+local function outcome_of(ok, result, ...)
+  return ok, result, select("#", ...) > 0
+end
+
+-- Runs code of a policy within its limits. Returns true, the code's first result and whether there is another, or false
+-- and a message. A question that the policy broke off ends this process here, where the parent still blames the policy
+-- for it.
 local function limited(policy, code, ...)
   enter(policy)
-  local ok, result = pcall(code, ...)
+  local ok, result, more = outcome_of(pcall(code, ...))
   if asking then error "a question was broken off" end
   if leave() then return false, format("more than %d MiB of memory", argument.memory_mib) end
   if not ok then return false, message_of(result) end
-  return true, result
+  return true, result, more
 end
 
 local FIELDS = { name = "string", description = "string", check = "function", audit = "function" }
@@ -239,9 +245,11 @@ end
 
 -- A request on its way.
 
-local function verdict(policy, ok, result)
+-- A second result is most likely a reason, after a nil: what was meant to deny must not let the exec through.
+local function verdict(policy, ok, result, more)
   if policy.denial then return policy.denial end
   if not ok then return result end
+  if more then return "check returned a second value: it must return nothing, or deny a reason" end
   if result ~= nil and result ~= DENIED then
     return format("check returned a %s: it must return nothing, or deny a reason", type(result))
   end
@@ -287,8 +295,7 @@ local function run_check(policy, state)
   local tables = state.tables
   local request = view.request(tables.process, tables.options)
   policy.denial = nil
-  local ok, result = limited(policy, policy.check, request)
-  local reason = verdict(policy, ok, result)
+  local reason = verdict(policy, limited(policy, policy.check, request))
   if reason then return reason end
   tables.process, tables.options = rawget(request, "process"), rawget(request, "options")
   if host.untouched(tables, state.packed) then return nil, state, false end

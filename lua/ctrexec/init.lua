@@ -88,7 +88,7 @@ end
 -- Mistakes of the program that calls one of the methods raise at its position. Returns the gate of the exec, if any.
 local function check_call(self, spec, call)
   if self.closed then error("the container is closed", 3) end
-  local gate = call ~= "check" and self.policy and gates.new(self, call == "explain") or nil
+  local gate = call ~= "check" and self.policy and gates.new(self, spec, call == "explain") or nil
   fields.demand(spec, call, { policies = self.policy, keeper = gate }, 3)
   return gate
 end

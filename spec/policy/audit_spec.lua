@@ -119,7 +119,27 @@ describe("audit.write", function()
     for index = 1, 1000 do args[index] = ("x"):rep(1000) end
     local line, text = written({}, audit.event("accept", details { process = { args = args } }))
     assert.is_true(#text <= 131073)
-    assert.equal(1000, #line.what.args + line.what.args_omitted)
+    assert.matches("^x+%[%d+ bytes omitted%]x+$", line.what.args[1])
+    assert.equal("[872 more]", line.what.args[#line.what.args])
+  end)
+
+  it("shortens each string, however odd it is, before it leaves one out", function()
+    local odd = "echo what was run #" .. ("\1"):rep(200000)
+    local process = { args = { "sh", "-c", odd }, cwd = "/" .. ("\2"):rep(200000) }
+    local line, text = written({}, audit.event("accept", details { process = process,
+      fields = { ["\3" .. ("k"):rep(200000)] = ("\4"):rep(200000) } }))
+    assert.is_true(#text <= 131073)
+    assert.matches("^echo what was run #\1+%[%d+ bytes omitted%]", line.what.args[3])
+    assert.matches("^/\2+%[%d+ bytes omitted%]", line.what.cwd)
+    assert.equal(1, select(2, text:gsub("\n", "")))
+  end)
+
+  it("names no command in a message, where the site wants no record of commands", function()
+    local event = audit.event("error", details { process = { args = { "/secret", "s3cret word" } },
+      message = 'exec: "/secret": stat /secret: no such file or directory, after "s3cret word"' })
+    local line = written({ command = false }, event)
+    assert.is_nil(line.message:find "s[3e]cret")
+    assert.matches("no such file or directory", line.message)
   end)
 
   it("reports what it cannot write", function()

@@ -120,7 +120,7 @@ local function foreground(handle, terminal)
     relay.deadline = limit:left()
     ended, message = core.relay.run(relay)
     local signal = ended and ended ~= true and limit:due() -- a table: the deadline has passed
-    if signal then handle:kill { tree = true, signal = signal } end
+    if signal then handle:end_by_limit(signal) end
   until not ended or ended == true
   local recorded, why = finish_recording(handle, ended)
   if not (ended and recorded) then return nil, why or message end

@@ -196,7 +196,7 @@ end
 local function pump(state, limit)
   while true do
     local signal = limit:due()
-    if signal then state.handle:kill { tree = true, signal = signal } end
+    if signal then state.handle:end_by_limit(signal) end
     local left = limit:left()
     local milliseconds = left and math.ceil(left * 1000)
     if state.recorder then

@@ -105,13 +105,20 @@ local function reap(self)
   local status, message, errno = pidfd.wait(self.pidfd, { nohang = true })
   if status then
     self.status = with_code(status)
-    if self.gate then self.gate:ended(self.status) end
+    if self.gate then self.gate:ended(self.status, self.timed_out) end
     return self.status
   end
   if errno == ECHILD then
     message = "the exit status is lost: this program ignores SIGCHLD or reaps every child (Linux 6.15 still tells it)"
   end
   return status, message, "system"
+end
+
+--- Sends the whole tree what its time limit has due.
+-- @tparam string signal "TERM" or "KILL"
+function methods:end_by_limit(signal)
+  self.timed_out = true
+  self:kill { tree = true, signal = signal }
 end
 
 --- Waits for the command to end: waitid(2) on the pidfd alone, so no other child of the program is touched.

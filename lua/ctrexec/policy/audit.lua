@@ -3,7 +3,9 @@
 local core = require "ctrexec.core"
 local journal = require "ctrexec.lib.journal"
 local json = require "ctrexec.lib.json"
+local late = require "ctrexec.lib.late"
 local schema = require "ctrexec.lib.schema"
+local wording = late "ctrexec.lib.wording" -- only a site without a record of commands needs it
 
 local audit = {}
 
@@ -105,7 +107,8 @@ end
 -- @tparam table details `id` (the same for all events of one exec), `caller` (of `ctrexec.policy.caller`), `container`,
 -- `process` (OCI process object), `result` (of `chain:check`: policy, reason, changes),
 -- `outcome` (of an exit: `status`, `signal`, `duration`, `user_time`, `system_time` in seconds, `max_rss` in KiB,
--- `status_unknown = true`; of an accepted detached exec on a kernel that may lose its status `exit_unknown = true`),
+-- `timed_out = true` where a time limit ended the command, `status_unknown = true`; of an accepted detached exec on a
+-- kernel that may lose its status `exit_unknown = true`),
 -- `pid` (of the command), `message` (of an error), `fields` (options.audit of the request), `detached`, `recording`
 -- @treturn table event: `kind`, `time` (RFC 3339), `id`, `who`, `where`, `what`, `decision`, `policy`, `reason`,
 -- `changed_by`, `outcome`, `pid`, `message`, `fields`, `detached`, `recording`; absent parts are nil
@@ -126,17 +129,39 @@ function audit.event(kind, details)
   }
 end
 
--- The event as it is written: redacted, and without the arguments when the site does not want them in its trail.
-local function prepared(event, settings)
+-- A message names the command, in quotes or plainly. Where the site wants no record of commands, it names none.
+local function without_words(text, words)
+  for _, word in ipairs(words or {}) do
+    for _, form in ipairs { wording.quote(word), word } do
+      local parts, at = {}, 1
+      while form ~= "" do
+        local start, stop = text:find(form, at, true)
+        if not start then break end
+        parts[#parts + 1], at = text:sub(at, start - 1) .. REDACTED, stop + 1
+      end
+      text = table.concat(parts) .. text:sub(at)
+    end
+  end
+  return text
+end
+
+--- An event as it may be shown, to the sinks and to the policies alike: redacted, and without the command where the
+-- site wants no record of it.
+-- @tparam table settings `audit` of the configuration: `redact`, `command`
+-- @tparam table event of `audit.event`; not changed
+-- @treturn table event
+function audit.shown(settings, event)
   local copy = {}
   for name, value in pairs(event) do copy[name] = value end
+  local args = event.what and event.what.args
   if event.what then
     local command = {}
     for name, value in pairs(event.what) do command[name] = value end
-    command.args = audit.arguments(event.what.args, settings)
+    command.args = audit.arguments(args, settings)
     copy.what = command
   end
   for _, name in ipairs { "reason", "message" } do
+    if copy[name] and settings.command == false then copy[name] = without_words(copy[name], args) end
     if copy[name] then copy[name] = redact(copy[name], settings.redact) end
   end
   if event.fields then
@@ -148,16 +173,39 @@ local function prepared(event, settings)
   return copy
 end
 
--- The last half of the arguments is left out, again and again, until the line fits.
+-- The beginning and the end of a string, and how many bytes are left out between them.
+local function shortened(text, most)
+  if #text <= most then return text end
+  local half = most // 2
+  return ("%s[%d bytes omitted]%s"):format(text:sub(1, half), #text - 2 * half, text:sub(-half))
+end
+
+-- A copy of a value in which no string is longer than `most` bytes and no array or map larger than `most` items.
+local function bounded(value, most)
+  if type(value) == "string" then return shortened(value, most) end
+  if type(value) ~= "table" then return value end
+  local copy, count = setmetatable({}, getmetatable(value)), 0
+  if #value > most then
+    for index = 1, most do copy[index] = bounded(value[index], most) end
+    copy[most + 1] = ("[%d more]"):format(#value - most)
+    return copy
+  end
+  for name, item in pairs(value) do
+    count = count + 1
+    if count <= most then copy[type(name) == "string" and shortened(name, most) or name] = bounded(item, most) end
+  end
+  return copy
+end
+
+-- What does not fit is shortened, the longest strings first: an exec leaves its event, whatever its arguments are.
+local LENGTHS = { 32768, 8192, 2048, 512, 128, 32 }
+
 local function line_of(event)
   local line = json.encode(event)
-  while #line > MAX_LINE and event.what and event.what.args and #event.what.args > 0 do
-    local args = event.what.args
-    event.what.args = table.move(args, 1, #args // 2, 1, schema.as_array {})
-    event.what.args_omitted = (event.what.args_omitted or 0) + #args - #args // 2
-    line = json.encode(event)
+  for _, most in ipairs(LENGTHS) do
+    if #line <= MAX_LINE then break end
+    line = json.encode(bounded(event, most))
   end
-  if #line > MAX_LINE then return nil, ("the event is larger than %d bytes"):format(MAX_LINE) end
   return line
 end
 
@@ -221,9 +269,8 @@ end
 -- @treturn[2] string what went wrong at each sink that failed
 -- @treturn[2] string "system"
 function audit.write(settings, event)
-  local copy = prepared(event, settings)
-  local line, message = line_of(copy)
-  if not line then return nil, "audit: " .. message, "system" end
+  local copy = audit.shown(settings, event)
+  local line = line_of(copy)
   local problems = {}
   local function note(written, problem)
     if not written then problems[#problems + 1] = problem end

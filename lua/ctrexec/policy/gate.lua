@@ -15,18 +15,29 @@ local gate = {}
 local Gate = {}
 Gate.__index = Gate
 
+-- The words of the command as the caller gave them, also where no command can be made of them.
+local function words_of(spec)
+  if type(spec) ~= "table" then return schema.as_array {} end
+  local given = type(spec.process) == "table" and spec.process.args or spec.args or spec
+  local words = schema.as_array {}
+  for index, word in ipairs(type(given) == "table" and given or {}) do words[index] = tostring(word) end
+  return words
+end
+
 --- Makes the gate of one exec.
 -- @tparam table container of the public module: `container`; `policy`, a chain of `ctrexec.policy`; `one_exec`, true
 -- where this exec is the only one
+-- @tparam table spec of the exec: what its events say until the process object is known
 -- @tparam[opt] boolean dry nothing will be started, and no event is written
 -- @treturn ?table gate; nil when the chain has no policy, no time limit, no recording and no receiver of events
-function gate.new(container, dry)
+function gate.new(container, spec, dry)
   local chain = container.policy
   if not chain then return nil end
   if chain:is_empty() and not chain:listens() and not chain.limits.exec_timeout and not chain.config.record then
     return nil
   end
   local trail = trails.new(chain, container.container, dry)
+  trail.process = { args = words_of(spec) }
   return setmetatable({
     chain = chain, last = container.one_exec, container = container.container, trail = trail,
   }, Gate)
@@ -207,8 +218,9 @@ end
 
 --- To be called when the command has ended.
 -- @tparam table status of `process:wait`
-function Gate:ended(status)
-  if settle(self) then self.trail:tell_end(self.pid, status, self.limit.began) end
+-- @tparam ?boolean timed_out whether its time limit ended it
+function Gate:ended(status, timed_out)
+  if settle(self) then self.trail:tell_end(self.pid, status, self.limit.began, timed_out) end
 end
 
 --- To be called before the handle of the command lets go of its tree: a keeper then ends the processes that the command

@@ -217,9 +217,10 @@ function Chain:listens()
   return sinks.file ~= nil or sinks.syslog or sinks.journald or has_hooks(self)
 end
 
-local function run_hooks(chain, event)
+-- The policies get what the sinks get: what the site hides is hidden from their files, too.
+local function run_hooks(chain, event, settings)
   if not has_hooks(chain) then return end
-  local reply, name, reason = exchange.ask(chain, "audit", event, {})
+  local reply, name, reason = exchange.ask(chain, "audit", audit.shown(settings, event), {})
   local failure = reply and reply.failures and reply.failures[1]
   if failure then name, reason = failure.name, failure.reason end
   if name then return ("audit of policy %s: %s"):format(name, reason) end
@@ -239,7 +240,7 @@ function Chain:audit(event)
     local written, message = audit.write(settings, event)
     if not written then problem = message end
   end
-  problem = run_hooks(self, event) or problem
+  problem = run_hooks(self, event, settings) or problem
   if problem and settings.required ~= false then return nil, problem, "system" end
   return true
 end

@@ -117,7 +117,8 @@ local function run(job, ready)
   if tree then keep_limit(limit, tree) else wait_for_end(PIDFD) end
   local outcome = job.event and (from_zombie(PIDFD) or from_kernel(PIDFD) or { status_unknown = true })
   if limit:is_over() then keep_rest(limit, tree) end
-  -- An audit trail that fails must not end the keeper, which may still have a limit to keep.
+  if outcome and limit:is_over() then outcome.timed_out = true end
+  -- What is wrong with the trail must not be the end of the limit.
   if outcome then pcall(tell, job, outcome) end
   if job.lasting and not limit:is_over() then keep_rest(limit, tree) end
 end

@@ -91,12 +91,13 @@ end
 -- @tparam integer pid of the command
 -- @tparam table status of `process:wait`
 -- @tparam number began when the command was started, by the monotonic clock
-function Trail:tell_end(pid, status, began)
+-- @tparam ?boolean timed_out whether its time limit ended it
+function Trail:tell_end(pid, status, began, timed_out)
   if not self:is_wanted() then return end
   self:tell_late("exit", { pid = pid, outcome = {
     status = status.reason == "exited" and status.status or nil, signal = status.signal,
     duration = audit.seconds(core.clock.now() - began),
-    user_time = status.utime, system_time = status.stime, max_rss = status.maxrss,
+    timed_out = timed_out, user_time = status.utime, system_time = status.stime, max_rss = status.maxrss,
   } })
 end
 

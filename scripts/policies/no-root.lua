@@ -1,5 +1,5 @@
--- Denies commands that run as root, except in containers with the annotation "ctrexec.allow-root": "true". It also denies
--- another user an ambient capability, which stays over execve(2), unless root cannot be reached with it.
+-- Denies commands that run as root, except in containers with the annotation "ctrexec.allow-root": "true". It also
+-- denies another user an ambient capability, which stays over execve(2), unless root cannot be reached with it.
 local HARMLESS = { CAP_AUDIT_WRITE = true, CAP_KILL = true, CAP_NET_BIND_SERVICE = true, CAP_NET_RAW = true }
 
 return {

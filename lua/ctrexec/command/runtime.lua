@@ -18,9 +18,9 @@ local PLAIN = { runc = true, crun = true }
 -- start a runtime again, so a few times are allowed.
 local COUNT, MAX_COUNT = "CTREXEC_FRONT", 4
 
--- The switches by which a runtime shows something in place of running the command. The last value of a switch counts for
--- runtimes that use Go's flag package: they take `--help --help=false exec` for an exec. crun, which uses getopt, shows
--- its help at once; ctrexec then keeps a line that crun would not have run.
+-- The switches by which a runtime shows something in place of running the command. The last value of a switch counts
+-- for runtimes that use Go's flag package: they take `--help --help=false exec` for an exec. crun, which uses getopt,
+-- shows its help at once; ctrexec then keeps a line that crun would not have run.
 local SHOWS = { help = true, h = true, version = true, v = true }
 
 -- Whether an option may stand alone, and whether it may take the next word as its value.

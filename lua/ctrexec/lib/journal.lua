@@ -1,24 +1,24 @@
---- Writing to the host's journald and syslog: a datagram an entry.
+--- Writes entries to the host's journald and syslog, each as one datagram.
 -- @module ctrexec.lib.journal
 local core = require "ctrexec.core"
 
 local journal = {}
 
---- Where they listen; tests put others here.
+--- The sockets on which syslog and journald listen; tests put other paths here.
 journal.SYSLOG_SOCKET = "/dev/log"
 journal.JOURNALD_SOCKET = "/run/systemd/journal/socket"
 
--- Those of syslog(3).
+-- The numbers that syslog(3) gives to facilities and priorities.
 local FACILITIES = { user = 1, authpriv = 10 }
 local PRIORITIES = { error = 3, warning = 4, info = 6, debug = 7 }
 
--- A name or a field must not end early, nor begin another.
+-- A newline in a name or a value would end it early, and let the rest of it pass for another field.
 local function single_line(text) return (text:gsub("%c", " ")) end
 
 --- Writes a line to syslog, in the form of syslog(3).
 -- @tparam string facility "user" or "authpriv"
 -- @tparam string level "error", "warning", "info" or "debug"
--- @tparam string identifier what the writer is called
+-- @tparam string identifier the name of the program that writes
 -- @tparam string text one line
 -- @treturn[1] boolean true
 -- @treturn[2] nil
@@ -32,9 +32,9 @@ end
 --- Writes an entry to journald, in its native protocol (systemd's JOURNAL_NATIVE_PROTOCOL): NAME=value lines, and the
 -- message, which may have newlines, after its length.
 -- @tparam string level as for `syslog`
--- @tparam string identifier what the writer is called
+-- @tparam string identifier the name of the program that writes
 -- @tparam string text
--- @tparam[opt] table fields further ones, by name
+-- @tparam[opt] table fields values of further fields, by name
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message

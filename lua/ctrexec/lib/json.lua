@@ -1,23 +1,23 @@
---- JSON (RFC 8259): reading what other programs wrote, which never raises and says where a text is wrong; writing.
+--- Reads and writes JSON (RFC 8259). Reading never raises an error: its message says where the text is wrong.
 -- @module ctrexec.lib.json
 local late = require "ctrexec.lib.late"
 local schema = require "ctrexec.lib.schema"
-local wording = late "ctrexec.lib.wording" -- only a string that is no UTF-8 needs it
+local wording = late "ctrexec.lib.wording" -- only a string that is not valid UTF-8 needs it
 
--- An instance of our own: the limits below are not for the JSON of the host program.
+-- A separate instance of cjson, so that the limits below do not apply to the JSON of the host program.
 local cjson = require "cjson".new()
 cjson.decode_invalid_numbers(false)
 
 local json = {}
 
---- Bytes that a text may have: the largest state files of real containers have some hundred KiB.
+--- The largest text that is read, in bytes: the largest state files of real containers have some hundred KiB.
 json.MAX_SIZE = 16 << 20 -- guard: process_limit
 
 --- How deep arrays and objects may be nested: the OCI specification needs less than ten.
 json.MAX_DEPTH = 64
 cjson.decode_max_depth(json.MAX_DEPTH)
 
---- What stands for a null that `clean` has not removed: one in a raw tree or in an array.
+--- The value of a null in a raw tree and, after `clean`, in an array.
 json.null = cjson.null
 
 local TOKENS = {
@@ -25,7 +25,7 @@ local TOKENS = {
   T_STRING = "a string", T_NUMBER = "a number", T_BOOLEAN = "a boolean", T_NULL = "null", T_END = "the end",
 }
 
--- A text that ends too early is told in the words of Go's decoder, which people know from runc.
+-- The message for a decoder's error. For a text that ends too early it is that of Go's decoder, known from runc.
 local function explain(text, name, failure)
   local reason, position = failure:match "^(.*) at character (%d+)$"
   if not reason then return ("%s: %s"):format(name, failure) end
@@ -38,8 +38,9 @@ local function explain(text, name, failure)
   return ("%s: line %d, column %d: %s"):format(name, line, #before:match "[^\n]*$" + 1, reason:lower())
 end
 
---- Makes a raw tree easy to use, in place: no null in an object, and integers for whole numbers (cjson gives floats).
--- A null in an array stays `json.null`, so that no item changes its place. Numbers of 2^63 and more stay floats.
+--- Makes a raw tree easy to use, in place: drops each null in an object, and turns whole numbers into integers (cjson
+-- gives floats). A null in an array stays `json.null`, so that the other items keep their places. Numbers of 2^63 and
+-- more stay floats.
 -- @tparam table tree
 -- @treturn table the same
 function json.clean(tree)
@@ -58,7 +59,7 @@ end
 
 --- Decodes a JSON text.
 -- @tparam string text
--- @tparam string name of the text in messages, as its file's path
+-- @tparam string name what messages call the text, such as its file's path
 -- @return[1] the value: every number is a float and every null is `json.null`
 -- @treturn[2] nil
 -- @treturn[2] string message: "NAME: line L, column C: what is wrong", "EOF" or "unexpected EOF"
@@ -72,8 +73,8 @@ end
 
 --- Decodes a JSON text whose top is an object.
 -- @tparam string text
--- @tparam string name of the text in messages, as its file's path
--- @tparam[opt] boolean raw leave out `clean`: every number is a float and every null is `json.null`
+-- @tparam string name what messages call the text, such as its file's path
+-- @tparam[opt] boolean raw true: `clean` is not called, so every number is a float and every null is `json.null`
 -- @treturn[1] table
 -- @treturn[2] nil
 -- @treturn[2] string message as of `value`
@@ -92,19 +93,19 @@ local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r"
 
 local function escape_byte(byte) return ESCAPES[byte] or ("\\u%04x"):format(byte:byte()) end
 
--- With all controls, U+0080 to U+009F too: a line that is shown as it is must not drive the reader's terminal.
+-- Escapes all control characters, U+0080 to U+009F too: a line that is printed as it is must not control a terminal.
 local function escape(run)
   return (run:gsub('[%c"\\]', escape_byte):gsub("\xC2([\x80-\x9F])", escape_byte))
 end
 
--- What Go's encoding/json escapes: for the sake of HTML, and of JavaScript.
+-- Escapes what Go's encoding/json escapes, which keeps its output safe inside HTML and JavaScript.
 local function escape_as_go(run)
   return (run:gsub('[\0-\31"\\<>&]', escape_byte):gsub("\u{2028}", "\\u2028"):gsub("\u{2029}", "\\u2029"))
 end
 
 local function replacement() return "\\ufffd" end
 
---- A string as it stands in JSON. Each byte that is no UTF-8 becomes U+FFFD.
+--- Writes a string in JSON. Each byte that is not part of valid UTF-8 becomes U+FFFD.
 -- @tparam string text
 -- @tparam[opt] boolean as_go escape exactly what Go's encoding/json escapes
 -- @treturn string with quotes
@@ -113,7 +114,7 @@ function json.string(text, as_go)
   return '"' .. (utf8.len(text) and valid(text) or wording.map_utf8(text, valid, replacement)) .. '"'
 end
 
--- A number that JSON has none for is null, as JavaScript writes it.
+-- Infinity and NaN, which JSON does not have, are written null, as in JavaScript.
 local function number(value)
   local integer = math.tointeger(value)
   if integer then return ("%d"):format(integer) end
@@ -160,10 +161,10 @@ function encode(value, rank)
   error("JSON has no " .. kind, 0)
 end
 
---- Writes a value as one line of JSON. The keys of an object come in the order of their names, `/` is not escaped, and
--- numbers lose nothing: 2^64, which stands for no limit, is 18446744073709551615; infinity and NaN are null.
--- @param value plain: a table is an array if it has an item 1 or is known as one (`ctrexec.lib.schema.as_array`)
--- @tparam[opt] {string,...} order names that come before all others of their object, in this order
+--- Writes a value as one line of JSON. The keys of an object are sorted, `/` is not escaped, and numbers are exact:
+-- 2^64, which means "no limit", is written 18446744073709551615. Infinity and NaN are written null.
+-- @param value plain data: a table is an array if it has an item 1 or is marked as one (`ctrexec.lib.schema.as_array`)
+-- @tparam[opt] {string,...} order keys that come before all others of their object, in this order
 -- @treturn string; raises for a function, a thread or userdata
 function json.encode(value, order)
   local rank = {}

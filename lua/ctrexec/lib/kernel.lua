@@ -45,7 +45,7 @@ kernel.personalities = { LINUX = 0x0000, LINUX32 = 0x0008 }
 --- The sets of capabilities of a process: capabilities(7).
 kernel.capability_sets = { "bounding", "effective", "inheritable", "permitted", "ambient" }
 
---- The names by the numbers of one of these tables.
+--- Inverts one of these tables: the names by their numbers.
 -- @tparam table numbers
 -- @treturn table
 function kernel.inverse(numbers)

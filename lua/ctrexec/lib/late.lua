@@ -4,7 +4,7 @@
 -- file was loaded, is named there too, by this function, with the reason in a comment beside it.
 -- @module ctrexec.lib.late
 
---- Stands for a module until it is needed.
+--- Returns a stand-in for a module, which loads the module when one of its fields is first read.
 -- @tparam string name of the module
 -- @treturn table whose fields are the module's
 local function late(name)

@@ -1,8 +1,8 @@
---- Reading the files that command ctrexec by their paths: policies, their modules, config.lua; and checking the program
--- that a front hands on to.
+--- Reads the files that control ctrexec (policies, their modules, config.lua), and checks the real runtime to which
+-- ctrexec hands on the commands that it does not handle itself.
 --
--- Symbolic links are resolved first, so that the folders that count are those in which the file really lies; each of
--- them is opened from the one above it and checked as `ctrexec.lib.trust` has it.
+-- Symbolic links are resolved first, so that the folders that are checked are those in which the file really lies. Each
+-- folder is opened from the one above it and checked by the rules of `ctrexec.lib.trust`.
 -- @module ctrexec.lib.reader
 local core = require "ctrexec.core"
 local trust = require "ctrexec.lib.trust"
@@ -23,7 +23,8 @@ local Reader = {}
 Reader.__index = Reader
 
 -- In a user namespace that does not map all users, files of the host's root show the overflow id (user_namespaces(7)).
--- Nobody in the namespace owns such a file or can become its owner.
+-- No user of the namespace owns such a file or can become its owner, so it is trusted as root's own. Returns that id,
+-- or nil where all users are mapped.
 local function unmapped_owner()
   local map, overflow = io.open "/proc/self/uid_map", io.open "/proc/sys/kernel/overflowuid"
   local all = map and map:read "a":match "^%s*0%s+0%s+4294967295%s*$"
@@ -59,13 +60,13 @@ local function open_folder(self, path, rules)
   return fd
 end
 
--- The path without symbolic links, so that the folders that count are those in which the file really lies.
+-- The path without symbolic links, so that the folders that are checked are those in which the file really lies.
 local function resolve(path)
   local real, message, errno = core.file.realpath(path)
   return real or give_up(message, errno)
 end
 
--- Opens what is no folder, with the folders above it checked. Returns the descriptor and the resolved path.
+-- Opens a file after checking every folder above it. Returns the descriptor and the resolved path.
 local function open_entry(self, path, how)
   local real = resolve(path)
   local folder, name = split(real)
@@ -75,7 +76,7 @@ local function open_entry(self, path, how)
 end
 
 local function read(self, path)
-  -- Most files lie in a folder that was just listed, and are no links: then there is nothing to resolve.
+  -- Most files lie in a folder that was just listed, and are not symbolic links: such a path needs no resolving.
   local folder, name = split(path)
   local known, fd, real = self.folders[folder], nil, path
   if known and known.rules == self.strict then fd = core.file.openat(known.fd, name, FILE) end
@@ -115,7 +116,7 @@ end
 
 --- Opens a folder after checking it and every folder above it.
 -- @tparam string path
--- @treturn[1] fd O_PATH (open(2)); the reader's, closed with it
+-- @treturn[1] fd opened with O_PATH (open(2)); the reader keeps it, and closes it in `close`
 -- @treturn[1] string the resolved path
 -- @treturn[2] nil
 -- @treturn[2] string message
@@ -154,8 +155,8 @@ end
 
 Reader.__close = Reader.close
 
---- Makes a reader of files of at most 1 MiB, which checks every folder above them, too. What it has checked it does not
--- check again.
+--- Makes a reader of files of at most 1 MiB. It also checks every folder above such a file, and keeps those that it has
+-- checked open, so as not to check them again.
 -- @treturn table reader, with `read`, `folder`, `program`, `list` and `close`; may be a `<close>` variable
 function readers.new()
   local unmapped

@@ -1,28 +1,28 @@
---- The one checker of values that come from elsewhere: process objects, configurations, specs, state files of runtimes,
--- and what a policy returns.
+--- The one checker of values that come from outside: process objects, configurations, specs, state files of runtimes,
+-- and the results of policies.
 --
 -- A type is a function of a value and a place. It returns the value in the form to work with (integers are Lua integers
--- though JSON gives floats; tables are copies), or refuses it, which unwinds to `check` or `demand`. The place grows on
--- the way down, so that a message names the field by its whole path and nothing is built while all is well.
+-- though JSON gives floats; tables are copies), or refuses it, which unwinds to `check` or `demand`. The place holds
+-- the keys on the way down to the value: a refusal makes the path that its message names from them.
 -- @module ctrexec.lib.schema
 local late = require "ctrexec.lib.late"
 local unwind = require "ctrexec.lib.unwind"
-local cjson = late "cjson" -- only a JSON text has null in it, and then it is loaded already
+local cjson = late "cjson" -- only a value from JSON can be null, and reading it has loaded cjson already
 local wording = late "ctrexec.lib.wording" -- only a refusal needs it
 
 local schema = {}
 
---- The metatable of arrays. By it `ctrexec.lib.json` writes an empty one as an array.
+--- The metatable of arrays: `ctrexec.lib.json` writes a table that has it as an array, even an empty one.
 schema.ARRAY = {}
 
---- Makes a table known as an array, which the arrays that a type gives are already.
+--- Marks a table as an array. The arrays that a type returns are marked already.
 -- @tparam table list
 -- @treturn table the same
 function schema.as_array(list)
   return setmetatable(list, schema.ARRAY)
 end
 
---- Whether a value is not there. JSON's null counts as absent, as it does to Go.
+--- Whether a value is absent. JSON's null counts as absent, as in Go.
 -- @param value
 -- @treturn boolean
 function schema.absent(value)
@@ -41,7 +41,7 @@ local function step_of(key, dot)
   return key:find "^[%w_-]+$" and dot .. key or ("[%s]"):format(wording.quote(key))
 end
 
--- "state.json: config.seccomp.syscalls[3].name"
+-- The whole path of a place, as "state.json: config.seccomp.syscalls[3].name".
 local function path_of(place)
   local parts = { place.where }
   for index = 1, place.depth do
@@ -60,15 +60,15 @@ end
 
 --- Refuses the value at a place.
 -- @tparam table place
--- @tparam string message without the path, which is put before it; of a value's own text only what is quoted
--- (`ctrexec.lib.wording.quote`), so that it stays one line
+-- @tparam string message without the path, which is put before it; any text of the value must be quoted
+-- (`ctrexec.lib.wording.quote`), so that the message stays one line
 -- @param ... for string.format
 function schema.refuse(place, message, ...)
   if select("#", ...) > 0 then message = message:format(...) end
   unwind.fail(path_of(place) .. ": " .. message, place.code)
 end
 
---- What a value is, in JSON's words.
+--- Names the kind of a value in JSON's words.
 -- @param value
 -- @treturn string "an object", "an array", "a string", "a number", "a boolean", "null", "nothing", or Lua's own type
 function schema.kind(value)
@@ -167,7 +167,7 @@ function schema.integer(low, high)
   end
 end
 
---- Makes the type of numbers from 0 on, of which infinity and NaN are none.
+--- Makes the type of numbers from 0 on, without infinity and NaN.
 -- @tparam string unit for messages, as "seconds"
 -- @tparam[opt] boolean positive 0 is refused, too
 -- @treturn function type
@@ -183,7 +183,7 @@ end
 
 local unsigned = schema.integer(0)
 
---- An integer of 64 bits without a sign. One of 2^63 and more is a float, as a Lua integer cannot hold it.
+--- An unsigned integer of 64 bits. A value of 2^63 or more is a float, as a Lua integer cannot hold it.
 -- @param value
 -- @tparam table place
 -- @treturn number
@@ -192,11 +192,11 @@ function schema.uint64(value, place)
   return unsigned(value, place)
 end
 
---- Makes the type of the values for which a table has others: numbers for names, or names for numbers.
--- @tparam function key type of the value that is given
--- @tparam table known
--- @tparam string what the value is, as "policy", for messages
--- @treturn function type; gives the table's value
+--- Makes the type of the keys of a table. The type translates a key to its value: a name to a number, or the reverse.
+-- @tparam function key type of the keys
+-- @tparam table known the table
+-- @tparam string what messages call such a key, as "policy"
+-- @treturn function type, which returns the table's value
 function schema.translated(key, known, what)
   return function(value, place)
     local good = key(value, place)
@@ -210,7 +210,7 @@ end
 
 --- Makes the type of the strings that are keys of a table.
 -- @tparam table known
--- @tparam string what as "policy", for messages
+-- @tparam string what messages call such a string, as "policy"
 -- @treturn function type
 function schema.one_of(known, what)
   local translate = schema.translated(schema.string, known, what)
@@ -250,7 +250,7 @@ function schema.array(item, expected)
   end
 end
 
---- Makes the type of objects with any keys that are strings.
+--- Makes the type of objects whose keys may be any strings.
 -- @tparam function item type of each value
 -- @treturn function type
 function schema.map(item)
@@ -281,9 +281,10 @@ end
 
 local UNKNOWN = {}
 
---- Refuses the field at a place: there is none of that name. A misspelt field would be passed over without a word.
+--- Refuses the field at a place because its name is unknown. If it were ignored, a misspelt field would have no effect
+-- and give no sign of it.
 -- @tparam table place
--- @tparam {string,...} names of the fields that there are, for the one that was most likely meant
+-- @tparam {string,...} names of the known fields; the message suggests the one that was most likely meant
 function schema.unknown(place, names)
   local nearest = wording.nearest(tostring(place[place.depth]), names)
   schema.refuse(place, nearest and "unknown field (did you mean %s?)" or "unknown field", nearest)
@@ -297,7 +298,7 @@ function UNKNOWN.warn(place)
   table.insert(place.warnings, { level = "debug", message = path .. ": unknown field ignored", unknown = path })
 end
 
--- Calls `handle` for each key of an object that is none of its fields, in the order of their names.
+-- Calls `handle` for each key of an object that is not a known field, in the order of the keys.
 local function each_unknown(value, fields, handle, place, names)
   local unknown, depth = {}, place.depth
   for key in next, value do
@@ -310,7 +311,7 @@ local function each_unknown(value, fields, handle, place, names)
   end
 end
 
--- A null is told by the field's type, as any value of a wrong type is.
+-- Refuses an object without a required field. A null is refused by the field's type, like any value of a wrong type.
 local function demand_fields(names, fields, value, copy, place, depth)
   for _, name in ipairs(names) do
     if copy[name] == nil then
@@ -322,16 +323,16 @@ local function demand_fields(names, fields, value, copy, place, depth)
 end
 
 --- Makes the type of objects with known fields. A field whose value is nil or JSON's null is absent. The fields are
--- looked at in the order of their names, so that of two mistakes the same one is always reported.
+-- checked in the order of their names, so that of two mistakes the same one is always reported.
 -- @tparam table fields type by name
--- @tparam[opt] table rules `required`, array of names; `unknown`, what becomes of other fields: "refuse", "warn" (into
--- the place's `warnings`), by default they are passed over; `finish(copy, place)` looks at the copy as a whole, and may
--- return what takes its place
+-- @tparam[opt] table rules `required`, array of names; `unknown`, what is done about other fields: "refuse", or "warn"
+-- (in the place's `warnings`) and leave them out, by default only leave them out; `finish(copy, place)` checks the copy
+-- as a whole, and may return a value to use instead of it
 -- @treturn function type
 function schema.object(fields, rules)
   rules = rules or {}
   local required, unknown, finish = rules.required, UNKNOWN[rules.unknown], rules.finish
-  local names -- of most objects that are described an exec meets none
+  local names -- sorted at the first use: an exec meets only few of the types
   return function(value, place)
     if type(value) ~= "table" or is_array(value) then schema.mismatch(place, "an object", value) end
     names = names or sorted_keys(fields)
@@ -352,7 +353,7 @@ function schema.object(fields, rules)
   end
 end
 
---- Checks a value within a descent that `ctrexec.lib.unwind` guards: a wrong one unwinds it.
+--- Checks a value within `ctrexec.lib.unwind.guarded`: a wrong value unwinds.
 -- @tparam function kind type
 -- @param value
 -- @tparam string where as for `check`
@@ -389,7 +390,7 @@ function schema.demand(kind, value, where, level)
   return good
 end
 
---- Whether two plain values are equal, tables by what is in them in whatever order.
+--- Whether two plain values are equal. Two tables are equal if they have the same keys with equal values.
 -- @param one
 -- @param other
 -- @treturn boolean

@@ -1,9 +1,10 @@
---- Opening what commands ctrexec: policies, their modules, config.lua, the state of containers, the real runtime.
+--- Opens the files that control ctrexec: policies, their modules, config.lua, states of containers, the real runtime.
 --
--- As sudoers(5) has it: a file and the folder it lies in must belong to root (or to the user ctrexec runs as), and must
--- not be writable by group or others. All is decided on the opened descriptor: what is swapped on the path in between
--- is not what was checked. Nothing that is opened can block, and no symbolic link below a directory is followed. The
--- functions unwind (`ctrexec.lib.unwind`). `ctrexec.lib.reader` finds files by their path and checks each folder above.
+-- The rule is that of sudoers(5): a file and the folder it lies in must belong to root (or to the user ctrexec runs
+-- as), and must not be writable by group or others. Each check is made on the opened descriptor, so that swapping the
+-- file at a path between check and use has no effect. Opening a file cannot block, and no symbolic link below a
+-- directory is followed. The functions unwind (`ctrexec.lib.unwind`). `ctrexec.lib.reader` finds files by their path
+-- and checks each folder above.
 -- @module ctrexec.lib.trust
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
@@ -17,7 +18,7 @@ local ENOENT, EACCES, ENOTDIR, EFBIG, ENAMETOOLONG, ELOOP =
 local ABSENT = { [ENOENT] = true, [ENOTDIR] = true, [ENAMETOOLONG] = true }
 local WRITABLE_BY_OTHERS, STICKY = tonumber("022", 8), tonumber("1000", 8)
 
--- Bytes that a state file may have: that of `ctrexec.lib.json`, which not every exec needs.
+-- The largest state file in bytes: MAX_SIZE of `ctrexec.lib.json`, a module that not every exec loads.
 local MAX_SIZE = 16 << 20
 
 local DIRECTORY = { path = true, directory = true }
@@ -26,7 +27,8 @@ local FILE = { read = true, nofollow = true, nonblock = true }
 
 local NO_RULES = {}
 
--- Results of an open call: the descriptor; nil where there is nothing; nil and a message where we may not look.
+-- Takes the results of an open call. Returns the descriptor; nil where nothing has that path; nil and a message where
+-- ctrexec has no right to look. Unwinds after any other failure.
 local function opened(path, fd, message, errno)
   if fd or ABSENT[errno] then return fd end
   if errno == ELOOP then unwind.fail(path .. ": is a symbolic link", "bad_state") end
@@ -40,8 +42,8 @@ local function status_of(fd, path)
   return status or unwind.fail(("%s: %s"):format(path, message))
 end
 
--- Refuses what an untrusted user owns or can write. In a sticky directory only the owner of an entry can rename or
--- replace it.
+-- Refuses what an untrusted user owns or can write. With `rules.sticky` others may write a sticky directory: only the
+-- owner of an entry in it can rename or replace that entry.
 local function refuse_untrusted(status, path, rules)
   local euid = status.uid ~= 0 and core.process.ids().euid or 0
   if status.uid ~= euid and not (rules.owner and rules.owner(status.uid)) then
@@ -62,7 +64,7 @@ end
 -- @tparam string path
 -- @treturn[1] fd
 -- @treturn[2] nil there is none
--- @treturn[2] ?string message when we may not look
+-- @treturn[2] ?string message when ctrexec has no right to look
 function trust.directory(path)
   return opened(path, core.file.open(path, DIRECTORY))
 end
@@ -73,7 +75,7 @@ end
 -- @tparam string path for messages
 -- @treturn[1] fd
 -- @treturn[2] nil there is none
--- @treturn[2] ?string message when we may not look
+-- @treturn[2] ?string message when ctrexec has no right to look
 function trust.entry(directory, name, path)
   return opened(path, core.file.openat(directory, name, ENTRY))
 end
@@ -84,7 +86,7 @@ end
 -- @tparam string path for messages
 -- @treturn[1] fd
 -- @treturn[2] nil there is none
--- @treturn[2] ?string message when we may not look
+-- @treturn[2] ?string message when ctrexec has no right to look
 function trust.file(directory, name, path)
   return opened(path, core.file.openat(directory, name, FILE))
 end
@@ -99,10 +101,11 @@ function trust.demand(directory, path, rules)
   return demand(status_of(directory, path), path, rules or NO_RULES)
 end
 
---- Refuses what is no plain file, and one that an untrusted user owns or can write.
+--- Refuses anything but a plain file, and a file that an untrusted user owns or can write.
 -- @tparam fd fd
 -- @tparam string path for messages
--- @tparam[opt] table rules as for `demand`; `code` of what is no plain file, by default "bad_state"
+-- @tparam[opt] table rules as for `demand`; `code`: with which anything but a plain file is refused, by default
+-- "bad_state"
 -- @treturn table its status, as `ctrexec.core.file.stat` gives it
 function trust.demand_file(fd, path, rules)
   rules = rules or NO_RULES
@@ -112,7 +115,7 @@ function trust.demand_file(fd, path, rules)
     :format(path, status.type), rules.code or "bad_state")
 end
 
---- Reads an opened file, which `demand_file` must not refuse.
+--- Reads an opened file, after `demand_file` has checked it.
 -- @tparam fd fd
 -- @tparam string path for messages
 -- @tparam[opt] table rules as for `demand_file`; `max_size` in bytes, by default 16 MiB

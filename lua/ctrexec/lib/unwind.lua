@@ -1,12 +1,12 @@
---- The one way out of a descent that fails: a step deep down gives up, and the function at the top returns the reason.
+--- The one way in which nested calls fail: a function deep down calls `fail`, `guarded` at the top returns the reason.
 --
--- Steps that build or check something then read as plain descriptions, without a test after each call.
+-- Functions that build or check something in many steps then need no test after each step.
 -- @module ctrexec.lib.unwind
 local unwind = {}
 
 local Failure = {}
 
---- Gives up: the enclosing `guarded` returns nil and what is given here.
+--- Gives up: the enclosing `guarded` returns nil and these arguments.
 -- @tparam string message
 -- @tparam[opt] string code of the public module, by default "system"
 -- @param[opt] detail a third value for the caller of `guarded`
@@ -21,7 +21,7 @@ local function finish(ok, result, ...)
   return nil, result.message, result.code, result.detail
 end
 
---- Calls a function in which `fail` may be called. Other errors pass through.
+--- Calls a function that may call `fail`. Other errors pass through.
 -- @tparam function f
 -- @param ... its arguments
 -- @return[1] what it returns

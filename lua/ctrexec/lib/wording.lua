@@ -1,14 +1,14 @@
---- The words of messages, where engines and people know them from runc: a program of Go.
+--- Words messages as runc does, which is written in Go: engines and people know its messages.
 --
--- Only a refusal loads this.
+-- Only an exec that is refused loads this module.
 -- @module ctrexec.lib.wording
 local wording = {}
 
 local ESCAPES = { ["\a"] = "\\a", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t",
   ["\v"] = "\\v", ['"'] = '\\"', ["\\"] = "\\\\" }
 
--- What Go's strconv.IsPrint refuses above ASCII, but for unassigned code points: controls, blanks, format characters
--- (among them those that turn the direction of writing), private use.
+-- The code points above ASCII that Go's strconv.IsPrint refuses, except unassigned ones: controls, blanks, format
+-- characters (such as those that turn the direction of writing), private use.
 local UNPRINTABLE = {
   { 0x80, 0xA0 }, { 0xAD, 0xAD }, { 0x600, 0x605 }, { 0x61C, 0x61C }, { 0x6DD, 0x6DD }, { 0x70F, 0x70F },
   { 0x1680, 0x1680 }, { 0x180E, 0x180E }, { 0x2000, 0x200F }, { 0x2028, 0x202F }, { 0x205F, 0x206F },
@@ -28,10 +28,10 @@ local function escape_run(run)
   return (run:gsub('[%c"\\]', escape_byte):gsub("[\xC2-\xF4][\x80-\xBF]+", escape_rune))
 end
 
---- Rewrites a text in which some bytes may be no UTF-8, as Go reads bytes.
+--- Rewrites a text in which some bytes may not be valid UTF-8, as Go reads bytes.
 -- @tparam string text
--- @tparam function valid gives what stands for a run of valid UTF-8
--- @tparam function invalid gives what stands for a byte between such runs
+-- @tparam function valid returns the replacement of a run of valid UTF-8
+-- @tparam function invalid returns the replacement of a byte between such runs
 -- @treturn string
 function wording.map_utf8(text, valid, invalid)
   local parts, position = {}, 1
@@ -45,7 +45,7 @@ function wording.map_utf8(text, valid, invalid)
   return table.concat(parts)
 end
 
---- A text as %q of Go's fmt shows it, without the quotes around it: it stays on one line and drives no terminal.
+--- A text as %q of Go's fmt shows it, without the quotes around it: it stays on one line and cannot control a terminal.
 -- @tparam string text
 -- @treturn string
 function wording.escape(text)
@@ -67,14 +67,14 @@ function wording.reason(message)
   return ((message:match ".*: (.*)$" or message):gsub("^%u", string.lower))
 end
 
---- A core error message with that reason.
+--- A core error message with the system's reason in the spelling of Go's errno table.
 -- @tparam string message "CALL: Reason"
 -- @treturn string "CALL: reason"
 function wording.reworded(message)
   return (message:match "^.*: " or "") .. wording.reason(message)
 end
 
--- How many letters must be changed, added, dropped or swapped with a neighbour to make b of a.
+-- How many letters must be changed, added, dropped or swapped with a neighbour to turn a into b.
 local function distance(a, b)
   local before, previous = {}, {}
   for j = 0, #b do previous[j] = j end

@@ -1,6 +1,6 @@
 --- The OCI process object of an exec: the container's defaults and the caller's overrides.
 --
--- Where the OCI runtime specification 1.3 is silent (config.md, config-linux.md), it follows `runc exec` and
+-- Where the OCI runtime specification 1.3 is silent (config.md, config-linux.md), this module follows `runc exec` and
 -- `crun exec`. Messages are runc's where runc has one, else `PATH: what is wrong`.
 -- @module ctrexec.oci.process
 local kernel = require "ctrexec.lib.kernel"
@@ -12,16 +12,20 @@ local wording = late "ctrexec.lib.wording" -- only a refusal needs it
 
 local process = {}
 
--- Of user and group ids: what runc allows, and what the kernel does (user_namespaces(7); the last one means "none").
+-- The largest user or group id that runc allows, and the largest that the kernel allows: the next number means "none"
+-- (user_namespaces(7)).
 local RUNC_MAX_ID, MAX_ID = 2147483647, 4294967294
 
 -- What an exec takes from the container, by the runtime that made it. `command`: the fields of the container's own
 -- process that a command line starts from (true: all). `file`: those that fill the gaps of a whole process object
--- (--process). `settings`: container-level values that fill what is then still missing. Measured on runc 1.1.5 and
--- crun 1.8.1: runc takes a process file as it is, but for what its own state holds for the container; crun builds a
--- process object from its options too and then fills the gaps, so cwd is "/" and no_new_privs and rlimits are not
--- inherited. Of crun's versions the newer are followed where they differ: 1.8.1 runs as 0:0 when no user is given,
--- newer ones as the container's user; 1.8.1 drops the container's env when -e is given, newer ones add to it.
+-- (--process). `settings`: the container's settings that fill what is then still missing. `umask`: the container's
+-- umask applies, too. `max_id`: the largest user or group id. `replace_caps`: --cap replaces the container's
+-- capabilities instead of adding to them.
+-- Measured on runc 1.1.5 and crun 1.8.1: runc adds to a process file only what its own state holds for the container.
+-- crun makes a process object from its options, too, and then fills the gaps, so cwd is "/" and no_new_privs and
+-- rlimits are not inherited. Where versions of crun differ, ctrexec follows the newer ones: 1.8.1 runs as 0:0 when no
+-- user is given, newer ones as the container's user; 1.8.1 drops the container's env when -e is given, newer ones add
+-- to it.
 local CRUN_PARTS = { "user", "capabilities", "env", "apparmorProfile", "selinuxLabel" }
 local RUNC_SETTINGS = {
   capabilities = "capabilities", apparmorProfile = "apparmor_profile", selinuxLabel = "process_label",
@@ -35,7 +39,7 @@ local FROM_CONTAINER = {
   runc = RUNC,
   youki = { command = true, file = {}, settings = RUNC_SETTINGS, umask = true, max_id = MAX_ID },
   crun = { command = CRUN_PARTS, file = CRUN_PARTS, settings = {}, max_id = MAX_ID, replace_caps = true },
-  -- There is no state: what /proc says of the process stands in for it.
+  -- A container that was opened by a pid has no state. Its settings are what /proc says of the process.
   pid = { command = true, file = {}, settings = PID_SETTINGS, umask = true, max_id = MAX_ID },
 }
 
@@ -55,7 +59,7 @@ end
 -- The object given is not changed. The copy has integers as Lua integers, each environment variable once, and
 -- user, env, terminal, noNewPrivileges and user.additionalGids always present; unknown fields are left out.
 -- @tparam table value an OCI process object; cjson's null counts as absent
--- @tparam[opt] table container of the container, whose runtime may set narrower limits
+-- @tparam[opt] table container the container, whose runtime may set narrower limits
 -- @treturn[1] boolean true
 -- @treturn[1] table the checked copy
 -- @treturn[1] {table,...} warnings, each `{level="warning"|"debug", message=}`, and `unknown`, the path of a field that
@@ -70,7 +74,7 @@ function process.validate(value, container)
   return true, copy, warnings
 end
 
--- What strconv.Atoi of Go accepts, with its errors: runc reads user ids with it.
+-- Reads an integer as strconv.Atoi of Go does, with the same errors: runc reads user ids with that.
 local function atoi(digits)
   local sign, number = digits:match "^([+-]?)(%d+)$"
   if not number then return nil, "invalid syntax" end
@@ -92,7 +96,7 @@ local function looked_up(spec, kind, key)
   return entry
 end
 
--- A number, or with `spec.lookup` a name. Returns the id and, for a name, the entry.
+-- Reads a number or, with `spec.lookup`, a name. Returns the id and, for a name, what `lookup` returned.
 local function id_or_name(spec, kind, field, word, max_id)
   local number, problem = atoi(word)
   if number then
@@ -107,7 +111,8 @@ local function id_or_name(spec, kind, field, word, max_id)
   refuse("parsing %s as int for %s failed: strconv.Atoi: parsing %s: %s", word, field, wording.quote(word), problem)
 end
 
--- "UID[:GID]", a bare uid, or an OCI user object whose fields override the defaults. runc reads the group first.
+-- Sets the user from "UID[:GID]", a bare uid, or an OCI user object whose fields override the defaults. The group is
+-- read before the user, as in runc, so that the same one of two mistakes is reported.
 local function override_user(user, spec, max_id)
   local given = spec.user
   if math.type(given) == "integer" then given = tostring(given) end
@@ -141,7 +146,8 @@ local function add_groups(user, spec, max_id)
   user.additionalGids = gids
 end
 
--- {"A=1", ...}, {A="1", ...} or both; the names of a map come in order so that a result can be repeated.
+-- Adds the items of {"A=1", ...} or {A="1", ...}, which may be mixed. The names of a map are sorted, so that a spec
+-- always gives the same result.
 local function add_environment(env, given)
   if type(given) ~= "table" then mismatch("env", "an array or an object", given) end
   local names = {}
@@ -162,8 +168,9 @@ local function add_environment(env, given)
   end
 end
 
--- runc adds to bounding, effective and permitted, and to ambient only where the kernel would keep it: when there
--- are inheritable ones (capabilities(7), ambient). crun's --cap names the whole sets instead.
+-- As runc does: adds the given capabilities to bounding, effective and permitted, and to ambient only if there are
+-- inheritable ones, without which the kernel keeps no ambient one (capabilities(7)). With `replace`, which is what
+-- crun's --cap does, the given ones take the place of the container's.
 local function add_capabilities(defaults, given, replace)
   if absent(defaults) or replace then defaults = {} end
   if type(defaults) ~= "table" then mismatch("process.capabilities", "an object", defaults) end
@@ -196,7 +203,7 @@ local function override(base, spec, rules)
   for _, name in ipairs(PLAIN) do
     if spec[name] ~= nil then base[name] = spec[name] end
   end
-  -- The container's own terminal is not a wish for one: runc resets it, too.
+  -- If the container's own process has a terminal, the command does not get one unasked: runc resets it, too.
   base.terminal = spec.terminal or false -- guard: own_terminal
   if spec.no_new_privs ~= nil then base.noNewPrivileges = spec.no_new_privs end
   if spec.env ~= nil then
@@ -238,7 +245,8 @@ local function container_defaults(container)
   return defaults
 end
 
--- Where nothing says otherwise it is the caller's, as it is with every runtime.
+-- Takes over the umask of the container's settings where the runtime does so. A command without a umask keeps the
+-- caller's, as with every runtime.
 local function fill_umask(base, settings, rules)
   local user = absent(base.user) and {} or base.user
   if type(user) ~= "table" or not absent(user.umask) then return end
@@ -250,7 +258,7 @@ local function copy_of(value)
   if type(value) ~= "table" then mismatch("process", "an object", value) end
   local copy = {}
   for name, field in pairs(value) do copy[name] = field end
-  -- The user is the one nested table that is completed in place.
+  -- `user` is the one nested table that is completed later, so it is copied, too.
   if type(copy.user) == "table" then
     local user = {}
     for name, field in pairs(copy.user) do user[name] = field end
@@ -264,7 +272,7 @@ local function from_file(container, spec, rules)
   if #rules.file > 0 then
     local defaults, message, code = container_defaults(container)
     if not defaults then return nil, message, code end
-    -- crun takes an empty list of variables for no list.
+    -- crun treats an empty list of variables as if there were none.
     if type(base.env) == "table" and next(base.env) == nil then base.env = nil end
     fill(base, defaults, names_of(rules.file))
   end
@@ -272,7 +280,7 @@ local function from_file(container, spec, rules)
 end
 
 local function from_command(container, spec, rules)
-  -- Refused before the container's files are read, as runc does.
+  -- Refuses a missing command before the container's files are read, as runc does.
   arguments(spec)
   local defaults, message, code = container_defaults(container)
   if not defaults then return nil, message, code end
@@ -300,7 +308,7 @@ end
 -- base and the other fields of the spec override it. What the container fills in depends on the runtime that made
 -- it: see the table at the head of the source.
 --
--- The spec, beside the fields of an OCI process object (which replace the container's): positional strings for
+-- The spec may have, beside the fields of an OCI process object (which replace the container's): positional strings for
 -- `args`; `env` as `{"K=V", ...}` or `{K="V"}`, added to the container's; `user` as `"UID[:GID]"` or an OCI user
 -- object; `additional_gids`, added; `caps`, added; `no_new_privs`; `groups_from_container`, which takes the
 -- supplementary groups from the container's group file.

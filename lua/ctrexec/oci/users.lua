@@ -1,11 +1,11 @@
---- The text of passwd(5) and group(5) files, which belong to the container and may be hostile.
+--- Reads the text of passwd(5) and group(5) files, which belong to the container and may be hostile.
 --
--- Nothing here opens a file: the caller reads the container's file through its own root and passes the text. A line
+-- This module opens no file: the caller reads the container's file through its own root and passes the text. A line
 -- that is not well formed is skipped, as nss_files(5) does; the first match wins. The work is linear in the text.
 -- @module ctrexec.oci.users
 local users = {}
 
---- The longest line that is looked at; a longer one is skipped.
+--- The longest line that is read, in bytes; a longer line is skipped.
 users.MAX_LINE = 65536
 --- The largest number of supplementary groups of a process, NGROUPS_MAX of setgroups(2).
 users.MAX_GROUPS = 65536

@@ -1,7 +1,7 @@
 --- The check of an OCI process object.
 --
--- Rests on the process section of the OCI runtime specification 1.3 (config.md, config-linux.md). Messages are runc's
--- where runc has one, else `PATH: what is wrong`.
+-- The rules are those of the process section of the OCI runtime specification 1.3 (config.md, config-linux.md).
+-- Messages are runc's where runc has one, else `PATH: what is wrong`.
 -- @module ctrexec.oci.validate
 local core = require "ctrexec.core"
 local kernel = require "ctrexec.lib.kernel"
@@ -25,7 +25,7 @@ function validate.refuse_id(max_id)
   refuse(START .. "unable to setup user: uids and gids must be in range 0-%d", max_id)
 end
 
---- Whether the host's kernel enforces or audits SELinux labels. A test may replace it.
+--- Whether the host's kernel enforces or audits SELinux labels. A test may replace this function.
 -- @treturn boolean
 function validate.selinux_enabled()
   local file = io.open "/sys/fs/selinux/enforce"
@@ -38,7 +38,7 @@ end
 local string, boolean, integer, array, object = schema.string, schema.boolean, schema.integer, schema.array,
   schema.object
 local strings, unsigned = array(string), integer(0)
-local id = integer(0, 4294967295) -- uint32: what a runtime allows of it is checked last
+local id = integer(0, 4294967295) -- uint32; `check_ids` has the runtime's own limit
 
 local function limit(value, place)
   local number = schema.uint64(value, place)
@@ -143,7 +143,7 @@ local PROCESS = open {
 
 -- ------------------------------------------------------------------------------------------------- the whole
 
--- The last value of a name wins, at the place of the first: what repeated setenv(3) gives.
+-- Keeps the last of several entries of a name, at the place of the first, as repeated calls of setenv(3) would.
 local function last_of_a_name(entries)
   local env, place = schema.as_array {}, {}
   for _, entry in ipairs(entries) do
@@ -177,7 +177,7 @@ local function check_whole(copy, max_id)
   return copy
 end
 
---- Checks a process object within `ctrexec.lib.unwind.guarded`: a wrong one unwinds it, with the code "invalid".
+--- Checks a process object within `ctrexec.lib.unwind.guarded`: a wrong object unwinds, with the code "invalid".
 -- @tparam table value an OCI process object; it is not changed
 -- @tparam integer max_id the largest user or group id allowed
 -- @treturn table a copy, as `ctrexec.oci.process.validate` gives it

@@ -1,9 +1,10 @@
---- What one exec found out about a container of runc, kept for the next: a file beside the state.
+--- The digest: a file beside the state of a container of runc, with what one exec found out and the next one can use.
 --
--- Decoding a state with a seccomp profile and compiling that takes longer than all the rest of an exec. The digest has
--- the result of both, and the process section of the bundle's configuration. It counts only for the very files it was
--- made from, by device, inode, size and times. It lies in the container's state directory, goes with it, and is under
--- the same rules (`ctrexec.lib.trust`): only who may write the state could write it. Losing it costs time alone.
+-- Decoding a state with a seccomp profile, and compiling the profile, takes longer than all the rest of an exec. The
+-- digest has the results, and the process section of the bundle's configuration. It is used only with the very files it
+-- was made from, which are known by device, inode, size and times. It lies in the container's state directory, is
+-- removed with it, and is under the same rules (`ctrexec.lib.trust`): only a user who may write the state could write
+-- the digest. An exec without a digest takes longer, and nothing else differs.
 -- @module ctrexec.container.cache
 local core = require "ctrexec.core"
 local unwind = require "ctrexec.lib.unwind"
@@ -28,7 +29,7 @@ local function identity(status)
   return ("%d:%d:%d:%.9f:%.9f"):format(status.dev, status.ino, status.size, status.mtime, status.ctime)
 end
 
--- The source of the reader, which the site may have put another in the place of.
+-- The status of the source file that reads runc's states: a site may have replaced that module by its own.
 local function reader_status()
   for template in package.path:gmatch "[^;]+" do
     local status = core.file.stat((template:gsub("%?", "ctrexec/container/runc")))
@@ -36,16 +37,17 @@ local function reader_status()
   end
 end
 
--- The state as it is now, and whoever makes the digest of it.
+-- Names the state file as it is now, and what the digest depends on: the versions of ctrexec and the kernel, and the
+-- reader. A digest with another key is not used.
 local function key_of(status)
   local reader = reader_status()
   return table.concat({ FORMAT, core.VERSION, core.kernel.release(), identity(status),
     reader and identity(reader) or "" }, " ")
 end
 
---- Prepares for a container's digest.
--- @tparam table found the container's place: `dir`, `directory`, `file` and `path` of the state
--- @treturn table
+--- Makes the object that reads and writes the digest of a container.
+-- @tparam table found where the container's state is: `dir`, `directory`, `file` and `path`
+-- @treturn table the digest, not yet read
 function digest.new(found)
   return setmetatable({ path = found.dir .. "/" .. NAME, key = key_of(trust.demand_file(found.file, found.path)) },
     Digest)
@@ -58,8 +60,8 @@ end
 
 --- Reads the digest.
 -- @tparam table found as for `new`
--- @treturn ?table the fields that the state's reader would give, and `compiled`, the program of the seccomp profile, in
--- the place of the profile; nil when there is no digest of this state
+-- @treturn ?table the fields that the state's reader would return, with `compiled`, the program of the seccomp profile,
+-- instead of the profile; nil when there is no digest of this state
 function Digest:load(found)
   local text = unwind.guarded(read, found, self.path)
   local known = text and core.value.unpack(text)
@@ -70,7 +72,7 @@ function Digest:load(found)
   return fields
 end
 
---- Takes note of what the state's reader gave, before anything is added to it.
+--- Keeps what the state's reader returned, for `save`. It must be called before other fields are added.
 -- @tparam string runtime
 -- @tparam table fields
 function Digest:learn(runtime, fields)
@@ -78,33 +80,35 @@ function Digest:learn(runtime, fields)
   self.known, self.news = { key = self.key, fields = shallow_copy(fields) }, true
 end
 
---- Takes note of the process section of the container's configuration.
--- @tparam table status of the file it is in
--- @tparam table process
+--- Keeps the process section of the container's configuration, for `save`.
+-- @tparam table status of the file config.json
+-- @tparam table process the section
 function Digest:learn_process(status, process)
   self.known.process, self.known.process_key = process, identity(status)
   self.news = true
 end
 
---- Whether there is a process section at all.
+--- Whether the digest has a process section.
 -- @treturn boolean
 function Digest:knows_process()
   return self.known.process ~= nil
 end
 
 --- The process section of the container's configuration.
--- @tparam table status of the file that it has to be of
--- @treturn ?table
+-- @tparam table status of the file config.json as it is now
+-- @treturn ?table the section; nil when it was read from another file
 function Digest:process(status)
   return self.known.process_key == identity(status) and self.known.process or nil
 end
 
---- Leaves a digest for the next exec, when this one has learned something. A failure is not worth a word.
+--- Writes the digest for the next exec, if this exec has found out something new. A failure is ignored: the next exec
+-- then reads the state itself.
 -- @tparam ?table compiled the program of the seccomp profile, if it was needed
 function Digest:save(compiled)
   local known = self.known
   local profile = known.fields.settings.seccomp
-  -- A listener's path and data are needed with the program.
+  -- Only the compiled program of a profile is kept. A profile with a listener is needed itself: it has the listener's
+  -- path and metadata.
   if not self.news or profile and (profile.listenerPath or not compiled) then return end
   local fields = shallow_copy(known.fields)
   fields.settings = shallow_copy(fields.settings)

@@ -22,8 +22,8 @@ function cgroups.of(pid)
   return paths
 end
 
---- Where a cgroup of this path is. On a host with several hierarchies it need not be in all of them: those where it is
--- not are left out, unless it is nowhere.
+--- The directories of the cgroup of this path. On a host with several hierarchies it need not be in all of them: those
+-- without it are left out. If no hierarchy has it, all directories where it could be are returned.
 -- @tparam string path from the root of each hierarchy, starting with "/"
 -- @treturn table absolute directory by controller, "" for version 2
 function cgroups.at(path)

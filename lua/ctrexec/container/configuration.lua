@@ -1,5 +1,5 @@
---- What an exec needs of an OCI configuration (config.json), for the runtimes that keep a copy of it: see config.md and
--- config-linux.md of the OCI runtime specification.
+--- Reads what an exec needs of an OCI configuration (config.json), for the runtimes that keep a copy of it: see
+-- config.md and config-linux.md of the OCI runtime specification.
 -- @module ctrexec.container.configuration
 local schema = require "ctrexec.lib.schema"
 
@@ -16,7 +16,8 @@ end
 local MAPPINGS = array(object({ containerID = integer, hostID = integer, size = integer },
   { required = { "containerID", "hostID", "size" } }))
 
--- The rest of it is for the compiler to check (core/seccomp.c), which is asked only where crun has not compiled it.
+-- The compiler (core/seccomp.c) checks the other fields of the profile, if the profile has to be compiled: crun keeps a
+-- compiled one.
 local SECCOMP = object { flags = strings, listenerPath = string, listenerMetadata = string }
 
 local function seccomp(value, place)
@@ -24,8 +25,8 @@ local function seccomp(value, place)
   return value
 end
 
--- What `ctrexec.oci.validate` checks in full when a process is built (limits, capabilities, scheduler) is only seen to
--- be of the right kind.
+-- Of the fields that `ctrexec.oci.validate` checks in full when a process is built (limits, capabilities, scheduler),
+-- only the kind is checked here.
 local CONFIG = object {
   annotations = schema.map(string),
   linux = object {

@@ -7,7 +7,7 @@ local schema = require "ctrexec.lib.schema"
 
 local crun = {}
 
--- Written with and without the leading "/", as the bundle had it.
+-- crun writes the path as the bundle had it: with or without a leading "/".
 local function cgroup_path(value, place)
   local path = schema.filled(value, place)
   return path and schema.straight(path:gsub("^[^/]", "/%0"), place)
@@ -34,7 +34,7 @@ function crun.read(source)
   return {
     runtime = "crun",
     pid = status.pid,
-    start_time = start_time ~= 0 and start_time or nil, -- 0: a version that did not record it
+    start_time = start_time ~= 0 and start_time or nil, -- 0: this version of crun did not record it
     created = status.created,
     owner = status.owner,
     bundle = status.bundle,

@@ -10,14 +10,14 @@ local entrance = {}
 
 local ESRCH = core.errno.ESRCH
 
--- Whether a process's user namespace has setgroups(2) switched off: user_namespaces(7). Where it does not, a refusal is
--- a failure: the command would keep the caller's groups.
+-- Whether the user namespace of a process forbids setgroups(2): user_namespaces(7). Where it does not, the exec must
+-- fail if setgroups(2) fails: the command would keep the caller's groups.
 local function denies_groups(pid)
   local file <close> = io.open(("/proc/%d/setgroups"):format(pid))
   return file ~= nil and file:read "l" == "deny"
 end
 
--- setns(2) takes exactly the namespaces that differ: joining one's own user namespace is an error.
+-- The helper joins only the namespaces that differ from the caller's: setns(2) refuses a process's own user namespace.
 local function build(container)
   local mask, differing, errno = core.namespace.differing(container.pid)
   local root, message = nil, not mask and differing or nil
@@ -37,7 +37,7 @@ end
 
 --- Which namespaces of a container to join, and how.
 -- @tparam table container the container
--- @treturn[1] table fields of a plan (core/common/plan.h): `init`, `namespaces`, `root` (fd, to be closed),
+-- @treturn[1] table fields of a plan (core/common/plan.h): `init`, `namespaces`, `root` (fd, which the caller closes),
 -- `become_root`, `groups_optional`
 -- @treturn[2] nil
 -- @treturn[2] string message

@@ -1,4 +1,4 @@
---- Finds a container that some runtime made, and says what an exec needs to know of it.
+--- Finds a container, whichever runtime made it, and reads what an exec needs to know about it.
 --
 -- A container is a table:
 --
@@ -7,27 +7,28 @@
 -- * `pid` of its first process, `start_time` (clock ticks after boot), `pidfd` (nil unless it runs), `status`:
 --   "created", "running", "paused" or "stopped"
 -- * `cgroup_paths`: absolute directory by controller, "" for version 2
--- * `kept`: by such a directory, what every command needs of it, once it was opened (`ctrexec.exec.cgroups`)
--- * `compiled`: the program of its seccomp profile, once `filter` was asked for it
--- * `settings`, what holds for every process in it, in the spelling of the OCI runtime specification: `seccomp`
+-- * `kept`: descriptors by such a directory, opened for the first command that joins it (`ctrexec.exec.cgroups`)
+-- * `compiled`: the program of the container's seccomp profile, once `filter` has compiled it
+-- * `settings`, which apply to every process in it, in the spelling of the OCI runtime specification: `seccomp`
 --   (linux.seccomp), `seccomp_bpf` (bytes of crun's compiled filter), `no_new_keyring`, `umask`, `personality`,
 --   `memory_policy`, `oom_score_adj`, `rlimits`, `apparmor_profile`, `process_label`, `no_new_privileges`,
 --   `capabilities`, `scheduler`, `io_priority`, `exec_cpu_affinity`, `intel_rdt_path`, `uid_mappings`, `gid_mappings`,
 --   `rootless_euid`, `rootless_cgroups`, `namespaces`
 --
--- Nothing but the pidfd is used to reach the process: it is opened first, then the start time that the runtime recorded
--- is compared with that of the pid, so that a pid in use by another process means "stopped".
+-- The helper reaches the container's first process only by its pidfd. The pidfd is opened first; then the start time
+-- that the runtime recorded is compared with that of the pid. So if another process has the pid by now, the status is
+-- "stopped".
 -- @module ctrexec.container
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
 local schema = require "ctrexec.lib.schema"
 local trust = require "ctrexec.lib.trust"
 local unwind = require "ctrexec.lib.unwind"
-local cache = late "ctrexec.container.cache" -- only where the caller wants one
-local json = late "ctrexec.lib.json" -- not where the cache has all that is asked for
+local cache = late "ctrexec.container.cache" -- only for a caller that wants a digest
+local json = late "ctrexec.lib.json" -- not where the digest has all that is asked for
 local seccomp = late "ctrexec.core.seccomp" -- only a profile that was not compiled before is worth loading libseccomp
 
--- A container is of one runtime.
+-- Loaded late because a container is of one runtime only.
 local crun = late "ctrexec.container.crun"
 local pid = late "ctrexec.container.pid"
 local runc = late "ctrexec.container.runc"
@@ -49,14 +50,15 @@ end
 
 -- ------------------------------------------------------------------------------------------- identity and status
 
--- The freezer of version 1 and the one of version 2 are told apart by what the directory holds.
+-- Whether the container's cgroup is frozen. `core.cgroup.frozen` tells version 1 from version 2 by the files in it.
 local function frozen(self)
   local path = self.cgroup_paths.freezer or self.cgroup_paths[""]
   local cgroup <close> = path and core.cgroup.open(path, "/")
   return cgroup and core.cgroup.frozen(cgroup) or false
 end
 
--- Whether a process that has the pid now is the container's. The caller has opened the pidfd before.
+-- Whether the process that has the pid now is the container's first process. The pidfd must have been opened before, so
+-- that the answer holds for the process of the pidfd.
 local function is_ours(self)
   local stat, message, errno = core.process.stat(self.pid)
   if not stat and errno ~= ENOENT and errno ~= ESRCH then refuse(message, "system") end
@@ -78,7 +80,7 @@ end
 local function status_of(self)
   if not self.pidfd or core.pidfd.alive(self.pidfd) == false then return "stopped" end
   if frozen(self) then return "paused" end
-  -- runc and crun wait in a fifo for the start.
+  -- In a created container of runc or crun, init waits at this fifo for the start.
   if self.not_started or self.dir and core.file.stat(self.dir .. "/exec.fifo", true) then return "created" end
   return "running"
 end
@@ -92,13 +94,13 @@ function Container:refresh()
   return self.status
 end
 
---- Closes what is kept of the cgroups, which may be others by now.
+--- Closes the descriptors kept of the container's cgroups, which may have been removed and made anew.
 function Container:forget_cgroups()
   for _, fd in pairs(self.kept or {}) do fd:close() end
   self.kept = {}
 end
 
---- Gives back the descriptors. The fields can still be read.
+--- Closes the container's descriptors. Its other fields can still be read.
 function Container:close()
   if self.pidfd then self.pidfd:close() end
   self.pidfd = nil
@@ -118,7 +120,7 @@ function Container:filter()
   return self.compiled, message
 end
 
---- Leaves what this exec has found out about the container for the next one, where the container was opened for that.
+--- Writes the digest of the container for the next exec, if the container was opened with the option `digest`.
 function Container:remember()
   if self.digest then self.digest:save(self.compiled) end
 end
@@ -130,7 +132,7 @@ local function decode(text, path, raw)
   return tree or refuse(message)
 end
 
--- Whether a user is root in the container's user namespace: podman gives such a container's bundle directory to them.
+-- Whether a user is root in the container's user namespace: podman makes that user the owner of the bundle directory.
 local function is_mapped_root(self, uid)
   for _, mapping in ipairs(self.settings.uid_mappings or {}) do
     if mapping.containerID == 0 then return mapping.hostID == uid end
@@ -156,9 +158,10 @@ local function bundle_config(self)
   return config
 end
 
---- The OCI configuration of the container, read when it is first asked for: crun's and youki's copy of it, runc's in
--- the bundle, for a bare pid what /proc says. See config.md of the OCI runtime specification.
--- @treturn[1] table to be read only
+--- The OCI configuration of the container. With runc it is the file in the bundle, read at the first call. With crun
+-- and youki it is their copy of that, and with a container opened by a pid what /proc says: these are read when the
+-- container is opened. See config.md of the OCI runtime specification.
+-- @treturn[1] table the configuration, which must not be changed
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "bad_state", "untrusted" or "system"
@@ -187,8 +190,8 @@ local function digested_process(self)
   return self.digest:process(trust.demand_file(fd, path))
 end
 
---- The process that the container was made for, as the model of others: not yet checked. See the section "Process" in
--- config.md of the OCI runtime specification.
+--- The container's own process, on which the process objects of commands are based: not yet checked. See the section
+-- "Process" in config.md of the OCI runtime specification.
 -- @treturn[1] table a fresh copy of the OCI process object
 -- @treturn[2] nil
 -- @treturn[2] string message
@@ -216,7 +219,8 @@ end
 
 local Found = { __close = release }
 
--- The state file of an entry of a root, opened, and what the container says of its place; nil for another thing.
+-- Opens the state file of an entry of a root. Returns a table of it, its directory and their paths; nil for an entry
+-- that is not a container, and a message where ctrexec has no right to look.
 local function locate(root, id)
   local dir = root.path .. "/" .. id
   local directory, message = trust.entry(root.fd, id, dir)
@@ -234,7 +238,7 @@ local function locate(root, id)
   return nil, message
 end
 
--- What a reader gets to read with.
+-- The argument of a runtime's reader: the decoded state file, and functions that read the files beside it.
 local function source_of(found, owner)
   local source = { path = found.path, owner = owner }
   function source.file(name)
@@ -262,7 +266,8 @@ local function runtime_of(found, tree)
   return tree.init_process_pid == nil and tree.ociVersion ~= nil and "youki" or "runc"
 end
 
--- What the state says, in the reader's fields.
+-- The fields of a container from its digest or, if there is none, from its runtime's reader. Returns also the digest
+-- that this exec may complete, if the runtime is runc.
 local function fields_of(found, owner, digest)
   local fields = digest and digest:load(found)
   if fields then return fields, digest end
@@ -294,7 +299,7 @@ local function add_root(roots, path, message)
   if not fd then return why or message end
   local status = core.file.stat(fd)
   local key = status and ("%d:%d"):format(status.dev, status.ino)
-  -- The same directory by another name holds no other containers.
+  -- A directory that was added under another path already is not searched twice.
   if roots[key] then return fd:close() end
   roots[key] = true
   roots[#roots + 1] = { path = path, fd = fd }
@@ -304,7 +309,7 @@ local function close_roots(roots)
   for _, root in ipairs(roots) do root.fd:close() end
 end
 
--- Every root there is to search, opened, in order.
+-- Opens all roots to search, in the order of the search.
 local function open_roots(opts)
   local roots = setmetatable({}, { __close = close_roots })
   if opts.root then
@@ -315,7 +320,8 @@ local function open_roots(opts)
     return roots
   end
   for _, path in ipairs(opts.roots or {}) do add_root(roots, path) end
-  -- Root of a user namespace has one too: rootless podman runs its runtime so. Somebody else's says nothing.
+  -- Root of a user namespace may have this folder, too: rootless podman runs its runtime in that way. A folder that
+  -- belongs to another user is not searched.
   local own = os.getenv "XDG_RUNTIME_DIR"
   local status = own and core.file.stat(own)
   if status and status.uid == core.process.ids().euid then
@@ -350,7 +356,7 @@ local function ambiguous(id, matches)
   refuse(("container %s is ambiguous: %s"):format(id, table.concat(all, ", ")), "ambiguous")
 end
 
--- runc's rule: letters, digits, and what lies between "+" and "." in ASCII; no name that walks the tree.
+-- The rule of runc: letters, digits, "_", "+", ",", "-" and "."; but not "." and "..", which are other directories.
 local function demand_id(id)
   if id == "" then refuse("container id cannot be empty", "invalid") end
   if id == "." or id == ".." or id:find "[^A-Za-z0-9_+,%-.]" then
@@ -379,7 +385,8 @@ local function find(id, opts)
   return read(found, opts)
 end
 
--- A kernel thread has no program, and would lead to the host itself.
+-- Whether a process is a kernel thread: it has no program. Its namespaces are the host's, so a command in them would
+-- run on the host itself.
 local function is_kernel_thread(number)
   local status, _, errno = core.file.stat(("/proc/%d/exe"):format(number))
   return not status and errno == ENOENT
@@ -412,12 +419,12 @@ local PID = schema.integer()
 
 --- Opens a container.
 --
--- Roots are searched in this order: `opts.root` and no other; else `opts.roots`, $XDG_RUNTIME_DIR/{runc,crun,youki}
--- if that is the caller's own, /run/{runc,crun,youki}, /run/containerd/runc/*, /run/docker/runtime-runc/moby. Without
--- `opts.root` the id may also be the beginning of one container's.
+-- With `opts.root` only that root is searched. Without it, roots are searched in this order: `opts.roots`,
+-- $XDG_RUNTIME_DIR/{runc,crun,youki} if that belongs to the caller, /run/{runc,crun,youki}, /run/containerd/runc/*,
+-- /run/docker/runtime-runc/moby; and the id may also be the beginning of exactly one container's id.
 -- @tparam ?string id with `opts.pid`, only a name for it
 -- @tparam[opt] table opts `root`: a directory; `roots`: array of directories; `pid`: integer, any process as container;
--- `digest`: use and leave a digest of the state (`ctrexec.container.cache`)
+-- `digest`: use and write a digest of the state (`ctrexec.container.cache`)
 -- @treturn[1] container
 -- @treturn[2] nil
 -- @treturn[2] string message, as runc has it for an id that is malformed or unknown
@@ -432,7 +439,7 @@ function container.open(id, opts)
   return unwind.guarded(find, id, opts)
 end
 
--- Stands for a container whose state cannot be read.
+-- The container in a list whose state cannot be read.
 local function unknown(root, id, message, code)
   return setmetatable({ id = id, root = root.path, dir = root.path .. "/" .. id, status = "unknown", error = message,
     code = code, labels = {}, annotations = {}, cgroup_paths = {}, settings = {} }, Container)
@@ -455,7 +462,8 @@ local function list(opts)
   return found
 end
 
---- All containers, by root and id. One that cannot be read has the status "unknown", and `error` and `code`.
+--- All containers, by root and id. A container whose state cannot be read has the status "unknown", and `error` and
+-- `code`.
 -- @tparam[opt] table opts `root` and `roots` as for `open`
 -- @treturn[1] {container,...}
 -- @treturn[2] nil

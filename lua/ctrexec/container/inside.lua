@@ -1,8 +1,8 @@
 --- Reads files inside a container.
 --
--- The helper does it in the container's mount namespace, so that a path means what it means there and nothing that is
--- behind it (a fifo, a device, a file system that the container serves and never answers) can hold up or mislead the
--- caller.
+-- The helper reads them in the container's mount namespace, where a path leads to the same file as for the container's
+-- processes. Whatever the path leads to (a fifo, a device, a file system that the container serves and never answers)
+-- can neither block nor mislead the caller.
 -- @module ctrexec.container.inside
 local core = require "ctrexec.core"
 local entrance = require "ctrexec.container.entrance"
@@ -12,15 +12,15 @@ local inside = {}
 
 local EINTR, EINVAL = core.errno.EINTR, core.errno.EINVAL
 local SECONDS = 5 -- guard: read_deadline
--- As the helper has it.
+-- The same limit, in bytes, as in the helper (core/enter/files.c).
 local LIMIT = 8 << 20 -- guard: read_limit
 
 local function collect(reader, deadline)
   local pieces, size = {}, 0
-  while size < LIMIT do -- at the limit the helper stops, and what is then last is not its NUL
+  while size < LIMIT do -- at the limit the helper stops without its final NUL: the file is too large
     local left = math.ceil((deadline - core.clock.now()) * 1000)
     if left <= 0 then return nil, "timeout" end
-    -- Nothing is there after a signal of the host program's, too.
+    -- No descriptor is ready when the time is over, nor after a signal to the host program: then the time is checked.
     if core.poll.wait({ { fd = reader, read = true } }, left) then
       local piece, message = core.fd.read(reader, 65536)
       if not piece then return nil, message end
@@ -76,7 +76,7 @@ function inside.read(container, path)
   if not entry then return nil, wording.reworded(why), "system" end
   local deadline = core.clock.now() + SECONDS
   local text, fault = collect(reader, deadline)
-  if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete: copy_file of core/enter/files.c
+  if text and text:sub(-1) == "\0" then return text:sub(1, -2) end -- complete, says the NUL: see core/enter/files.c
   fault = fault or problem_of(entry, deadline)
   return nil, ("%s: %s"):format(path, wording.reworded(fault)), "system"
 end

@@ -5,7 +5,7 @@ local core = require "ctrexec.core"
 local members = {}
 
 local BELOW = { path = true, directory = true, nofollow = true }
-local MAX_DEPTH = 32 -- each level costs a descriptor, and a container may make as many as it likes
+local MAX_DEPTH = 32 -- each level costs a descriptor, and a container may nest cgroups as deep as it likes
 
 --- Calls a function for every cgroup below one, the deepest first.
 -- @tparam fd folder
@@ -14,7 +14,7 @@ local MAX_DEPTH = 32 -- each level costs a descriptor, and a container may make 
 function members.each_folder(folder, visit, depth)
   depth = depth or 0
   local about = core.file.stat(folder)
-  -- Two links, its own and ".": nothing is below, so that its many files need not be looked at.
+  -- A directory with two links (its name and ".") has no directory below it: its many files need not be listed.
   if not about or about.nlink <= 2 or depth == MAX_DEPTH then return end
   for _, name in ipairs(core.file.list(folder) or {}) do
     local below <close> = core.file.openat(folder, name, BELOW)
@@ -25,7 +25,7 @@ function members.each_folder(folder, visit, depth)
   end
 end
 
---- The pids, in this process's namespace.
+--- The pids of the processes in a cgroup and below it, in this process's pid namespace.
 -- @tparam fd folder
 -- @treturn {integer,...}
 function members.pids(folder)

@@ -1,4 +1,4 @@
---- Which ids the names of users and groups stand for in a container: by its own passwd and group files.
+--- Finds the ids of users and groups by their names, in a container's own passwd and group files.
 -- @module ctrexec.container.names
 local inside = require "ctrexec.container.inside"
 local users = require "ctrexec.oci.users"
@@ -14,7 +14,7 @@ end
 
 --- Looks a name up, or the groups of a user.
 -- @tparam table container the container, running
--- @tparam table files for the texts of its files: the same table for all look-ups of one exec
+-- @tparam table files keeps the texts of the container's files: the same table for all look-ups of one exec
 -- @tparam string kind "user", "group" or "groups"
 -- @param key a name; for "groups" an OCI user object
 -- @treturn[1] table for a user and a group as `ctrexec.oci.users` has them; for "groups" an array of group ids

@@ -8,12 +8,12 @@ local cgroups = require "ctrexec.container.cgroups"
 local kernel = require "ctrexec.lib.kernel"
 
 local PROC_LIMIT = 1 << 20
--- What an id that is not mapped looks like from inside: user_namespaces(7).
+-- What a process sees instead of an id that its user namespace does not map: user_namespaces(7).
 local OVERFLOW_ID = 65534
 local DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local NAMESPACES = { mnt = "mount", net = "network" }
--- The titles of /proc/PID/limits.
+-- The limits by their titles in /proc/PID/limits.
 local LIMITS = {
   ["Max cpu time"] = "RLIMIT_CPU", ["Max file size"] = "RLIMIT_FSIZE", ["Max data size"] = "RLIMIT_DATA",
   ["Max stack size"] = "RLIMIT_STACK", ["Max core file size"] = "RLIMIT_CORE", ["Max resident set"] = "RLIMIT_RSS",
@@ -24,7 +24,7 @@ local LIMITS = {
   ["Max realtime timeout"] = "RLIMIT_RTTIME",
 }
 
--- A file of /proc/PID; empty where it cannot be read: an older kernel, or no right to.
+-- The text of a file of /proc/PID; "" where an older kernel does not have it, or ctrexec has no right to read it.
 local function contents(number, name)
   local fd <close> = core.file.open(("/proc/%d/%s"):format(number, name))
   return fd and core.file.read_all(fd, PROC_LIMIT) or ""
@@ -55,7 +55,7 @@ function pid.mappings(text)
 end
 
 --- An id as the process itself sees it; nil for one that is not mapped.
--- @tparam integer id as we see it
+-- @tparam integer id as ctrexec sees it
 -- @tparam {table,...} mappings
 -- @treturn ?integer
 function pid.inside(id, mappings)
@@ -112,9 +112,9 @@ local function namespaces(number)
   return list
 end
 
---- The root directory of a process, which chroot(2) may have made another than that of its mount namespace.
+--- The root directory of a process. After chroot(2) it is not the root of the mount namespace.
 -- @tparam integer number the pid
--- @tparam boolean foreign whether its mount namespace is another than the caller's
+-- @tparam boolean foreign whether its mount namespace differs from the caller's
 -- @treturn[1] ?fd nil where it is the caller's own root
 -- @treturn[2] nil
 -- @treturn[2] string message
@@ -127,10 +127,10 @@ end
 
 --- Reads what /proc says of a process. The caller holds its pidfd and asks afterwards whether it still lives.
 --
--- The seccomp profile of a process cannot be read: without state there is none for the exec.
+-- The seccomp profile of a process cannot be read, so a command in such a container has none.
 -- @tparam integer number the pid
--- @treturn table the fields of a container; its `configuration` is made up of what the process has itself, but for its
--- command and its environment; nil when there is no such process
+-- @treturn table the fields of a container; its `configuration` describes the process as it is, without its command and
+-- its environment; nil when there is no such process
 function pid.read(number)
   local fields = status_fields(contents(number, "status"))
   if not (fields.Uid and fields.Gid and fields.Groups) then return nil end

@@ -7,7 +7,7 @@ local pidfd = core.pidfd
 local ps = {}
 
 local COMMAND_LINE_MAX = 65536
--- Which hierarchy to ask, where a host has several: what runtimes always join comes first.
+-- The order in which the hierarchies of a host are asked: those that every runtime joins come first.
 local PREFERRED = { "", "pids", "freezer", "memory", "name=systemd" }
 
 local function contains(pids, wanted)
@@ -17,7 +17,8 @@ local function contains(pids, wanted)
   return false
 end
 
--- A hierarchy counts only when the container's init is in it: not every runtime joins all of them.
+-- The pids in the container's cgroup, by the first hierarchy in which the container's init is in it: not every runtime
+-- joins all hierarchies.
 local function by_cgroup(container)
   local order = table.move(PREFERRED, 1, #PREFERRED, 1, {})
   for controller in pairs(container.cgroup_paths) do order[#order + 1] = controller end
@@ -59,7 +60,7 @@ local function describe(pid)
   return again and again.start_time == stat.start_time and entry or nil
 end
 
---- Lists them.
+--- Lists the processes of a container.
 -- @tparam table container the container
 -- @treturn[1] {table,...} see `container:ps`, by pid
 -- @treturn[2] nil

@@ -1,6 +1,7 @@
 --- Reads the state of runc 1.1 to 1.5: ROOT/ID/state.json, in the format of libcontainer.
 --
--- What is not in OCI's spelling there (numbers for seccomp actions and limits, names of namespaces) is translated.
+-- libcontainer spells some values otherwise than OCI (numbers for seccomp actions and limits, names of namespaces).
+-- They are translated.
 -- @module ctrexec.container.runc
 local kernel = require "ctrexec.lib.kernel"
 local schema = require "ctrexec.lib.schema"
@@ -52,8 +53,9 @@ local function has_none(args)
   return type(args) == "table" and next(args) == nil or schema.absent(args)
 end
 
--- libcontainer has an entry a system call. Neighbours that say the same become one entry, as OCI allows and as the
--- profile had it: a few dozen instead of hundreds, of which only the first is checked and translated in full.
+-- libcontainer writes one entry for each system call. Neighbouring entries without arguments that differ only in the
+-- name are joined, as OCI allows and as the profile had them: that leaves a few dozen instead of hundreds, and only the
+-- first of those that are joined is checked and translated in full.
 local function syscalls(value, place)
   if type(value) ~= "table" or type(next(value)) == "string" then schema.mismatch(place, "an array", value) end
   local rules, rule, model, depth = {}, nil, nil, place.depth + 1
@@ -106,7 +108,7 @@ local MAPPINGS = array(object({ container_id = integer, host_id = integer, size 
   finish = renamed { container_id = "containerID", host_id = "hostID", size = "size" },
 }))
 
--- A set of flags is a number, or an array of such.
+-- runc writes a set of flags as a number, or as an array of numbers.
 local MEMORY_FLAGS = kernel.inverse(kernel.memory_flags)
 local memory_flag = translated(integer, MEMORY_FLAGS, "flag")
 local memory_flag_array = array(memory_flag)
@@ -121,7 +123,7 @@ local function memory_flags(value, place)
   return flags
 end
 
--- runc reads its own names without regard to case, and of this object has written both spellings.
+-- runc reads field names without regard to case, and has written this object in both spellings.
 local memory_mode = inverse(kernel.memory_modes, "mode")
 local MEMORY_POLICY = object({ mode = memory_mode, Mode = memory_mode, flags = memory_flags, Flags = memory_flags }, {
   finish = function(copy)
@@ -129,7 +131,7 @@ local MEMORY_POLICY = object({ mode = memory_mode, Mode = memory_mode, flags = m
   end,
 })
 
--- "" stands for none, and of cgroups for one that runc had no right to.
+-- "" means that there is no path. As the path of a cgroup it means that runc had no right to the cgroup.
 local function optional_path(value, place)
   return value ~= "" and schema.straight(value, place) or nil
 end
@@ -150,7 +152,7 @@ local CONFIG = object {
     Bounding = strings, Effective = strings, Inheritable = strings, Permitted = strings, Ambient = strings,
   }, { finish = renamed { Bounding = "bounding", Effective = "effective", Inheritable = "inheritable",
     Permitted = "permitted", Ambient = "ambient" } }),
-  -- These two have OCI's spelling already.
+  -- scheduler and io_priority have OCI's spelling already.
   scheduler = object({
     policy = string, flags = strings, nice = integer, priority = integer, runtime = integer, deadline = integer,
     period = integer,
@@ -208,7 +210,8 @@ end
 
 -- ------------------------------------------------------------------------------------------------- the whole
 
--- The annotations of the bundle, and the bundle's own path: of two labels "bundle" runc's own is the last.
+-- Returns the annotations of the bundle, and the bundle's path. runc adds the path as the last label "bundle", after an
+-- annotation of that name.
 local function annotations_of(labels)
   local all = {}
   for _, label in ipairs(labels) do
@@ -220,7 +223,7 @@ local function annotations_of(labels)
   return all, bundle
 end
 
--- runc's configuration has most settings of a container in its names.
+-- runc's configuration has most settings of a container under the right names already.
 local function settings_of(state, text)
   local settings = state.config
   settings.labels, settings.cgroups = nil, nil

@@ -13,21 +13,22 @@ local STATE = schema.object({
 
 local OWN = schema.object { cgroup_path = schema.string }
 
--- The cgroup's path as it ends in /proc/PID/cgroup: of systemd's "slice:prefix:name" the scope.
+-- How the path of the cgroup ends in /proc/PID/cgroup. A path "slice:prefix:name" is systemd's, and ends in the scope;
+-- where systemd did not make the cgroup it is the path as it is, which is returned, too.
 local function cgroup_suffix(path)
   local prefix, name = path:match "^[^:]*:([^:]*):([^:]+)$"
   if name then return "/" .. (prefix == "" and name or prefix .. "-" .. name) .. ".scope", "/" .. path end
   return path:sub(1, 1) == "/" and path or "/" .. path
 end
 
--- The directory up to and with a suffix, which must be whole components of the path.
+-- The directory up to the end of a suffix, which must match whole components; nil when the suffix is not in it.
 local function cut(path, suffix)
   if not suffix then return nil end
   local _, last = (path .. "/"):find(suffix .. "/", 1, true)
   return last and path:sub(1, last - 1)
 end
 
--- Those of a process's cgroups that are the container's own or below it, cut to the container's own.
+-- The container's own cgroups, found in those of its process, which may be in a cgroup below them.
 local function container_cgroups(current, path)
   local suffix, plain = cgroup_suffix(path)
   local own = {}
@@ -35,13 +36,14 @@ local function container_cgroups(current, path)
   return own
 end
 
---- Whether the pid is still the container's process. youki records no start time: the process is known by its cgroup.
+--- Whether the pid is still that of the container's process. youki records no start time, so the process is recognised
+-- by its cgroup.
 -- @tparam table container as `read` gave it; its `cgroup_paths` are set
 -- @treturn boolean
 function youki.identify(container)
   if container.cgroup == "" then return true end
   container.cgroup_paths = container_cgroups(cgroups.of(container.pid), container.cgroup)
-  -- Without rights to cgroups youki goes on in the caller's.
+  -- Where a rootless youki has no right to make a cgroup, the container is in that of youki's caller.
   return next(container.cgroup_paths) ~= nil or container.rootless
 end
 

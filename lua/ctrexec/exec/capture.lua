@@ -31,15 +31,16 @@ end
 
 local function drop() end
 
--- To be recorded, a stream has to come by here; stdin, too, which may be one that can be written.
+-- Whether all streams pass through this process, as a recording needs. So must stdin: a command can write to a stdin
+-- that it inherits, such as a terminal.
 local function is_recordable(spec)
   local function passes(wanted) return wanted == nil or wanted == "null" or type(wanted) == "function" end
   return (passes(spec.stdin) or spec.stdin == "pipe" or spec.input ~= nil) and passes(spec.stdout)
     and (passes(spec.stderr) or spec.stderr == "stdout")
 end
 
--- Where the streams of `exec` go. It is decided last, because a policy may have given or taken away the terminal, or
--- want a recording: then what would be dropped by the kernel is dropped here.
+-- Decides where the streams of `exec` go. This comes last, because a policy may have given or taken away the terminal,
+-- or asked for a recording. For a recording, output that the caller does not want goes through a pipe, not /dev/null.
 local function direct_streams(own, spec, sinks, terminal, recording)
   if terminal then
     sinks.terminal = type(spec.stdout) == "function" and spec.stdout or { size = 0 }
@@ -53,7 +54,7 @@ local function direct_streams(own, spec, sinks, terminal, recording)
   end
 end
 
--- The spec of `exec` for `spawn`, and where its output will be.
+-- Makes the spec for `spawn` from that for `exec`. Returns it, and the table in which the output is collected.
 local function capturing(spec)
   local own, sinks = setmetatable({}, { __index = spec }), {}
   for index, word in ipairs(spec) do own[index] = word end
@@ -88,7 +89,8 @@ local function close(state, name)
   state.handle[name] = nil
 end
 
--- Our end of the pipe is non-blocking, so that a command that reads slowly blocks nothing.
+-- Writes the next bytes to the command's stdin. The pipe is non-blocking, so that a command that reads slowly does not
+-- hold up the loop.
 local function feed(state)
   if not state.piece or state.piece == "" then
     state.piece = state.source()
@@ -101,7 +103,7 @@ local function feed(state)
     if state.recorder then state.recorder:record("input", state.piece:sub(1, written)) end
     state.piece = state.piece:sub(written + 1)
   elseif errno == EPIPE then
-    close(state, "stdin") -- the command does not want the rest
+    close(state, "stdin") -- the command has closed its stdin: it does not want the rest
   elseif errno ~= EAGAIN and errno ~= EINTR then
     close(state, "stdin")
   end
@@ -147,8 +149,8 @@ local function watch(state)
   return list, names
 end
 
--- What is in the pipes when the command has ended is its output; what a process that it left behind may write later is
--- not waited for, nor followed.
+-- Reads what is in the pipes when the command has ended. Output that processes it left behind may write later is not
+-- waited for.
 local function drain(state)
   for _, name in ipairs(OUTPUTS) do
     for _ = 1, FULL_PIPE // READ_SIZE do
@@ -159,7 +161,7 @@ local function drain(state)
   end
 end
 
--- One round. True when the command has ended.
+-- Waits for events once and handles them. Returns true when the command has ended, or nil and a message.
 local function step(state, milliseconds)
   local list, names = watch(state)
   local events, message, errno = core.poll.wait(list, milliseconds)
@@ -182,17 +184,18 @@ local function step(state, milliseconds)
   return ended
 end
 
--- What was recorded must not wait for longer in memory (see core/recorder.c).
+-- Recorded output may wait in memory for this long (see core/recorder.c).
 local RECORDER_MILLISECONDS = 1000
 
--- Writes what has waited. Returns the milliseconds to wait at most, or nil and a message.
+-- Writes the recorded output that is due. Returns the milliseconds that the loop may wait, or nil and a message.
 local function write_recording(state, left)
   local ok, message = state.recorder:tick()
   if not ok then return nil, message end
   return math.min(left or RECORDER_MILLISECONDS, RECORDER_MILLISECONDS)
 end
 
--- Until the command has ended. Returns true and whether output was cut at `max_output`, or nil and a message.
+-- Moves bytes until the command has ended. Returns true and whether output was cut at `max_output`, or nil and a
+-- message.
 local function pump(state, limit)
   while true do
     local signal = limit:due()
@@ -217,10 +220,10 @@ local function captured(sink)
   return type(sink) == "table" and table.concat(sink) or nil
 end
 
--- A callback raised an error, or the coroutine was closed: there is no one left to wait for the command.
+-- Ends a command that no caller waits for any more, because a callback raised an error or the coroutine was closed.
 local Abandoned = {}
 
--- What a frozen cgroup (version 1) keeps from dying is not waited for.
+-- How long such a command is waited for: a process in a frozen cgroup (version 1) does not die.
 local ABANDONED_SECONDS = 10
 
 function Abandoned.__close(guard)

@@ -10,7 +10,8 @@ local fail = unwind.fail
 
 local cgroups = {}
 
--- --cgroup values: one PATH (for v2 or every v1 controller), or each "ctrl[,ctrl]:PATH".
+-- The paths by controller in the values of --cgroup: one PATH (for v2 or every v1 controller), or "ctrl[,ctrl]:PATH"
+-- each.
 local function sub_cgroups(values)
   local sub = {}
   for _, value in ipairs(values or {}) do
@@ -28,8 +29,8 @@ local function sub_cgroups(values)
   return sub
 end
 
--- The path without "." and "..", as runc cleans it; one that leads out, even for a moment, is refused. So is a way out
--- over a symbolic link, when the directory is opened.
+-- The path without "." and "..", as runc cleans it. A path of which any part leads out of the container's cgroup is
+-- refused. A symbolic link that leads out is refused later, when the directory is opened.
 local function sub_path(path)
   local names = {}
   for name in path:gmatch "[^/]+" do
@@ -54,14 +55,15 @@ local function check_controllers(sub, paths)
   end
 end
 
--- runc's words. It has started a process by then, of which the pid is; here it is ctrexec's own.
+-- The message in runc's words. runc names the pid of the process that it has started for the command. Here no process
+-- has been started yet, so the message names the pid of ctrexec.
 local function cgroup_failure(folder, file, message)
   local pid = core.process.ids().pid
   return ("unable to start container process: error adding pid %d to cgroups: failed to write %d: openat2 %s/%s: %s")
     :format(pid, pid, folder, file, wording.reason(message))
 end
 
--- v2 first: a tree of the command's own is made there where it can be.
+-- Version 2 ("") comes first, so that the command's own cgroup (`options.tree`) is made there if possible.
 local function controllers_of(paths)
   local list = {}
   for controller in pairs(paths) do list[#list + 1] = controller end
@@ -69,14 +71,15 @@ local function controllers_of(paths)
   return list
 end
 
--- The command's own child of the cgroup that it would join, with `options.tree`.
+-- The cgroup that the command joins: with `options.tree`, in version 2 or else the v1 freezer, a new child of `folder`;
+-- otherwise `folder` itself.
 local function leaf(target, folder, controller)
   if not target.tree or target.tree.folder or (controller ~= "" and controller ~= "freezer") then return folder end
   target.tree = tree.new(folder, controller)
   return target.tree.folder or folder
 end
 
--- A rootless container may have cgroups that nobody has the right to join: that is no reason to fail.
+-- The caller may have no right to join the cgroups of a rootless container: that is no reason to fail.
 local function not_joined(container, message, warnings)
   if not container.settings.rootless_cgroups then fail(message, nil, true) end
   warnings[#warnings + 1] = { level = "debug", message = message }
@@ -91,8 +94,8 @@ local function join(target, controller, path, fd)
   end
 end
 
--- What all commands of an open container join is opened once: the directory (version 2) or its "tasks" (version 1).
--- Nil when that does not go well; why is found out on the long way.
+-- The cgroup that all commands of an open container join, opened once: the directory (version 2) or its "tasks" file
+-- (version 1). Nil if that fails: `add_cgroup` then opens the cgroup step by step, which tells the reason.
 local function kept_cgroup(container, controller, path)
   local fd = container.kept[path]
   if fd then return fd end
@@ -101,17 +104,18 @@ local function kept_cgroup(container, controller, path)
   return fd
 end
 
--- Version 2: the directory to be born in. Version 1: its "tasks", to write to.
+-- Adds a cgroup to the plan. Version 2: the directory, in which the command's process is created. Version 1: its
+-- "tasks" file, to which the helper writes.
 local function add_cgroup(target, container, controller, base, below, warnings)
   local path = below == "" and base or base .. "/" .. below
-  if target.joined[path] then return end -- co-mounted controllers
+  if target.joined[path] then return end -- several controllers may share a mount
   target.joined[path] = true
   local kept = below == "" and not target.tree and container.kept and kept_cgroup(container, controller, path)
   if kept then
     target.kept[kept] = true
     return join(target, controller, path, kept)
   end
-  -- goes up by no ".." and no symbolic link
+  -- cannot leave `base` by ".." or a symbolic link
   local folder, message = core.cgroup.open(base, "/" .. below) -- guard: cgroup_beneath
   if not folder then return not_joined(container, cgroup_failure(path, "cgroup.procs", message), warnings) end
   local own = leaf(target, folder, controller)
@@ -134,8 +138,8 @@ local function add_resctrl(target, path)
 end
 
 --- Adds to a plan what its command joins: `cgroup` and `cgroup_path` (version 2), `tasks` and `task_paths` (version 1
--- and Intel RDT), `tree` where one is wanted and could be made. Unwinds where that fails: `ctrexec.lib.unwind`, with
--- detail true where other cgroups might do.
+-- and Intel RDT), `tree` where one is wanted and could be made. Unwinds (`ctrexec.lib.unwind`) where a cgroup cannot be
+-- joined: with detail true if the caller may try other cgroups.
 -- @tparam table target the plan
 -- @tparam table container the container
 -- @tparam table options of `ctrexec.exec.plan.build`

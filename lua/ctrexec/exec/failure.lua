@@ -1,7 +1,7 @@
---- What is said when the helper could not start the command.
+--- The messages for a command that the helper could not start.
 --
--- The words are runc's, because engines and people read them: podman and docker make the exit statuses 126 and 127
--- out of their endings.
+-- The words are runc's, because engines and people read them: podman and docker choose the exit statuses 126 and 127
+-- by the endings of these messages.
 -- @module ctrexec.exec.failure
 local core = require "ctrexec.core"
 local wording = require "ctrexec.lib.wording"
@@ -18,8 +18,9 @@ local function other(event, reason)
   return ("%s: %s"):format(event.step:gsub("_", " "), reason), "system"
 end
 
--- Each takes the event, its reason in words and the plan, and returns message and code. A container that may trace can
--- forge an event: its step need not be one of this plan.
+-- Functions by the helper's step that failed. Each takes the event, its reason in words and the plan, and returns
+-- message and code. A container with the right to trace can forge an event, so its step may be one that this plan does
+-- not have.
 local steps = {}
 
 function steps.lookup(event, _, plan)
@@ -30,10 +31,10 @@ function steps.lookup(event, _, plan)
   return ("exec: %s: executable file not found in $PATH"):format(name), "not_found"
 end
 
--- What runc finds out before its execve, in its order; what is left is the kernel's own word on the file, as when its
--- interpreter is missing.
+-- First come the failures that runc finds before its execve, in the same order. Any other has the kernel's reason, as
+-- when the file's interpreter is missing.
 function steps.exec(event, reason, plan)
-  -- The detail, which may be cut, tells where on PATH a bare name was found.
+  -- `event.detail`, which may be cut off, is where on PATH a bare name was found.
   local path = plan.args[1]:find "/" and plan.args[1] or event.detail
   local missing = reason == "no such file or directory"
   if event.value & THERE == 0 then
@@ -87,7 +88,7 @@ function steps.namespace(_, reason)
   return "error joining the container's namespaces: " .. reason, "system"
 end
 
--- ENOMEM is also what the kernel says of a pid namespace whose init has ended.
+-- The kernel also reports ENOMEM for a pid namespace whose init has ended.
 function steps.clone(_, reason, plan)
   if reason == "cannot allocate memory" and plan.init and core.pidfd.alive(plan.init) == false then
     reason = reason .. " (the container's init has ended)"
@@ -107,7 +108,8 @@ function steps.groups(_, reason)
   return "unable to setup user: setgroups: " .. reason, "system"
 end
 
--- Invalid is an id that the user namespace does not map, where the container's state has no mappings: setresuid(2).
+-- EINVAL means an id that the user namespace does not map: setresuid(2). It gets this far only if the container's state
+-- has no mappings; otherwise the plan has refused it.
 function steps.gid(_, reason)
   return "unable to setup user: " .. reason, reason == "invalid argument" and "invalid" or "system"
 end
@@ -125,7 +127,7 @@ function steps.mount(event, reason)
   return ("mount %s: %s"):format(event.detail, reason), "system"
 end
 
---- The message and code of a call of the caller's that failed on the way.
+--- The message and code of a system call that failed in the caller, not in the helper.
 -- @tparam string message of the core
 -- @treturn string message
 -- @treturn string code "system"

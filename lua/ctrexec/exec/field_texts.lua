@@ -1,15 +1,15 @@
 --- What people read about the fields of an exec: help, explain, the tables of the guides, refusals.
 --
--- A row for each row of `ctrexec.exec.fields`, in the order in which the guides and explain tell them. Its first item
+-- A row for each row of `ctrexec.exec.fields`, in the order in which the guides and explain show them. Its first item
 -- is the name of the field, or of the option where there is no field; then
 --
 -- * `metavar`, `help`: of the option. `complete`: what its values are, "files" or "directories".
--- * `value`: how a spec says it; `means`: what it does, where that is more than `help`. `part`: "program" for what only
---   few programs need, which the guide has in a table of its own.
--- * `policy`: what it means to a policy, where that is more; `policy_value`: what a policy may set.
+-- * `value`: how a spec writes the value; `means`: what the field does, where `help` is not enough. `part`: "program"
+--   for a field that only few programs need, which the guide shows in a separate table.
+-- * `policy`: what the field means to a policy, where `means` is not enough; `policy_value`: what a policy may set.
 -- * `keys`: the fields of its value, where that may be an object of known fields.
--- * `explain`: the subject under which explain tells it.
--- * `conflict`: why it has no effect beside the field that conflicts with it.
+-- * `explain`: the heading under which explain shows the field.
+-- * `conflict`: why the field has no effect beside the field that conflicts with it.
 -- @module ctrexec.exec.field_texts
 local schema = require "ctrexec.lib.schema"
 
@@ -143,13 +143,13 @@ texts.open = {
     means = "false: what an earlier exec found out about a container of runc is not used" },
 }
 
--- Where a field has an effect, by what `needs` of its row names.
+-- The words for where a field has an effect, by the items of `needs` in its row.
 local WHERE = { exec = "in exec", spawn = "in spawn and prepare", open = "in open", policies = "under policies",
   keeper = "under policies" }
 
---- Where alone a field has an effect, in words.
+--- Says where a field has an effect, if it does not have one everywhere.
 -- @tparam {string,...} needs of the row
--- @tparam function spell how another field is written, by its name
+-- @tparam function spell returns how another field, given by its name, is written
 -- @treturn string as "in exec, with keeps_limits or under policies"
 function texts.where(needs, spell)
   local words = {}
@@ -160,7 +160,7 @@ end
 
 --- The texts of a row.
 -- @tparam string name of the field, or of the option where there is no field
--- @treturn ?table nil for an option of a site's own
+-- @treturn ?table nil for an option that a site has added
 function texts.of(name)
   for _, entry in ipairs(texts) do
     if entry[1] == name then return entry end
@@ -217,7 +217,7 @@ function texts.refuse_idle(about, name, row, why, as_options, place)
   schema.refuse(place, "%s", words)
 end
 
---- Refuses fields of an object that it does not have. An array is left to what uses it, and does not take it.
+--- Refuses unknown fields in an object. An array in place of the object is refused where the value is used.
 -- @tparam string name of the field whose value the object is
 -- @tparam table value
 -- @tparam table place of `ctrexec.lib.schema`, of the object
@@ -232,7 +232,7 @@ function texts.check_keys(name, value, place)
   end
 end
 
---- Refuses a field that there is not.
+--- Refuses an unknown field.
 -- @tparam table about what is checked, of `ctrexec.exec.fields`
 -- @param name of the field
 -- @tparam table place of `ctrexec.lib.schema`, of the object

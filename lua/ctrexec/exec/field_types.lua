@@ -1,4 +1,4 @@
---- The types of the fields of an exec that most execs do not have, by their names in `ctrexec.exec.fields`.
+--- The types of those fields that most execs do not have, by the names that `ctrexec.exec.fields` uses for them.
 -- @module ctrexec.exec.field_types
 local late = require "ctrexec.lib.late"
 local schema = require "ctrexec.lib.schema"
@@ -26,7 +26,7 @@ function types.duration(value, place)
   schema.refuse(place, "must be less than %d seconds", MAX_SECONDS)
 end
 
---- What a command reads.
+--- What a command reads on its stdin.
 -- @param value a string, a function or an open file
 -- @tparam table place
 -- @return the same
@@ -41,7 +41,7 @@ local function lent(value, place)
   schema.refuse(place, 'expected "PATH[:DEST]", both absolute, got %s', wording.quote(value))
 end
 
---- What is lent to a command, an array of "PATH[:DEST]".
+--- The files lent to a command: an array of "PATH[:DEST]".
 -- @function types.lent
 -- @param value
 -- @tparam table place
@@ -76,7 +76,7 @@ types.scalars = schema.map(scalar)
 local settings = schema.object({ folder = schema.absolute, file = schema.absolute, input = schema.boolean,
   passwords = schema.boolean, required = schema.boolean, max_size = schema.integer(1) }, { unknown = "refuse" })
 
---- What is said of a recording: see `ctrexec.policy.recording`.
+--- The settings of a recording: see `ctrexec.policy.recording`.
 -- @param value true, an absolute path, or a table
 -- @tparam table place
 -- @return the same, or a copy

@@ -1,33 +1,33 @@
---- The fields of an exec, one row each: the one place that says which there are.
+--- The table of all fields of an exec, one row each.
 --
--- From the rows are made the options of `ctrexec exec` with their help, completion and manual page; the check of what a
--- program passes to the module; what policies see and may set; what `explain` tells; the tables of docs/embedding.md
--- and docs/policy.md. What people read stands under the same name in `ctrexec.exec.field_texts`, which an exec that
--- goes well does not load. So a new field is a row, its texts, and the code that does what they promise.
+-- The rows give the options of `ctrexec exec` with their help, completion and manual page; the check of what a program
+-- passes to the module; what policies see and may set; what `explain` shows; the tables of docs/embedding.md and
+-- docs/policy.md. The texts for people have the same names in `ctrexec.exec.field_texts`, which an exec that succeeds
+-- does not load. So a new field is a row, its texts, and the code that does what they promise.
 --
 -- A row has
 --
--- * `field`: its name in a spec, where the row does not stand under that name. Absent for an option that changes
---   another field, or none.
--- * `name`: its long option; absent where there is none. `short`: the letters of it; `list`: it may be repeated; `key`:
---   what the parser calls it, where that is not the field's name.
+-- * `field`: the field's name in a spec; not in a row that has this name as its key. Absent for an option that changes
+--   another field, or no field.
+-- * `name`: the long option; absent where there is none. `short`: its letters; `list`: it may be repeated; `key`: the
+--   name under which the parser returns it, where that is not the field's name.
 -- * `type`: what the field must be: "string", "strings", "bool", "int" (from `min` to `max`), "func", or a type of
---   `ctrexec.exec.field_types`; the text of an option is read accordingly. A row without a type, or with `data`: the
---   value may be data from elsewhere, so that a wrong one is no mistake of the program; it is answered with "invalid"
---   where it is used.
--- * `keys`: its value may be an object of known fields, which stand with its texts.
--- * `process`: it changes a field of the process object, so that it has no effect on a whole `process`.
--- * `plan`: the plan has it under the same name (`ctrexec.exec.plan`).
--- * `policy`: policies "see" it in `request.options`, or see it and may "edit" it there.
--- * `needs`: it has no effect without one of these: the call "exec" (or "spawn", which stands for `prepare` too;
---   "open"), "policies" that the exec passes, their "keeper" of time limits, or another field.
--- * `conflicts`: the field beside which it has no effect; `despite`: unless there is this, of what `needs` may name.
+--   `ctrexec.exec.field_types`; the text of an option is read accordingly. In a row without a type, or with `data`, the
+--   value may be data that the program did not make: a wrong value raises no error at once, but is answered with
+--   "invalid" where it is used.
+-- * `keys`: the value may be an object of known fields, which `ctrexec.exec.field_texts` lists.
+-- * `process`: the field changes a part of the process object, so it has no effect beside a whole `process`.
+-- * `plan`: the field is an option of the same name of `ctrexec.exec.plan`.
+-- * `policy`: policies "see" the field in `request.options`, or see it and may "edit" it there.
+-- * `needs`: the field has no effect without one of these: the call "exec", "spawn" (or `prepare`) or "open";
+--   "policies" that the exec passes; the "keeper" of time limits that those have; or another field.
+-- * `conflicts`: a field beside which this one has no effect; `despite`: what makes the two go together, as in `needs`.
 -- @module ctrexec.exec.fields
 local late = require "ctrexec.lib.late"
 local schema = require "ctrexec.lib.schema"
 local unwind = require "ctrexec.lib.unwind"
 local texts = late "ctrexec.exec.field_texts" -- only a refusal needs words
-local types = late "ctrexec.exec.field_types" -- of what most execs do not have
+local types = late "ctrexec.exec.field_types" -- only fields that most execs do not have need it
 
 local fields = {}
 
@@ -101,7 +101,7 @@ fields.open = {
   digest = { type = "bool", needs = OPEN },
 }
 
--- What is checked, and what messages call it: rows in an array, and rows by name.
+-- The two kinds of table that are checked: what messages call it, its rows in an array, and its rows by name.
 local SPEC = { where = "spec", options = fields.options, others = fields.others }
 local OPTIONS = { where = "options", options = {}, others = fields.open }
 
@@ -116,7 +116,7 @@ function fields.type_of(row)
   return TYPES[row.type] or types[row.type]
 end
 
--- Why a field would have no effect: the part of its row that says so; nil when it has one.
+-- The part of a row that says why its field would have no effect; nil when the field has an effect.
 local function idle(row, spec, facts)
   local other, needs = row.conflicts, row.needs
   if other and spec[other] and not facts[row.despite] then return "conflicts" end
@@ -127,7 +127,7 @@ local function idle(row, spec, facts)
   return needs and "needs"
 end
 
--- In what the command line says, a field is called by its option.
+-- Checks one field. On the command line a message calls it by its option.
 local function check(about, name, row, spec, facts, place)
   local value = spec[name]
   place[1] = facts.command and "--" .. row.name or name
@@ -145,8 +145,8 @@ local function row_of(about, name)
   return row
 end
 
--- Unwinds at the first mistake. `iterate`: as next, or in another order. `facts`: what there is of that which `needs`
--- names.
+-- Checks all fields, and unwinds at the first mistake. `iterate` is `next`, or goes in another order. `facts`: which of
+-- the things that `needs` may name this call has.
 local function inspect(about, spec, facts, iterate)
   local place = { where = about.where, depth = 0, code = "usage" }
   if type(spec) ~= "table" then schema.mismatch(place, "a table", spec) end
@@ -174,12 +174,12 @@ end
 
 local function demand(about, spec, facts, level)
   if not getmetatable(spec) and pcall(inspect, about, spec, facts, next) then return end
-  -- What the spec inherits counts, too; and of two mistakes the same one is always reported.
+  -- A second look, which includes fields that the spec inherits, and always reports the same one of two mistakes.
   local ok, message = unwind.guarded(inspect, about, spec, facts, texts.in_order(about, spec))
   if not ok then error(message, level + 1) end
 end
 
---- What a spec says of the plan.
+--- The fields of a spec that are options of the plan.
 -- @tparam table spec
 -- @treturn table options of `ctrexec.exec.plan`
 function fields.plan_options(spec)
@@ -190,10 +190,11 @@ function fields.plan_options(spec)
   return options
 end
 
---- Raises an error unless a spec can be what the caller means: each field is there, is of its type, and has an effect.
+--- Raises an error unless each field of a spec is known, is of its type, and has an effect.
 -- @param spec
 -- @tparam string call "exec", "spawn" (`prepare` too), or "check" or "explain", to which any field may be given
--- @tparam table facts `policies`: a chain that the exec passes; `keeper`: what keeps a limit if the caller does not
+-- @tparam table facts `policies`: a chain that the exec passes; `keeper`: true if a keeper keeps the time limit when
+-- the caller does not
 -- @tparam integer level of error(), as seen from where this is called
 function fields.demand(spec, call, facts, level)
   if call == "check" or call == "explain" then
@@ -203,7 +204,7 @@ function fields.demand(spec, call, facts, level)
   demand(SPEC, spec, facts, level + 1)
 end
 
---- Raises an error unless the options of `ctrexec.open` or `ctrexec.list` are options of it, and of their types.
+--- Raises an error unless each option for `ctrexec.open` or `ctrexec.list` is known and of its type.
 -- @param options
 -- @tparam string call "open" or "list"
 -- @tparam integer level of error(), as seen from where this is called
@@ -217,7 +218,7 @@ end
 -- @tparam ?table policies the chain that the exec passes
 -- @treturn ?string one line that names the option; nil when nothing is wrong
 function fields.fault(spec, rows, policies)
-  -- The command keeps time limits itself; that of a detached command conflicts.
+  -- `ctrexec exec` keeps time limits itself, so the limit of a detached command has no effect.
   local facts = { command = true, spawn = true, keeps_limits = true, policies = policies }
   return (select(2, unwind.guarded(inspect_options, spec, rows, facts)))
 end

@@ -15,7 +15,7 @@ local class = { __index = methods, __name = "ctrexec.process" }
 
 --- Wraps a started command.
 -- @tparam table started from `ctrexec.exec.start`
--- @tparam table ours pipes to its streams by name
+-- @tparam table ours the caller's ends of pipes to its streams, by name
 -- @treturn process
 function handle.new(started, ours)
   return setmetatable({
@@ -28,7 +28,7 @@ local function check_open(self, level)
   if not self.pidfd then error("the process handle is closed", level + 1) end
 end
 
---- The pidfd of the command: readable when it has ended. It stays the handle's.
+--- The pidfd of the command: readable when the command has ended. The handle keeps it, and closes it.
 -- @treturn integer
 function methods:fd()
   check_open(self, 2)
@@ -158,15 +158,15 @@ function methods:resize(rows, columns)
   return true
 end
 
---- Ends what the command left behind, once it has ended itself; needs `tree` or `timeout` in the spec.
--- @tparam[opt=0] number grace seconds in which it may still end by itself
+--- Ends the processes that the command left behind, once the command has ended; needs `tree` or `timeout` in the spec.
+-- @tparam[opt=0] number grace seconds in which these processes may still end by themselves
 function methods:sweep(grace)
   if grace ~= nil then schema.demand(seconds, grace, "grace", 2) end
   if not self.tree then return end
   if not self.tree:wait_until_empty(core.clock.now() + (grace or 0)) then self.tree:kill(self.pidfd) end
 end
 
---- Closes the handle's descriptors. The command goes on; one that was prepared but not started ends.
+--- Closes the handle's descriptors. A command that runs goes on; a command that was prepared but not started ends.
 function methods:close()
   if self:is_waiting() then
     start.abort(self.state)
@@ -184,7 +184,7 @@ function methods:close()
     self.tree:close()
   end
   if not self.pidfd then return end
-  if not self.status then reap(self) end -- no zombie of what has ended unseen
+  if not self.status then reap(self) end -- a command that has ended must not stay a zombie
   if not self.status and self.gate then self.gate:left(self.pidfd) end
   self.pidfd:close()
   self.pidfd = nil

@@ -2,7 +2,8 @@
 -- @module ctrexec.exec.hostenv
 local hostenv = {}
 
---- Sets the variables in an environment, over what it has; one that the caller does not have is left as it is.
+--- Sets variables of an environment to the values that the caller has. A variable that the caller does not have is left
+-- as it is.
 -- @tparam {string,...} env entries NAME=VALUE; changed
 -- @tparam {string,...} names
 -- @treturn[1] boolean true

@@ -7,9 +7,9 @@ local late = require "ctrexec.lib.late"
 local plans = require "ctrexec.exec.plan"
 local start = require "ctrexec.exec.start"
 local streams = require "ctrexec.exec.streams"
--- What few commands have:
-local cgroups = late "ctrexec.container.cgroups" -- one whose container's cgroups are gone
-local listener = late "ctrexec.exec.listener" -- one under a seccomp profile that notifies an agent
+-- Loaded late because few commands need them:
+local cgroups = late "ctrexec.container.cgroups" -- for a command whose container's cgroups are gone
+local listener = late "ctrexec.exec.listener" -- for a seccomp profile that notifies an agent
 local pidfile = late "ctrexec.exec.pidfile"
 local sockets = late "ctrexec.exec.sockets"
 local tools = late "ctrexec.exec.tools"
@@ -18,10 +18,11 @@ local pidfd = core.pidfd
 
 local launch = {}
 
--- How long a killed command may take to be gone. A frozen one dies when it is thawed and is not waited for.
+-- How long a killed command is waited for. A command in a frozen cgroup dies only when the cgroup is thawed.
 local KILLED_MILLISECONDS = 1000
 
--- What must be done while the helper waits, because it has to be there before the command runs.
+-- A function for what must be done before the command runs, while the helper waits: the caller's `on_terminal`, and
+-- sending the terminal and the pidfd to the caller's sockets.
 local function ready_hook(on_terminal, connected)
   if not (on_terminal or connected.console or connected.pidfd) then return nil end
   return function(started)
@@ -35,7 +36,7 @@ local function ready_hook(on_terminal, connected)
   end
 end
 
--- Ends a command that runs, or waits for its start, and cannot stay.
+-- Ends a command that runs or waits for its start, because a later step has failed.
 local function undo(started)
   if started.entry then return start.abort(started) end
   local tree = started.plan.tree
@@ -63,14 +64,14 @@ local function open_null(wanted)
   if wanted then return core.file.open("/dev/null", { read = true, write = true }) end
 end
 
--- What to do when the cgroups of the container's state are gone, take no process or may not be joined: the next plan,
--- or nil. The container's first process may live in others; those are not tried when the caller named some. A rootless
--- container can do without any.
+-- A function that returns the next plan to try, or nil, when the cgroups of the container's state are gone, take no
+-- process or may not be joined. It tries the cgroups that the container's first process is in now, unless the caller
+-- named a cgroup; then, for a rootless container, none.
 local function fallback_of(container, spec, object, options)
   local choices = {}
   local function current()
     local paths = cgroups.of(container.pid)
-    return next(paths) and paths -- a process without any is gone
+    return next(paths) and paths -- only a process that has ended has none
   end
   local function none() return {} end
   if not spec.cgroup or #spec.cgroup == 0 then choices[1] = { current, "trying that of the container's init" } end
@@ -87,14 +88,14 @@ local function fallback_of(container, spec, object, options)
   end
 end
 
--- From the options of a plan to the started command.
+-- Builds the plan and starts the command.
 local function follow_plan(container, spec, object, options, connected, pause)
   local hooks = {
     ready = ready_hook(object.terminal and spec.on_terminal, connected), pause = pause,
     listener = seccomp_listener(container), cgroup_paths = container.cgroup_paths,
     fallback = fallback_of(container, spec, object, options),
   }
-  -- A process that is born into a frozen cgroup goes on when the container does.
+  -- A process created in a frozen cgroup runs only when the container is resumed, which may take any time.
   if container.status == "paused" then hooks.seconds = false end
   options.wait = hooks.ready ~= nil or pause
   local plan, message, code, cgroup = plans.build(container, object, options)
@@ -103,7 +104,7 @@ local function follow_plan(container, spec, object, options, connected, pause)
   return start.run(plan, hooks)
 end
 
--- Everything up to the running (or prepared) command.
+-- Does everything up to the running (or prepared) command, except opening and closing the streams of `set`.
 local function begin(container, spec, object, set, pause, warnings)
   if spec.pid_file then
     local possible, why, fault = pidfile.check(spec.pid_file)
@@ -118,7 +119,7 @@ local function begin(container, spec, object, set, pause, warnings)
     options.mounts, message, code = tools.open(spec.tools, object, container)
     if message then return nil, message, code end
   end
-  -- The pty takes the place of the streams in the command.
+  -- With a terminal the helper puts the pty in the place of these streams.
   local null <close>, why = open_null(object.terminal)
   if why then return nil, why, "system" end
   if null then options.stdin, options.stdout, options.stderr = null, null, null end
@@ -126,7 +127,7 @@ local function begin(container, spec, object, set, pause, warnings)
   started, message, code = follow_plan(container, spec, object, options, connected, pause)
   if options.mounts then tools.close(options.mounts) end
   if not started or not spec.pid_file then return started, message, code end
-  -- Not before the start, which may fail: an old file then stays, as with runc.
+  -- The pid file is written after the start, so that an old file stays if the start fails, as with runc.
   local ok
   ok, message, code = pidfile.write(spec.pid_file, started.pid)
   if ok then return started end
@@ -139,7 +140,7 @@ end
 -- @tparam table spec of the exec: see docs/embedding.md
 -- @tparam table object the command's process object, checked
 -- @tparam ?boolean pause prepare only: the command waits for `process:start()`
--- @tparam {table,...} warnings to which what goes wrong without being an error is added
+-- @tparam {table,...} warnings an array to add to
 -- @treturn[1] process of `ctrexec.exec.handle`
 -- @treturn[2] nil
 -- @treturn[2] string message

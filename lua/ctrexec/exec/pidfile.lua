@@ -1,4 +1,4 @@
---- The file that says which process a command is: `--pid-file`.
+--- Writes the pid of a command into a file: `--pid-file`.
 -- @module ctrexec.exec.pidfile
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
@@ -10,13 +10,13 @@ local pidfile = {}
 
 local MODE = tonumber("644", 8)
 
--- The path as runc's messages have it, and that of the file that runc writes first.
+-- The path as in runc's messages, and the path of the temporary file that runc writes first, and then renames.
 local function paths_of(path)
   if path:sub(1, 1) ~= "/" then path = file.realpath "." .. "/" .. path end
   return path, (path:gsub("([^/]*)$", ".%1", 1))
 end
 
---- Finds out before anything is started what is most often wrong with the path.
+--- Checks the path for the most frequent mistakes, before anything is started.
 -- @tparam string path
 -- @treturn[1] boolean true
 -- @treturn[2] nil
@@ -33,7 +33,7 @@ function pidfile.check(path)
   return nil, ("open %s: %s"):format(select(2, paths_of(path)), wording.reason(message)), "system"
 end
 
---- Writes the file: a whole one or none. It has digits only: containerd rejects a newline.
+--- Writes the whole file, or no file. It has digits only, because containerd rejects a newline.
 -- @tparam string path
 -- @tparam integer pid of the command, in the caller's pid namespace
 -- @treturn[1] boolean true

@@ -1,4 +1,4 @@
---- From a process object and a container to the plan that core/common/plan.h describes.
+--- Makes the plan that core/common/plan.h describes, from a process object and a container.
 --
 -- Here the names of the OCI runtime specification become the kernel's numbers, and paths become descriptors. No process
 -- is started; a cgroup for the command's own tree may be made (`ctrexec.exec.cgroups`).
@@ -18,11 +18,11 @@ local plan = {}
 local ALL_CPUS = {}
 for word = 1, 16 do ALL_CPUS[word] = -1 end -- 1024 CPUs; the kernel takes those that the cpuset allows
 
--- Of a CPU or a memory node: above any that a kernel is built for.
+-- The largest number of a CPU or memory node: above any that a kernel is built for.
 local MAX_NUMBER = 999999
 
--- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list. What `process.validate` has not
--- seen, the container's own settings, may be anything.
+-- A set of numbers from cpuset(7) list format, as 64-bit words; nil for an empty list. The list may be malformed: the
+-- container's settings are not checked by `process.validate`.
 local function words_of_list(list, what)
   local words
   for part in list:gmatch "[^,]+" do
@@ -46,7 +46,8 @@ local function add_capabilities(target, sets)
   for _, name in ipairs(kernel.capability_sets) do
     target[name] = sets and sets[name] and #sets[name] > 0 and (core.capability.mask(sets[name])) or 0
   end
-  -- The kernel keeps an ambient capability only while it is permitted and inheritable: runc warns and goes on.
+  -- The kernel keeps an ambient capability only while it is permitted and inheritable. The others are left out here;
+  -- runc warns of them and goes on.
   target.ambient = target.ambient & target.permitted & target.inheritable
 end
 
@@ -97,8 +98,8 @@ local function add_personality(target, personality)
   target.personality = domain
 end
 
--- The command's environment. HOME comes from the container's passwd where it is unset or empty: the helper fills an
--- empty one in its place.
+-- Adds the environment. Where HOME is unset or empty, the helper sets it from the container's passwd file; an empty one
+-- keeps its position.
 local function add_environment(target, env)
   local home = false
   for _, entry in ipairs(env) do
@@ -108,7 +109,7 @@ local function add_environment(target, env)
   target.env, target.set_home = env, not home
 end
 
--- Each once: the kernel would show a repeated one as often as it is given.
+-- Each group once: the kernel would show a repeated group as often as it is given.
 local function distinct(gids)
   local list, seen = {}, {}
   for _, gid in ipairs(gids) do
@@ -118,8 +119,9 @@ local function distinct(gids)
   return list
 end
 
--- The kernel refuses an unmapped id itself, but not in the order in which runc looks at them. Where the container got
--- its user namespace by path there may be no mappings to look at.
+-- Refuses an id that the container's user namespace does not map. The kernel refuses it, too, but checks the ids in
+-- another order than runc. The state of a container that joined its user namespace by a path may have no mappings: then
+-- the check is left to the kernel.
 local function demand_mapped(kind, id, mappings)
   for _, mapping in ipairs(mappings or {}) do
     if id >= mapping.containerID and id - mapping.containerID < mapping.size then return end
@@ -166,7 +168,7 @@ local function compiled(container)
   return program or fail("unable to start container process: unable to init seccomp: " .. message, "invalid")
 end
 
--- The bytes of a file: an array of struct sock_filter, BPF_MAXINSNS at most.
+-- The program in crun's seccomp.bpf: an array of struct sock_filter, BPF_MAXINSNS at most.
 local function loaded(bytes)
   if #bytes == 0 or #bytes % 8 ~= 0 or #bytes > 4096 * 8 then
     fail("unable to start container process: unable to init seccomp: seccomp.bpf holds no BPF program", "invalid")
@@ -174,8 +176,8 @@ local function loaded(bytes)
   return { program = bytes, flags = 0 }
 end
 
--- crun's compiled profile is the program alone: one with flags or a listener is compiled anew, so that names are
--- turned into bits in one place only.
+-- crun's seccomp.bpf has the program alone. A profile with flags or a listener is compiled anew, so that only the
+-- compiler turns the names of flags into bits.
 local function add_seccomp(target, container)
   local settings = container.settings
   local profile, program = settings.seccomp, nil
@@ -189,7 +191,7 @@ local function add_seccomp(target, container)
   target.seccomp_notify = program.notify
 end
 
--- The descriptors from 3 on that the command keeps. Our own are close-on-exec and so are told from the caller's.
+-- The descriptors from 3 on that the command keeps. Those of ctrexec itself are close-on-exec, and are not among them.
 local function add_preserved(target, count)
   count = count or 0
   for index = 0, count - 1 do
@@ -247,7 +249,7 @@ function plan.close(target)
   if target.root then target.root:close() end
 end
 
---- Closes all that a plan opened and removes its tree: nothing has started.
+--- Closes all that a plan opened and removes its tree. To be called when no process was started.
 -- @tparam table target a plan
 function plan.discard(target)
   plan.close(target)
@@ -258,14 +260,14 @@ end
 -- @tparam table container the container (`ctrexec.container`), running
 -- @tparam table process a checked process object (`ctrexec.oci.process`)
 -- @tparam table options `stdin`, `stdout`, `stderr`: descriptors; `preserve_fds`: count; `cgroup`: array of --cgroup
--- values; `cgroup_paths`: instead of the container's; `tree`: a cgroup of its own
--- (`ctrexec.exec.tree`, in the plan's field `tree`); `wait`: the helper waits before the command; `login_uid`;
--- `mounts`; `warnings`: an array to add to
+-- values; `cgroup_paths`: instead of the container's; `tree`: the command gets a cgroup of its own
+-- (`ctrexec.exec.tree`, in the plan's field `tree`); `wait`: the helper waits before it starts the command;
+-- `login_uid`; `mounts`; `warnings`: an array to add to
 -- @treturn[1] table the plan, for `ctrexec.core.spawn.start`
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code: "invalid", "stopped", "system"
--- @treturn[2] ?boolean true when it is the cgroup that failed, and with other `cgroup_paths` it might do
+-- @treturn[2] ?boolean true when a cgroup could not be joined, so that other `cgroup_paths` are worth a try
 function plan.build(container, process, options)
   local target = {}
   local built, message, code, cgroup = unwind.guarded(build, target, container, process, options)

@@ -9,7 +9,7 @@ local fdpass = core.fdpass
 
 local sockets = {}
 
--- Milliseconds for whoever listens at a socket: long for a busy machine, short for one who never answers.
+-- Milliseconds for the listener of a socket to accept: enough on a busy machine, and an end if it never does.
 local TIMEOUT = 5000 -- guard: socket_deadline
 
 --- Connects to the sockets that a spec names, before anything is started.

@@ -1,4 +1,4 @@
---- From a plan to a running command: follows the helper and answers what it asks.
+--- Starts the helper with a plan, and follows its events until the command runs.
 -- @module ctrexec.exec.start
 local core = require "ctrexec.core"
 local late = require "ctrexec.lib.late"
@@ -9,11 +9,12 @@ local start = {}
 
 local EINTR, ENOMEM, EPIPE = core.errno.EINTR, core.errno.ENOMEM, core.errno.EPIPE
 
--- Longer than any entry takes, shorter than anybody waits: what is inside may have stopped our process.
+-- The time for an entry: more than any needs. A process of the container may have stopped the process that enters, and
+-- the caller must not wait for ever.
 local ENTRY_SECONDS = 60 -- guard: entry_deadline
 
--- The steps that join a cgroup: it may be gone, take no process because its children have domain controllers, or be one
--- that a rootless caller has no right to.
+-- The helper's steps that join a cgroup. They fail where the cgroup is gone, takes no process because its children have
+-- domain controllers, or gives a rootless caller no right.
 local JOINS = { cgroup = true, tasks = true }
 
 --- A command that is on its way in or has started.
@@ -21,7 +22,7 @@ local JOINS = { cgroup = true, tasks = true }
 -- @field pid of the command, in the caller's pid namespace
 -- @field pidfd of the command (fd object)
 -- @field terminal the pty's master (fd object), with `terminal` in the plan
--- @field entry the core's entry, while a waiting command has not been told to go
+-- @field entry the core's entry; nil once the command runs
 
 local answer = {}
 
@@ -29,14 +30,15 @@ local function failed_call(message)
   return nil, failure.of_call(message)
 end
 
--- A helper that is gone is an event to come.
+-- Tells the helper to go on. EPIPE means that the helper has ended: the next event will say why.
 local function go(state)
   local ok, message, errno = state.entry:go()
   if ok or errno == EPIPE then return true end
   return failed_call(message)
 end
 
--- The command's process and the one that started it report on their own, so the first may already wait for an answer.
+-- The command's process and the process that started it send events independently. So an event of the first, which
+-- waits for an answer, may come before this event of the other: it was kept in `state.early`.
 function answer.child(state, event)
   local message
   state.pid = event.pid
@@ -85,7 +87,8 @@ local function answer_to(state, event)
   return answer[event.event](state, event)
 end
 
--- Of an entry that may have failed for lack of memory: its process, or the init before it, was killed.
+-- How many processes of the container the kernel has killed for lack of memory; nil when the event has another cause.
+-- The killed process may be the one that enters, or the container's init.
 local function oom_kills(event, paths)
   if event.event ~= "died" and event.errno ~= ENOMEM then return nil end
   local base = paths and (paths.memory or paths[""])
@@ -104,7 +107,7 @@ local function close(state)
   end
 end
 
--- Until the command runs, waits at a pause or has failed.
+-- Handles events until the command runs, waits at a pause or has failed.
 local function follow(state)
   local clock = core.clock.now
   local deadline = state.hooks.seconds and clock() + state.hooks.seconds
@@ -139,7 +142,7 @@ end
 local FAILED = "unable to start container process: "
 
 local function begin(plan, hooks)
-  -- It raises an error for what no plan can hold, as an argument of 40 MiB.
+  -- core.spawn.start raises an error for what does not fit into a plan, such as an argument of 40 MiB.
   local ok, entry, message = pcall(core.spawn.start, plan)
   if not (ok and entry) then plans.discard(plan) end
   if not ok then return nil, FAILED .. entry, "invalid" end

@@ -6,7 +6,7 @@ local streams = {}
 
 local NAMES = { "stdin", "stdout", "stderr" }
 
--- The command's end and ours.
+-- Makes a pipe. Returns the command's end and the caller's end.
 local function pipe(name)
   local reader, writer = core.fd.pipe()
   if not reader then return nil, writer end
@@ -43,8 +43,8 @@ end
 --- Opens what a spec asks for.
 -- @tparam table spec `stdin`, `stdout`, `stderr`: "inherit" (also nil), "null", "pipe", an integer or an fd object;
 -- `stderr` may be "stdout" too
--- @treturn[1] table `theirs`: the command's descriptors by name, absent where inherited; `ours`: our ends of pipes by
--- name
+-- @treturn[1] table `theirs`: the command's descriptors by name, absent where inherited; `ours`: the caller's ends of
+-- pipes by name
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code "invalid" or "system"

@@ -1,8 +1,8 @@
 --- Lends files of the host to a command: `--tool PATH[:DEST]`.
 --
--- Each is a read-only mount in a mount namespace that only the command has (core/enter/mounts.c). Who may mount could
--- make it writable, also from another process of the container, which joins that namespace: where the command or the
--- container has CAP_SYS_ADMIN, the command gets a copy.
+-- A lent file is a read-only mount in a mount namespace that only the command has (core/enter/mounts.c). A process that
+-- may mount could make it writable: the command, or another process of the container that joins that namespace. So
+-- where the command or the container has CAP_SYS_ADMIN, the command gets a copy of the file.
 -- @module ctrexec.exec.tools
 local core = require "ctrexec.core"
 
@@ -10,7 +10,7 @@ local tools = {}
 
 local COPY_LIMIT = 128 << 20
 
--- The names under which busybox(1) does its work. It is not asked for its own list: nothing of the host is run here.
+-- The names under which busybox(1) does its work. Asking it for its list would mean running a program of the host here.
 local APPLETS = "[ ash awk base64 basename cat chmod chown cp cut date dd df diff dirname dmesg du echo egrep env expr "
   .. "false find free grep gunzip gzip head hexdump hostname id ifconfig ip kill killall less ln ls lsof md5sum mkdir "
   .. "mkfifo more mount mv nc netstat nproc nslookup od pgrep pidof ping printenv printf ps pwd readlink realpath rm "
@@ -40,8 +40,8 @@ local function may_mount(object)
   return false
 end
 
--- By what the container was made with: what its first process still has, it can have given up to look harmless, after
--- it left the capability to another.
+-- Decided by the capabilities that the container was made with. Those that its first process has now prove nothing: it
+-- can have dropped CAP_SYS_ADMIN to look harmless, after another process got it.
 local function container_may_mount(container)
   local config = container:config()
   return not config or may_mount(config.process or {})
@@ -74,7 +74,7 @@ local function one(text, copy)
   return { fd = fd, copy = copy, target = target, links = busybox and APPLETS:gsub(" ", "\n") or nil }
 end
 
--- The lent programs are found by their names.
+-- Adds the folders of the lent programs to PATH, so that the command finds them by their names.
 local function extend_path(object, mounts)
   local path, at
   for index, entry in ipairs(object.env) do
@@ -99,7 +99,7 @@ end
 --- Opens what is lent, and adds the folders of the programs to the command's PATH.
 -- @tparam ?{string,...} list each "PATH[:DEST]"
 -- @tparam table object the command's process object; its env may be changed
--- @tparam table container of the container
+-- @tparam table container the container
 -- @treturn[1] ?{table,...} mounts for `ctrexec.exec.plan`; nil when nothing is lent
 -- @treturn[2] nil
 -- @treturn[2] string message

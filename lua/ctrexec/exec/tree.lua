@@ -1,8 +1,8 @@
 --- A cgroup of its own for a command and everything that it starts, so that all of it can be ended at once.
 --
--- A child cgroup below the container's, in the v2 hierarchy where there is one, else in the v1 freezer's. A process
--- leaves neither by daemonising nor by changing its session. Where no such cgroup can be made (a rootless container
--- without delegation) the tree is walked by parent instead, which a daemon escapes.
+-- The cgroup is a child of the container's, in the v2 hierarchy where there is one, else in the v1 freezer's. A process
+-- does not leave it by daemonising or by changing its session. Where no such cgroup can be made (a rootless container
+-- without delegation) processes are found by their parents instead, which a daemon escapes.
 -- @module ctrexec.exec.tree
 local core = require "ctrexec.core"
 local members = require "ctrexec.container.members"
@@ -13,9 +13,9 @@ local methods = {}
 local class = { __index = methods }
 
 local ENOENT = core.errno.ENOENT
-local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any bomb needs
+local ROUNDS = 1000 -- of freezing and killing, a millisecond each: more than any fork bomb needs
 local DYING_SECONDS = 10 -- how long killed processes may take to be gone; a thousand take less
-local FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1 -- seconds between two looks, where no event tells that a cgroup is empty
+local FIRST_PAUSE, LONGEST_PAUSE = 0.005, 1 -- seconds between two checks, where no event says that a cgroup is empty
 local EVENTS_SIZE = 4096
 
 --- Makes the cgroup.
@@ -29,7 +29,7 @@ function tree.new(base, controller)
     local folder = cgroup.create(base, name)
     if folder then self.base, self.name, self.folder = base, name, folder end
   end
-  return setmetatable(self, class) -- after its descriptors were made: what is made last is finalized first
+  return setmetatable(self, class) -- marked after its descriptors, so that Lua finalizes it before them
 end
 
 --- Takes over the cgroup that another process's tree left to this one.
@@ -42,8 +42,8 @@ function tree.adopt(base, folder, name, controller)
   return setmetatable({ base = base, folder = folder, name = name, controller = controller }, class)
 end
 
--- Every process of the cgroup by pidfd. A pid may be recycled between the listing and the opening, so the cgroup is
--- asked again before the signal.
+-- Sends a signal to every process of the cgroup, by pidfd. A pid may be recycled between the listing and the opening,
+-- so the cgroup is listed again before the signal.
 local function signal_members(self, signal)
   local open = {}
   for _, pid in ipairs(members.pids(self.folder)) do open[pid] = pidfd.open(pid) end
@@ -83,10 +83,11 @@ local function descendants(root)
   return found
 end
 
-local STOPPED = { T = true, t = true, Z = true, X = true, D = true } -- D: in a call that STOP ends, or in vfork(2)
+-- The states of proc(5) in which a process does not fork. D: in a call after which STOP takes effect, or in vfork(2).
+local STOPPED = { T = true, t = true, Z = true, X = true, D = true }
 local STOP_ROUNDS = 50 -- a millisecond each
 
--- Until it has taken effect the process may be half-way through a fork.
+-- Stops a process and waits a little until it has stopped: before that it may be half-way through a fork.
 local function stop(fd, pid)
   pidfd.send_signal(fd, core.signal.numbers.STOP)
   for _ = 1, STOP_ROUNDS do
@@ -96,8 +97,9 @@ local function stop(fd, pid)
   end
 end
 
--- Without a cgroup: every descendant as a pidfd, stopped, so that it has no more children when it is looked at again.
--- A pid is only believed when its start time is the same after the pidfd was opened.
+-- For a tree without a cgroup: stops every descendant and returns their pidfds. A stopped process makes no more
+-- children, so the search ends when it finds no new process. A pid counts only if its start time is still the same
+-- after the pidfd was opened.
 local function stop_descendants(root)
   local stopped, found = {}, true
   while found do
@@ -141,9 +143,9 @@ function methods:signal(root, signal)
   end
 end
 
---- Ends every process of the tree. cgroup.kill (Linux 5.14) does it at once; before that, and on v1, the cgroup is
--- frozen so that nothing can fork meanwhile. The command itself is ended wherever it is: somebody waits for it, and a
--- container that may write to its cgroups could have taken it out of its own.
+--- Ends every process of the tree. cgroup.kill (Linux 5.14) does it at once; on older kernels, and on v1, the cgroup is
+-- frozen so that no process can fork meanwhile. The command itself is also killed by its pidfd: the caller waits for
+-- it, and a container that may write to its cgroups could have moved it out of the tree's.
 -- @tparam fd root pidfd of the command
 function methods:kill(root)
   if not self.folder then return self:signal(root, core.signal.numbers.KILL) end
@@ -159,25 +161,26 @@ function methods:kill(root)
   end
 end
 
---- Whether nothing of the tree runs any more, as far as can be known: without a cgroup nothing but the command is.
+--- Whether no process of the tree runs any more. Without a cgroup this is not known, and the answer is true.
 -- @treturn boolean
 function methods:is_empty()
   return not self.folder or #members.pids(self.folder) == 0
 end
 
--- Version 2 tells when a cgroup becomes empty: poll(2) has an error for a file that has changed since it was read.
+-- Opens and reads cgroup.events (version 2): poll(2) then reports when the file changes, as when the cgroup becomes
+-- empty.
 local function read_events(self)
   local file = self.controller == "" and self.folder and cgroup.file(self.folder, "cgroup.events", "r") or nil
   return file and core.fd.read(file, EVENTS_SIZE) and file or nil
 end
 
---- Waits until nothing of the tree runs any more.
+--- Waits until no process of the tree runs any more.
 -- @tparam number deadline by the monotonic clock
 -- @treturn boolean false: the time is over
 function methods:wait_until_empty(deadline)
   local pause = FIRST_PAUSE
   while true do
-    local events <close> = read_events(self) -- before the look: what ends after it is an event
+    local events <close> = read_events(self) -- read before the check, so that a later change is seen
     if self:is_empty() then return true end
     local left = deadline - core.clock.now()
     if left <= 0 then return false end
@@ -190,14 +193,14 @@ function methods:wait_until_empty(deadline)
   end
 end
 
---- Whether something of the tree runs on, and nobody has killed it or taken it over.
+--- Whether processes of the tree run on that were neither killed nor left to another process.
 -- @treturn boolean
 function methods:runs_on()
   return not (self.killed or self.left) and not self:is_empty()
 end
 
--- The cgroup with those that were made below it. A new process may still appear between two attempts. The runtime may
--- have removed it with the container's.
+-- Tries to remove the cgroup and all cgroups below it, which fails while a process is in one of them. Returns true also
+-- when the runtime has removed it already, with the container's.
 local function remove(self)
   members.each_folder(self.folder, function(parent, name) cgroup.remove(parent, name) end)
   local removed, _, errno = cgroup.remove(self.base, self.name)
@@ -209,8 +212,8 @@ function methods:leave()
   self.left = true
 end
 
---- Removes the cgroup. Killed processes are waited for until they are gone; what the command left behind otherwise
--- moves up into the container's own.
+--- Removes the cgroup. Killed processes are waited for until they are gone; processes that the command left behind and
+-- that were not killed are moved up into the container's own cgroup.
 function methods:close()
   if not self.folder then return end
   local deadline, pause = core.clock.now() + DYING_SECONDS, 0

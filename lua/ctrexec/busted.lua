@@ -27,11 +27,11 @@ local lfs = require "lfs"
 local luassert = require "luassert"
 local say = require "say"
 local schema = require "ctrexec.lib.schema"
-local ctrexec = late "ctrexec" -- a container is made, and cleaned up, without it
+local ctrexec = late "ctrexec" -- making and removing a container does not need it
 
 local fixture = {}
 
--- Every command of a fixture ends by then, so that a broken runtime cannot hang a test suite.
+-- Put before every command of a fixture: it ends the command in time, so that a broken runtime cannot hang the tests.
 local DEADLINE = "timeout -k 1 30 "
 local PREFIX = "ctrexec-fixture."
 
@@ -70,7 +70,7 @@ local function capture(command)
   return (output:gsub("\n$", ""))
 end
 
--- Output goes through a file: what runs on in a container would hold a pipe open.
+-- Output goes through a file, because a process that runs on in a container would hold a pipe open.
 local function run(command, log)
   local ok, how, status = os.execute(DEADLINE .. command .. " </dev/null >" .. quote(log) .. " 2>&1")
   if ok then
@@ -80,7 +80,7 @@ local function run(command, log)
   return nil, ("%s (%s %d): %s"):format(command, how, status, output)
 end
 
--- A process is known by its pid together with its start time (field 22 of proc_pid_stat(5)).
+-- A process is identified by its pid together with its start time (field 22 of proc_pid_stat(5)).
 local function process_identity(pid)
   local stat = read_file("/proc/" .. pid .. "/stat")
   if not stat then
@@ -111,7 +111,8 @@ local function init_identity(root, id)
   return nil
 end
 
--- A runtime that sees other cgroup hierarchies than the one that made the container forgets it without killing it.
+-- Kills a container's init if it still lives: a runtime that sees other cgroup hierarchies than those in which the
+-- container was made deletes the container without killing its init.
 local function ensure_dead(identity)
   local pid = identity:match "^%d+"
   for _ = 1, 200 do
@@ -144,7 +145,8 @@ local function dispose(dir, runtime)
       end
     end
   end
-  -- A container made in another view of the hierarchies leaves cgroups that the runtime does not find from here.
+  -- The runtime does not find all cgroups of a container that was made with other hierarchies mounted: the rest of them
+  -- is removed here.
   local cgroup = dir:match "[^/]+$"
   for _, base in ipairs { "/sys/fs/cgroup", "/sys/fs/cgroup/*" } do
     os.execute(("for d in %s/%s; do [ ! -d \"$d\" ] || find \"$d\" -depth -type d -exec rmdir {} + ; done 2>/dev/null")
@@ -160,15 +162,15 @@ local function scratch_base()
   return os.getenv "TMPDIR" or "/tmp"
 end
 
--- What this process sees of the machine: only with the same cgroup hierarchies can it remove all of a container, and
--- only in the same pid namespace does it know who lives.
+-- Names the cgroup hierarchies and the pid namespace that this process sees. Only with the same hierarchies can it
+-- remove all of a container, and only in the same pid namespace does it see whether a scratch directory's owner lives.
 local function view_of_machine()
   return capture "stat -f -c %T /sys/fs/cgroup" .. "-" .. lfs.attributes("/proc/self/ns/pid", "ino")
 end
 
 --- Remove what killed test runs have left: scratch directories whose owner no longer lives, with their containers, if
--- they were made in the same view of the cgroup hierarchies and the same pid namespace. `fixture.container` does this
--- first, once a process.
+-- they were made with the same cgroup hierarchies and in the same pid namespace. The first `fixture.container` of a
+-- process does this before anything else.
 function fixture.reap()
   local base, current_view = scratch_base(), view_of_machine()
   for name in lfs.dir(base) do
@@ -243,7 +245,7 @@ local OPTIONS = schema.object({
 -- - `created`: true to stop after `RUNTIME create`.
 -- @treturn table the fixture: `id`, `root`, `bundle`, `rootfs`, `runtime`, `pid` (of its init, on the host), `dir`
 -- (scratch, removed with it), and the methods below
--- @raise when the container cannot be made, with what the runtime said; for an option that there is not
+-- @raise when the container cannot be made, with what the runtime said; for an unknown option
 function fixture.container(options)
   options = schema.demand(OPTIONS, options or {}, "fixture", 2)
   if not reaped then
@@ -263,7 +265,7 @@ function fixture.container(options)
   self.rootfs = self.bundle .. "/rootfs"
   write_file(self.dir .. "/owner", ("%s %s %s\n"):format(process_identity "self", view_of_machine(), self.runtime))
   local ok, message = pcall(function ()
-    -- A mapped root of a user namespace must be able to reach its root file system.
+    -- In a user namespace the container's root is another user of the host, who must reach the root file system.
     assert(run("chmod 0755 " .. quote(self.dir), "/dev/null"))
     assert(lfs.mkdir(self.root))
     assert(lfs.mkdir(self.bundle))
@@ -320,7 +322,7 @@ function container:spawn(spec)
   return self:open():spawn(spec)
 end
 
---- Kill and remove the container and its scratch directory. Harmless when done before.
+--- Kill and remove the container and its scratch directory. A second call does nothing.
 -- @treturn boolean|nil true, or nil and what went wrong
 function container:remove()
   if self.removed then
@@ -353,7 +355,7 @@ local function describe_command(spec)
   return table.concat(words, " ")
 end
 
--- What a person needs to understand a failure, without a second run.
+-- The message of a failed assertion: what a person needs to understand the failure without a second run.
 local function describe(ct, spec, result, message, code)
   local lines = { ("container %s: %s"):format(ct.id or "?", describe_command(spec)) }
   if result then
@@ -366,7 +368,8 @@ local function describe(ct, spec, result, message, code)
   return table.concat(lines, "\n")
 end
 
--- `level` is that of the test, as seen from luassert, which calls the assertion that calls this.
+-- Runs the command of an assertion. `level` is the call level of the test, as luassert gives it to the assertion that
+-- calls this function.
 local function exec(state, arguments, level)
   local ct, spec = arguments[1], arguments[2]
   fields.demand(spec, "exec", { policies = true }, level + 2)

@@ -2,7 +2,7 @@
 --
 -- Errors are `nil, message, code`. The codes: "usage", "invalid" (a value is wrong), "no_such_container", "ambiguous",
 -- "bad_state", "stopped", "paused", "untrusted" (a file's owner or mode), "unsupported", "not_found" (the program),
--- "not_executable", "no_cwd", "denied" (by a policy), "timeout", "system". A mistake of the program that calls raises
+-- "not_executable", "no_cwd", "denied" (by a policy), "timeout", "system". A programming mistake of the caller raises
 -- an error at the caller's position.
 -- @module ctrexec
 local core = require "ctrexec.core"
@@ -11,7 +11,7 @@ local fields = require "ctrexec.exec.fields"
 local launch = require "ctrexec.exec.launch"
 local process = require "ctrexec.oci.process"
 local late = require "ctrexec.lib.late"
--- What only some commands or programs want:
+-- Loaded late because only some commands or programs need them:
 local caller = late "ctrexec.policy.caller"
 local capture = late "ctrexec.exec.capture"
 local explain = late "ctrexec.policy.explain"
@@ -85,7 +85,8 @@ local function check_status(container, spec)
   return true
 end
 
--- Mistakes of the program that calls one of the methods raise at its position. Returns the gate of the exec, if any.
+-- Checks the arguments of a method: a mistake raises an error at the caller's position. Returns the exec's gate, if it
+-- has one.
 local function check_call(self, spec, call)
   if self.closed then error("the container is closed", 3) end
   local gate = call ~= "check" and self.policy and gates.new(self, spec, call == "explain") or nil
@@ -93,7 +94,7 @@ local function check_call(self, spec, call)
   return gate
 end
 
---- Whether the container takes a command, as it was when it was opened or last refreshed.
+--- Whether the container takes a command, by its status when it was opened or last refreshed.
 -- @tparam[opt] table spec `ignore_paused`
 -- @treturn[1] boolean true
 -- @treturn[2] nil
@@ -125,14 +126,14 @@ local function check_terminal(wanted, spec)
   return true
 end
 
--- The spec with its recording settled, where no gate does that.
+-- The spec with the settings of its recording, for an exec without a gate: a gate adds them itself.
 local function with_recording(self, spec)
   local settings, message, code = recordings.settings(spec.record, nil, self.container.id)
   if not settings then return nil, message, code end
   return setmetatable({ record = settings }, { __index = spec })
 end
 
--- Names are looked up in the container's own files.
+-- The spec with a `lookup` that finds the names of users and groups in the container's own files.
 local function with_lookup(self, spec)
   if spec.lookup then return spec end
   local files = {}
@@ -140,8 +141,8 @@ local function with_lookup(self, spec)
   return setmetatable({ lookup = lookup, table.unpack(spec) }, { __index = spec })
 end
 
--- The process and the spec as the policies left them, or as they were asked for where there are none. Returns nil,
--- message and code for a request that fails. `warnings` is added to.
+-- The process object and the spec as the policies left them; without policies, as the caller asked for them. Returns
+-- nil, message and code for a request that fails. `warnings` is added to.
 local function decide(self, object, spec, gate, warnings)
   if gate then return gate:pass(object, spec, warnings) end
   if not spec.record then return object, spec end
@@ -150,8 +151,8 @@ local function decide(self, object, spec, gate, warnings)
   return object, settled
 end
 
--- What is to be run: `process`, the process object, `spec` and `warnings`. Returns nil, message, code and, where it
--- came so far, the warnings for a request that fails.
+-- Returns what is to be run: `process`, the process object, `spec` and `warnings`. For a request that fails, returns
+-- nil, message, code and, if the process object was built, the warnings.
 local function resolve(self, spec, gate)
   local ok, message, code = check_status(self.container, spec)
   if not ok then return nil, message, code end
@@ -215,22 +216,22 @@ end
 -- short forms; see docs/embedding.md. `on_process(process, recording)` is called with the checked process object and,
 -- if the session is recorded, the settings of `ctrexec.policy.recording`, before anything is started; it may complete
 -- `consoleSize`, and refuses with nil, message, code. `on_terminal(master)` is called with the command's terminal
--- before the command runs, and may refuse in the same way. `records = true` promises that all output of the command is
--- copied by the program itself, and given to `process.recording`; without it no session can be recorded here
+-- before the command runs, and may refuse in the same way. `records = true` promises that the caller itself copies all
+-- output of the command, and gives it to `process.recording`; without it `spawn` cannot record a session
 -- @treturn[1] process its `warnings` are for the log: `{level="warning"|"debug", message=}` each; `timeout` and
--- `kill_after` are the limits that apply. Under policies they are kept by a process of ctrexec's own, unless the spec
--- says that the caller does (`keeps_limits`) until he closes the handle; without any they are his to keep;
--- `recording`, of `ctrexec.policy.recording`, is to be fed and finished
+-- `kill_after` are the limits that apply. Under policies a process of ctrexec (the keeper) keeps them, unless the
+-- caller promises by `keeps_limits` to do so until it closes the handle; without policies the caller must keep them;
+-- `recording`, of `ctrexec.policy.recording`: the caller must feed and finish it
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
--- @treturn[2] ?{table,...} warnings, where it came so far
+-- @treturn[2] ?{table,...} warnings, if the process object was built
 function methods:spawn(spec)
   return spawn(self, spec, check_call(self, spec, "spawn"))
 end
 
---- Brings a command in, up to its start: it is in the container's namespaces and cgroup and has a pidfd, but runs only
--- when told to by `process:start()`.
+--- Brings a command into the container, up to its start: its process is in the container's namespaces and cgroup and
+-- has a pidfd, but runs the command only after `process:start()`.
 -- @tparam table spec as for `spawn`
 -- @treturn[1] process
 -- @treturn[2] nil
@@ -240,7 +241,7 @@ function methods:prepare(spec)
   return spawn(self, spec, check_call(self, spec, "spawn"), true)
 end
 
---- Says what an exec would do; nothing is started and nothing recorded.
+--- Says what an exec would do. No command is started and nothing is recorded.
 -- @tparam table spec as for `spawn`
 -- @treturn[1] table see `ctrexec.policy.explain`
 -- @treturn[2] nil
@@ -258,8 +259,8 @@ end
 -- or a file (default: nothing); `stdout` and `stderr`: a function that is given each piece, or what `spawn` takes
 -- (default: collected); `timeout`: seconds after which the command and everything that it started are ended;
 -- `kill_after`: with `timeout`, TERM is sent first and KILL that many seconds later; `max_output`: how many bytes of
--- each stream are kept, the rest being read and dropped. With `record` (see `ctrexec.policy.recording`) no stream may
--- be inherited or a descriptor.
+-- each stream are kept, the rest being read and dropped. With `record` (see `ctrexec.policy.recording`) a stream must
+-- not be inherited, and must not be a descriptor.
 -- @tparam table spec
 -- @treturn[1] table `code` (128 + signal when killed), `signal`, `stdout`, `stderr` (strings, where collected),
 -- `truncated`, `timed_out`, `utime`, `stime` (seconds), `maxrss` (KiB)

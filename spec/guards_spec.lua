@@ -1,4 +1,4 @@
--- The protections that hostile containers are tried without: each is named once, and each is tried without.
+-- The protections: each has a name of its own, and for each there is a hostile container that is tried without it.
 local guards = require "tests.hostile.guards"
 local tool = require "tests.lib.tool"
 

@@ -1,5 +1,5 @@
--- The Lua modules stand on floors (docs/architecture.md): none requires one of a higher floor, none requires itself,
--- and what is loaded late is named at the head of its file, with the reason.
+-- The Lua modules stand on floors: no module requires one of a higher floor or itself, and a module that is loaded late
+-- is named at the head of the file, with the reason.
 local draw = require "docs.draw"
 local house = require "docs.house"
 

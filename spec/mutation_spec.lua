@@ -1,5 +1,5 @@
--- Whatever a state file, a configuration, a process object or the container itself holds: a result that can be used, or
--- nil, a message and a documented code; never a Lua error, never a loop without end.
+-- Whatever a state file, a configuration, a process object or the container itself holds, ctrexec returns a usable
+-- result, or nil, a message and a documented code. It never raises a Lua error and never loops for ever.
 --
 -- SEED=N repeats a run, ITERATIONS=N says how many rounds each property gets, ROUND=N makes it that one only.
 local cjson = require "cjson"
@@ -26,7 +26,7 @@ end
 local SEED = setting "SEED" or os.time()
 local ITERATIONS = setting "ITERATIONS" or 400
 local ROUND = setting "ROUND"
--- Of the Lua machine: far more than any round needs, some seconds at most.
+-- Instructions of the Lua machine: far more than any round needs, and run in some seconds.
 local MAX_INSTRUCTIONS = 50000000
 
 local CONTAINER_CODES = { bad_state = true, untrusted = true }
@@ -34,13 +34,13 @@ local PROCESS_CODES = { bad_state = true, untrusted = true, invalid = true }
 local PLAN_CODES = { invalid = true, stopped = true, system = true }
 local CONFIG_CODES = { untrusted = true, invalid = true, system = true }
 
--- A refusal: its message is one line of its own words, so many that a person reads them.
+-- Checks a refusal: its message is one line in ctrexec's own words, short enough for a person to read.
 local function refused(message, code, codes)
   assert(type(message) == "string" and message ~= "", "no message")
   assert(codes[code], ("code %s: %s"):format(code, message))
 end
 
--- A function that runs for too long is ended with an error, as if it had raised one.
+-- Calls a function; when it runs for too long it ends as if it had raised an error.
 local function limited(f, ...)
   local thread = coroutine.running()
   debug.sethook(thread, function() error("runs for too long", 2) end, "", MAX_INSTRUCTIONS)
@@ -53,8 +53,9 @@ local function report(name, round, why, shown)
   return ("%s: SEED=%d ROUND=%d\n%s\n%s"):format(name, SEED, round, why, (shown or ""):sub(1, 3000))
 end
 
--- Calls `step` for each round; it returns whether there was a result. `shown()` gives what was mutated. More than one
--- in fifty must be of either sort: rounds that all fail at the same check prove nothing of what is behind it.
+-- Calls `step` for each round; it returns whether there was a result. `shown()` returns the mutated input. More than
+-- one round in fifty must have a result, and more than one in fifty a refusal: rounds that all fail at the same check
+-- prove nothing about the code behind it.
 local function rounds(name, step, shown)
   local counts = { [true] = 0, [false] = 0 }
   for round = ROUND or 1, ROUND or ITERATIONS do
@@ -80,10 +81,10 @@ local function read_json(path)
   return cjson.decode(tool.read(path))
 end
 
--- A program that lets everything pass: what crun leaves of a profile.
+-- A filter that allows every call, in the form in which crun keeps a compiled profile.
 local ALLOW = string.pack("<I2BBI4", 6, 0, 0, 0x7fff0000)
 
--- Of the hundreds of system calls some from the end will do, where those with arguments are.
+-- Keeps only the last system calls of a profile, which are the ones with arguments: hundreds would take too long.
 local function shorten(tree)
   local seccomp = (tree.config or tree.linux or {}).seccomp
   local calls = seccomp and seccomp.syscalls or {}
@@ -110,7 +111,7 @@ local function installed(scratch, living)
   return root, files
 end
 
--- What the fixtures do not have, and others do.
+-- Fields that other containers have and the fixtures lack.
 local function enrich(tree)
   local linux, own = tree.linux, tree.config
   if linux then
@@ -163,7 +164,7 @@ local function has_plan(record, object, options)
   return true
 end
 
--- From a record to the plan of a plain command. Whether there is one.
+-- Makes the plan of a plain command in a container, and returns whether there is one.
 local function to_plan(record)
   local object, warnings, code = process.build(record, { "true" })
   if not object then
@@ -260,7 +261,7 @@ local function check_process(object)
   end
 end
 
--- A container that is this process, for plans.
+-- A container whose process is this one, for plans.
 local function own_record(settings, defaults)
   local own = core.process.ids().pid
   return { id = "web", runtime = "runc", pid = own, pidfd = assert(core.pidfd.open(own)), cgroup_paths = {},
@@ -300,7 +301,7 @@ describe("a mutated process object", function()
   end)
 end)
 
--- What a program may ask for: the fields of the public spec beside those of the process object.
+-- The fields of the public spec that a program may set, besides those of the process object.
 local SPECS = {
   { "true" },
   { "id", "-u", user = "33:34", cwd = "/tmp", env = { "A=1", B = "2" }, additional_gids = { 5, "6" },

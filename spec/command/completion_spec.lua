@@ -20,7 +20,7 @@ local function needs(...)
   if reason then pending(reason) end
 end
 
--- Stands for ctrexec: lists containers by root; anything else it records.
+-- A program in place of ctrexec: it lists containers by root, and writes down every other command line.
 local FAKE = [[
 #!/bin/sh
 root=default
@@ -39,7 +39,8 @@ else
 fi
 ]]
 
--- What is typed before the TAB, and what is offered (in any order). zsh offers options where there is nothing else.
+-- Each row: the text before the TAB, and the words that are offered, in any order. zsh offers options where it has
+-- nothing else.
 local OFFERS = {
   { "ctrexec ", { "exec", "explain", "list", "policy", "replay", "completion", "help" } },
   { "ctrexec ex", { "exec", "explain" } },
@@ -81,7 +82,7 @@ local OFFERS = {
   { "ctrexec help ex", { "exec", "explain" } },
 }
 
--- Lines with TABs in them, and the words that the program then gets.
+-- Each row: a line with TABs in it, and the words that the program then gets.
 local LINES = {
   { "ctrexec exe\t-u 33:33 we\t id", "<exec><-u><33:33><web-1><id>" },
   { "ctrexec --log-form=js\t", "<--log-form=js>" },

@@ -8,7 +8,7 @@ local function lines(text)
   return result
 end
 
--- Every help text there is, by its topic.
+-- All help texts by topic.
 local function each_text(visit)
   visit("the tool", help.text())
   for _, name in ipairs(commands.order) do visit(name, help.text(name)) end

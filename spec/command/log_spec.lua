@@ -7,14 +7,14 @@ local directory
 
 local function path(name) return directory .. "/" .. name end
 
--- Runs shell text: its status and its standard error; `path "stdout"` has the rest.
+-- Runs shell text, and returns its status and its standard error; its standard output is in `path "stdout"`.
 local function shell(command, environment)
   local result = tool.run(("%s %s"):format(environment and "export " .. environment .. ";" or "", command),
     { files = directory })
   return result.code, result.stderr
 end
 
--- The program of a fresh interpreter: opens a log and calls it. Its standard error is the test's.
+-- The program of a new interpreter, which opens a log and writes to it. The test reads its standard error.
 local PROGRAM = [[
   package.path, package.cpath = arg[1], arg[2]
   local settings, calls = load("return " .. arg[3])(), load("return " .. arg[4])()
@@ -331,7 +331,7 @@ sys.stdout.buffer.write(s.recv(65536))
   end)
 
   describe("of runc", function()
-    -- What both make of one failure, but for the time.
+    -- The outputs of both for the same failure, without the time.
     local function compare(global, settings, environment)
       if not os.execute "command -v runc >/dev/null 2>&1" then pending "runc is not installed" end
       local message = "exec failed: container does not exist"

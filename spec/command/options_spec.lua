@@ -3,7 +3,7 @@ local commands = require "ctrexec.command.commands"
 local options = require "ctrexec.command.options"
 local tool = require "tests.lib.tool"
 
--- "exec -u 1 web" -> words; a word in quotes may hold blanks or be empty.
+-- Splits a line into words; a word in quotes may contain blanks or be empty.
 local function words(line)
   local result = {}
   for quote, text in (line .. " "):gmatch "('?)([^' ]*)'? " do
@@ -12,8 +12,8 @@ local function words(line)
   return result
 end
 
--- Each row: a command line, then the options, the id and the other words that must come of it. `runc` says why runc
--- refuses that line.
+-- Each row: a command line, then the options, the id and the other words that the parser must find in it. `runc` says
+-- why runc refuses that line.
 local MIXED = "crun's: runc wants one form of an option only"
 local EXEC_ROWS = {
   -- Go's spellings
@@ -138,7 +138,7 @@ local EXEC_ROWS = {
   { "exec --groups-from-container web x", { groups_from_container = true }, "web", { "x" }, runc = "ours" },
 }
 
--- { line, global, command, and what else is set }
+-- Each row: a command line, its global options, its command, and all other fields of the result.
 local OTHER_ROWS = {
   { "list", {}, "list", {} },
   { "list -q -f json", {}, "list", { options = { quiet = true, format = "json" } } },
@@ -192,8 +192,8 @@ local ENGINE_ROWS = {
   { "exec --pid-file /f --process /p --detach web", {}, { process = "/p", detach = true, pid_file = "/f" } },
 }
 
--- Mistakes: the line, the message without its hint (which is runc's, but for the program's name), the hint. With
--- `differs`, runc says something else, and why.
+-- Mistakes: the line; the message without its hint, which is runc's apart from the program's name; the hint. `differs`
+-- says why runc's message is another one.
 local MISTAKES = {
   { "exec --bogus web id", "flag provided but not defined: -bogus", 'see "ctrexec exec --help"' },
   { "exec -x web id", "flag provided but not defined: -x", 'see "ctrexec exec --help"' },
@@ -389,7 +389,7 @@ describe("options", function()
   end)
 end)
 
--- A root that holds no container. That a line is right shows in the runtime's complaint: it is about the container.
+-- A root without containers. The runtime accepts a line when its complaint is about the missing container.
 local no_root
 
 local function make_root() no_root = tool.folder() end

@@ -1,4 +1,4 @@
--- The digest beside a runc state: what it gives is what the state gives, and it never outlives what it was made from.
+-- The digest beside a runc state: it gives the same container as the state, and is not used once the state has changed.
 
 local core = require "ctrexec.core"
 local container = require "ctrexec.container"
@@ -12,7 +12,7 @@ describe("ctrexec.container.cache", function ()
     return { default_action = 4, architectures = { "amd64" }, syscalls = { { name = "keyctl", action = action } } }
   end
 
-  -- A state of this very process.
+  -- A state whose process is this one.
   local function state(config)
     local own = core.process.ids().pid
     config.labels = { "bundle=" .. root .. "/bundle", "team=web" }

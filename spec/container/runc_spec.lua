@@ -33,7 +33,7 @@ local ANNOTATIONS = {
 }
 local CAPABILITIES = { "CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE" }
 
--- The profile that the state was made from: what the reader gives must allow and refuse the same.
+-- The profile that the state was made from: the reader's profile must allow and refuse the same calls.
 local function bundle_seccomp()
   return json.decode(tool.read(support.FIXTURES .. "/bundle/config.json"), "config.json").linux.seccomp
 end

@@ -1,5 +1,5 @@
--- What the specs of the container readers share: roots with copies of the fixtures, and processes to stand for
--- a container's.
+-- Helpers of the specs of the container readers: roots with copies of the fixtures, and processes in place of a
+-- container's init.
 local cjson = require "cjson"
 local core = require "ctrexec.core"
 local tool = require "tests.lib.tool"
@@ -14,7 +14,7 @@ support.STATES = {
 }
 
 -- Copies the state directory of a fixture to ROOT/ID, and the bundle beside the root; the copies name that bundle.
--- Whatever the umask of the checkout, only we can write them.
+-- Only the user of the tests can write them, whatever the umask of the checkout was.
 function support.install(fixture, root, id)
   local bundle, dir = root .. ".bundle", root .. "/" .. id
   tool.sh("mkdir -p %s %s %s && cp %s/bundle/config.json %s", root, bundle, dir, support.FIXTURES, bundle)
@@ -33,8 +33,8 @@ function support.edit(path, change)
   tool.write(path, cjson.encode(tree))
 end
 
--- A process that lives until `stop`, or for five minutes; it is not our child. `before` are shell commands, `words`
--- stand in front of its own.
+-- Starts a process that lives until `stop`, or for five minutes, and is not a child of this one. `before` are shell
+-- commands that run first, `words` come before the program's own.
 function support.process(before, words)
   local command = ("%s; exec 3>&1 </dev/null >/dev/null 2>&1; %s sleep 300 3>&- & echo $! >&3")
     :format(before or ":", words or "")

@@ -7,7 +7,7 @@ local cgroup, errno = core.cgroup, support.errno
 
 local mounts = assert(cgroup.mounts())
 
--- What a test leaves to be undone, last first.
+-- The functions that undo what a test did; the last one is called first.
 local undo = {}
 
 local function later(action)
@@ -20,7 +20,7 @@ after_each(function ()
   end
 end)
 
--- A cgroup that goes with the test.
+-- Makes a cgroup that is removed at the end of the test.
 local function create(parent, name)
   local group = assert(cgroup.create(parent, name))
   later(function ()

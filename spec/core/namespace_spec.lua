@@ -122,7 +122,7 @@ describe("namespace.differing", function ()
       return pending("unshare " .. option .. " does not work here")
     end
     local child = sleeper("unshare " .. option)
-    -- Our own directory of links, without the uts one, stands for a kernel without uts namespaces.
+    -- A directory of links without the one for uts stands for a kernel without uts namespaces.
     local output, reason = support.lua_in_mounts([[
       directory=$(mktemp -d)
       mount -t tmpfs none "$directory"

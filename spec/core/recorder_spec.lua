@@ -38,7 +38,7 @@ local function data_of(path, code)
   return table.concat(parts)
 end
 
--- What becomes of pieces of output.
+-- The events that the recorder makes of pieces of output.
 local function recorded(...)
   local recorder, path = new()
   for _, piece in ipairs { ... } do assert.is_true(recorder:record("output", piece)) end
@@ -200,7 +200,7 @@ describe("core.recorder", function()
     for _, required in ipairs { true, false } do
       local reader, writer = core.fd.pipe()
       local recorder = assert(core.recorder.new(writer, HEADER, { required = required }))
-      assert.has_error(function() core.fd.is_open(writer) end) -- the recorder's now
+      assert.has_error(function() core.fd.is_open(writer) end) -- the recorder owns the descriptor now
       reader:close()
       local result, message, number = recorder:record("output", ("x"):rep(100000))
       if required then

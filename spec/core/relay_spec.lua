@@ -13,7 +13,7 @@ local function null()
   return assert(core.file.open("/dev/null", { read = true, write = true }))
 end
 
--- A child process: { pid, pidfd }. `streams` are descriptors; what is not given is /dev/null.
+-- Starts a child process: { pid, pidfd }. `streams` are descriptors; a stream that is not given is /dev/null.
 local function start(command, streams)
   local nothing <close> = null()
   local numbers = { stdin = nothing:fd(), stdout = nothing:fd() }
@@ -30,8 +30,7 @@ local function finish(child)
   return processes.wait(child.pid)
 end
 
--- Runs the loop for a process with a deadline that is only there for a loop that hangs; then the process must have
--- ended.
+-- Runs the loop for a process, which must have ended then. The deadline is only for a loop that hangs.
 local function run(child, options)
   options.pidfd = child.pidfd
   options.deadline = options.deadline or DEADLINE
@@ -42,8 +41,8 @@ local function run(child, options)
   return how, number
 end
 
--- A pipe whose reader is a process that runs `command` with its output in a file: the write end, and a function that
--- waits for that process and gives what it wrote.
+-- Starts a process that runs `command` on the read end of a pipe, with its output in a file. Returns the write end, and
+-- a function that waits for the process and returns its output.
 local function into(command)
   local read, write = core.fd.pipe()
   local folder = tool.folder()
@@ -84,7 +83,7 @@ local function run_piped(command, options)
   return how, number
 end
 
--- Starts a command with a pseudo-terminal as its terminal and streams, but for those in `others`.
+-- Starts a command with a pseudo-terminal as its terminal and as its streams, except those in `others`.
 local function start_in(pty, command, others)
   local slave = pty.slave
   local streams = { stdin = slave, stdout = slave, stderr = slave, terminal = slave }
@@ -96,9 +95,9 @@ local function start_in(pty, command, others)
   return child
 end
 
--- What a test needs to act while the loop runs, and not before: `wait` is a shell command that ends when the loop has
--- copied something, `copy` the copy for that; `after(action)` calls the action in a process of its own once the command
--- has said `ready`, a shell command too.
+-- Lets a test act only once the loop runs. `wait` is a shell command that ends when the loop has copied something, and
+-- `copy` is the copy that it needs; `after(action)` calls the action in a process of its own once the command has run
+-- `ready`, a shell command as well.
 local function new_gate()
   local go_read, go_write = core.fd.pipe()
   local in_read, in_write = core.fd.pipe()
@@ -125,7 +124,7 @@ local function scratch_file(text)
   return folder .. "/file"
 end
 
--- 64 MiB that no two pages of are equal, and their checksum.
+-- 64 MiB in which no two pages are equal, and their checksum.
 local STREAM = "seq 1 9000000 | head -c " .. 64 * MIB
 local stream_sum
 local function sum_of_stream()
@@ -522,7 +521,7 @@ describe("relay.run with a pseudo-terminal", function ()
     local out_read, out_write = core.fd.pipe()
     local child = start("seq 1 20000; exec sleep 15", { stdout = out_write })
     out_write:close()
-    -- Nobody reads the host's terminal: a write to it that blocks would keep the loop from seeing its deadline.
+    -- No process reads the host's terminal, so a blocking write to it would keep the loop from seeing its deadline.
     assert.same({ timeout = true }, relay.run { pidfd = child.pidfd, deadline = 0.3,
       copies = { { from = out_read, to = host.slave } } })
     assert.is_truthy(raw)

@@ -35,7 +35,7 @@ local function value(action, errno)
   return (action == "SCMP_ACT_ERRNO" or action == "SCMP_ACT_TRACE") and base | (errno or EPERM) or base
 end
 
--- What runc hands to libseccomp for a profile: one rule a name, without those that say what the default says.
+-- Compiles a profile as runc does with libseccomp: one rule for each name, without rules that equal the default.
 local function rules_of(profile)
   local default, rules = value(profile.defaultAction, profile.defaultErrnoRet), {}
   for _, entry in ipairs(profile.syscalls or {}) do
@@ -131,7 +131,7 @@ local function all_names()
   return reference.names(token(NATIVE), 460)
 end
 
--- As engines' default profiles are: most calls allowed, some only with certain arguments.
+-- A profile like the engines' default ones: most calls are allowed, some only with certain arguments.
 local function engine_profile()
   local architectures = { "SCMP_ARCH_" .. NATIVE }
   for _, name in ipairs(OTHERS) do

@@ -1,22 +1,23 @@
---- What the specs of the bindings share: child processes, interpreters of their own, and a count of open descriptors.
+--- Helpers of the specs of the bindings: child processes, new interpreters, and a count of open descriptors.
 local core = require "ctrexec.core"
 local tool = require "tests.lib.tool"
 
 local support = {}
 
--- No child outlives its test by more.
+-- The longest life of a child whose test does not end it.
 support.sleep = "sleep " .. tool.DEADLINE
 
 support.errno = core.errno
 
---- Runs `command` as our child, which keeps running as its last program: { pid, pidfd, and stdout as a Lua file }.
+--- Runs `command` as a child of this process: { pid, pidfd, and stdout as a Lua file }. The shell becomes its last
+-- program.
 function support.child(command)
   local handle = assert(io.popen("echo $$; " .. command, "r"))
   local pid = math.tointeger(tonumber(handle:read "l"))
   return { pid = pid, pidfd = assert(core.pidfd.open(pid)), stdout = handle }
 end
 
---- A child that sleeps until it is ended. `prefix` is a command that runs sleep in its place, as unshare does.
+--- A child that sleeps until it is ended. `prefix` is a command that executes sleep, as unshare(1) does.
 function support.sleeper(prefix)
   local child = support.child("exec " .. (prefix or "") .. " " .. support.sleep)
   tool.eventually(function ()
@@ -25,7 +26,7 @@ function support.sleeper(prefix)
   return child
 end
 
---- The same two for a child that ends with its test, which has one of them.
+--- The two functions above for tests with one child each, which ends with its test.
 -- @tparam table env the spec file's `_ENV`
 -- @treturn func child(command)
 -- @treturn func sleeper(prefix)
@@ -74,7 +75,8 @@ function support.lua(prefix, program)
   return tool.output(support.lua_command(prefix, program))
 end
 
---- The same in a mount namespace of its own, after the shell commands `setup`; nil, reason where none can be made.
+--- As the function above, in a new mount namespace and after the shell commands `setup`; nil and a reason where no such
+-- namespace can be made.
 function support.lua_in_mounts(setup, program)
   if not os.execute "unshare --mount true 2>/dev/null" then
     return nil, "no mount namespace can be made here (needs root)"

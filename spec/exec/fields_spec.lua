@@ -1,4 +1,4 @@
--- The one table of an exec's fields, and what is made from it.
+-- The table of an exec's fields, and everything that is made from it.
 local fields = require "ctrexec.exec.fields"
 local options = require "ctrexec.command.options"
 local requests = require "ctrexec.policy.request"
@@ -10,7 +10,7 @@ local function each_row(visit)
   for name, row in pairs(fields.others) do visit(name, row, name) end
 end
 
--- What an exec of this spec raises, without the position.
+-- The error that an exec of this spec raises, without its position.
 local function refusal(spec)
   local ok, message = pcall(fields.demand, spec, "exec", {}, 1)
   return not ok and message:match "spec.*$" or nil

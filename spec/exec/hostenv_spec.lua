@@ -1,7 +1,7 @@
 local hostenv = require "ctrexec.exec.hostenv"
 local tool = require "tests.lib.tool"
 
--- What becomes of an environment where the caller has the variables of the shell words `variables`.
+-- The resulting environment of a command when the caller has the variables of the shell words `variables`.
 local function added(variables, env, names)
   local program = ([[
     local env = { %s }

@@ -1,4 +1,4 @@
--- The steps of a time limit, by a clock that stands still until a test moves it.
+-- The steps of a time limit, with a clock that only the test moves.
 local core = require "ctrexec.core"
 
 describe("limits.new", function()

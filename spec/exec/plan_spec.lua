@@ -6,7 +6,7 @@ local seccomp = require "ctrexec.core.seccomp"
 local support = require "spec.core.support"
 local tool = require "tests.lib.tool"
 
--- A container that is this process: its namespaces are ours. `settings` and `fields` replace the record's.
+-- A container whose process is this one. `settings` and `fields` replace those of the container.
 local function record(settings, fields)
   local own = core.process.ids().pid
   local result = { id = "web", runtime = "runc", pid = own, pidfd = assert(core.pidfd.open(own)), cgroup_paths = {},

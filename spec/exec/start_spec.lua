@@ -1,4 +1,4 @@
--- Everything here enters the namespaces of this process itself, which needs no container and no privilege.
+-- Every exec here enters the namespaces of this process, which needs no container and no privilege.
 local core = require "ctrexec.core"
 local child = require "ctrexec.exec.handle"
 local inside = require "ctrexec.container.inside"

@@ -1,4 +1,4 @@
--- What journald and syslog get, each played by a socket of the test's own.
+-- The messages that journald and syslog get; the test's own sockets stand for the two.
 local core = require "ctrexec.core"
 local journal = require "ctrexec.lib.journal"
 

@@ -1,4 +1,4 @@
--- The numbers of names, held against the headers of the kernel where they are installed.
+-- The numbers of the kernel's names, compared with the kernel's headers where these are installed.
 local kernel = require "ctrexec.lib.kernel"
 
 -- The numbers of the names with a prefix in a header: `#define NAME 1`, `#define NAME (1 << 2)`, or members of an enum.

@@ -1,4 +1,4 @@
--- A module that is named at the head of a file and loaded when it is needed.
+-- Late modules: named at the head of a file, and loaded at their first use.
 local late = require "ctrexec.lib.late"
 
 describe("late", function ()

@@ -1,4 +1,4 @@
--- Every type: what it takes, in which form it gives that back, and the one line in which it refuses the rest.
+-- Every type: the values that it accepts, the form in which it returns them, and the line by which it refuses others.
 local cjson = require "cjson"
 local schema = require "ctrexec.lib.schema"
 local unwind = require "ctrexec.lib.unwind"

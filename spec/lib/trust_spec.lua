@@ -1,5 +1,5 @@
--- One check of ownership for all that commands ctrexec, with the rules of its two users: the state of containers, which
--- is opened step by step, and the site's files, which a reader finds by their path.
+-- The check of ownership of all files that ctrexec obeys, under the rules of its two users: the state of containers,
+-- which is opened step by step, and the site's files, which a reader finds by their path.
 local core = require "ctrexec.core"
 local readers = require "ctrexec.lib.reader"
 local trust = require "ctrexec.lib.trust"

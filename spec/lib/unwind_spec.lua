@@ -1,4 +1,4 @@
--- A step deep down gives up, and the top returns why.
+-- A step several calls down gives up, and the outermost function returns the reason.
 local unwind = require "ctrexec.lib.unwind"
 
 describe("unwind", function ()

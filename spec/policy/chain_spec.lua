@@ -31,7 +31,7 @@ local function request(changes)
   return result
 end
 
--- Runs policies given as sources; a number among them is the time limit.
+-- Checks a request by policies that are given as sources; a number among them is the time limit.
 local function check(...)
   local sources, limits = {}, { policy_time = 5, policy_memory = 8 * MIB }
   for index, source in ipairs { ... } do sources[index] = { name = "p" .. index, source = source } end

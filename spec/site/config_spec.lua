@@ -41,7 +41,7 @@ describe("config.load", function()
   end)
 
   it("does not look at the environment", function()
-    -- What the site's policy is must not be for the one who starts ctrexec to say.
+    -- The user who starts ctrexec must not be able to choose the site's policies.
     local source = tool.read "lua/ctrexec/site/config.lua"
     assert.is_nil(source:find("getenv", 1, true))
   end)

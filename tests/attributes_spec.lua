@@ -1,4 +1,4 @@
---- What a command has besides its user and its streams, on real containers: scheduling, i/o priority, CPUs,
+--- The attributes of a command besides its user and its streams, on real containers: scheduling, i/o priority, CPUs,
 -- personality, memory policy, scores, resource control, login uid, namespaces, seccomp flags; and containers of youki.
 
 local cjson = require "cjson"
@@ -15,7 +15,7 @@ local reason = variants.missing(reference)
 
 local test = suite(_ENV, reason)
 
--- Runs a report with a whole process object in which some fields are set.
+-- Runs /report with a process object in which some fields are set.
 local function exec(ct, fields, options)
   local directory = variants.directory "attributes"
   local process = { args = { "/report" }, cwd = "/", env = { "PATH=/bin" } }
@@ -28,7 +28,7 @@ local function exec(ct, fields, options)
     { directory = directory, before = options.before, root = options.root })
 end
 
--- That line of the report; the error message where there is none.
+-- Returns a line of the report, or the error message where there is no report.
 local function fact(name, status, output, errors)
   return status == 0 and ("\n" .. output):match("\n" .. name:gsub("%p", "%%%0") .. ":%s*([^\n]*)") or errors
 end

@@ -5,7 +5,7 @@ local fixture = require "ctrexec.busted"
 local lfs = require "lfs"
 local tool = require "tests.lib.tool"
 
--- What a failing assertion says.
+-- The message of a failing assertion.
 local function failure(name, ...)
   local ok, message = pcall(assert[name], ...)
   assert.is_false(ok)

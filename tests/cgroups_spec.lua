@@ -1,5 +1,6 @@
---- Control groups beyond what tests/lib/rows/options.lua compares: cgroups that are gone, frozen from above or none at
--- all, and a container without memory. What needs controllers of version 2 is in tests/vm/specs/cgroups.lua.
+--- Control groups, besides the comparisons of tests/lib/rows/options.lua: removed cgroups, cgroups that are frozen from
+-- above, containers without a cgroup or without memory. Tests of version 2 controllers are in
+-- tests/vm/specs/cgroups.lua.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"
@@ -95,7 +96,8 @@ describe("exec and cgroups", function ()
     assert.equal("\n", tool.read(fake .. "/own/cgroup.procs"))
   end, reference == "crun" and "crun's state has no directories")
 
-  -- Files in memory cannot be given back and are nobody's, so what enters is the first to be killed for lack of it.
+  -- Files in memory cannot be freed and belong to no process, so the process that enters is killed first when memory is
+  -- used up.
   test("say that the container is out of memory", function ()
     variants.define("full", { after = function (ct)
       assert(ct:run_runtime("exec", "sh", "-c", "head -c 20000000 /dev/zero >/dev/shm/fill"))

@@ -9,13 +9,14 @@ local tool = require "tests.lib.tool"
 local skip = containers.missing "runc"
   or (os.getenv "SANITIZE" or "") ~= "" and "the runtime of the sanitizers makes calls of its own" or nil
 
--- What runc does under the filter as well (libcontainer's finalizeNamespace): who the command is.
+-- Calls that runc also makes under the filter (libcontainer's finalizeNamespace): those that set the command's user.
 local PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_KEEPCAPS, PR_CAP_AMBIENT = 23, 24, 8, 47
 local IDENTITY = { setgroups = true, setresgid = true, setresuid = true, capset = true }
 local IDENTITY_PRCTL = { [PR_CAPBSET_READ] = true, [PR_CAPBSET_DROP] = true, [PR_SET_KEEPCAPS] = true,
   [PR_CAP_AMBIENT] = true }
 
--- Of these a filter can judge the two arguments. Those of the others are addresses, descriptors or the plan's.
+-- Calls whose two arguments a filter can judge. The arguments of the others are addresses, descriptors or values of the
+-- plan.
 local JUDGED = { prctl = true, ioctl = true }
 
 local folder, ct
@@ -122,7 +123,7 @@ describe("under an early filter the helper makes the calls of the list", functio
     look(("lua5.4 %s/prepared.lua"):format(folder))
   end)
 
-  -- Member may end after the command has begun; the second chdir is for a file system that squashes root.
+  -- The member process may end after the command has begun; the second chdir is for a file system that squashes root.
   local SELDOM = { LATE_EXIT = true, LATE_CHDIR = true }
 
   check("and all of them", function ()

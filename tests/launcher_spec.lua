@@ -1,4 +1,4 @@
--- The command with the interpreter inside (build/ctrexec) does what scripts/ctrexec.lua does.
+-- The launcher (build/ctrexec) does what scripts/ctrexec.lua does.
 
 local containers = require "tests.lib.containers"
 local fixture = require "ctrexec.busted"

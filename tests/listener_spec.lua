@@ -26,8 +26,8 @@ local function receive(server, exec)
   return state, fds[1]
 end
 
--- Answers until the process is over: mkdir fails with an errno, everything else goes its way. Returns how many calls
--- were asked about.
+-- Answers the kernel's questions until the process has ended: mkdir fails with an errno, all other calls are allowed.
+-- Returns the number of questions.
 local function answer(listener, process)
   local count = 0
   while true do
@@ -39,7 +39,7 @@ local function answer(listener, process)
     if id then
       count = count + 1
       peers.answer(listener:fd(), id, call == peers.MKDIR_CALL and ECHRNG or 0)
-    elseif ready[2].hangup then -- nobody is left under the filter
+    elseif ready[2].hangup then -- no process is left under the filter
       tool.await_readable(process, "the end")
     end
   end
@@ -64,8 +64,8 @@ local function container(no_new_privs, metadata)
   return ct
 end
 
--- The state as an exec finds it: a profile that also asks about other calls, also those that runc's own way in makes
--- before there is an agent. Gives what puts the profile back.
+-- Changes the profile in the state, so that it also asks about other calls, some of which runc itself makes before
+-- there is an agent. Returns a function that restores the profile.
 local function ask_about(ct, names)
   local path = ct.root .. "/" .. ct.id .. "/state.json"
   local text = tool.read(path)

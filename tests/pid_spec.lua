@@ -1,5 +1,5 @@
---- `ctrexec exec --pid N`: any process as a container. What a command sees there is compared with what the process
--- itself saw, as both are reported by the same program.
+--- `ctrexec exec --pid N`: any process as a container. The same program reports what the command sees and what the
+-- process itself has seen, and the two reports are compared.
 
 local outcome = require "tests.lib.outcome"
 local suite = require "tests.lib.suite"

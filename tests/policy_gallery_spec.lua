@@ -1,5 +1,5 @@
 -- Every policy of the gallery on a real container: an exec that it lets through, one that it denies or changes, what
--- explain says, and the lines of the audit trail. Then the four uses that people wrap runtimes for.
+-- explain says, and the lines of the audit trail. Then the four tasks for which people wrap a runtime by hand today.
 
 local policies = require "tests.lib.policies"
 local site_of = require "tests.lib.site"

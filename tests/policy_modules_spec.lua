@@ -1,4 +1,4 @@
--- The site's modules instead of ctrexec's own: the example of docs/policy.md, as it stands there.
+-- The site's modules replace ctrexec's own: the example of docs/policy.md, word by word.
 
 local policies = require "tests.lib.policies"
 local tool = require "tests.lib.tool"

@@ -1,4 +1,4 @@
--- Policies in front of real execs: nothing that is denied runs, whoever calls; events; limits; what the site may set.
+-- Policies and real execs: a denied command does not run, whoever the caller is; events; limits; the site's settings.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"

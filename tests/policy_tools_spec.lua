@@ -1,4 +1,4 @@
--- What a command is lent by the host (`--tool PATH[:DEST]`, request.options.tools), seen by it and by nobody else.
+-- Files that the host lends to a command (`--tool PATH[:DEST]`, request.options.tools): no other process sees them.
 
 local core = require "ctrexec.core"
 local policies = require "tests.lib.policies"

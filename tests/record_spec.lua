@@ -1,4 +1,5 @@
--- Recorded sessions: what is in the file, what becomes of a session whose file cannot be written, who may ask for one.
+-- Recorded sessions: the content of the file, the end of a session whose file cannot be written, and who may ask for a
+-- recording.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"
@@ -32,7 +33,7 @@ local function new_path()
   return ("%s/%d.cast"):format(dir, count)
 end
 
--- What is in the text of a recording, every line of which must be whole and an event.
+-- Decodes the text of a recording; each of its lines must be whole, and an event.
 local function parse(text)
   assert.equal("\n", text:sub(-1), text)
   local result = { events = {}, sizes = {}, o = {}, i = {} }

@@ -19,7 +19,7 @@ local function text_of(message)
   return require "pl.pretty".write(message)
 end
 
--- The part of a traceback that is the test's own: what busted adds below it never helps.
+-- The part of a traceback that belongs to the test, without the calls of busted below it.
 local function own_frames(traceback)
   local lines = {}
   for line in (traceback or ""):gmatch "[^\n]+" do

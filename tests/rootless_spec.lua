@@ -1,5 +1,5 @@
 --- Containers of an unprivileged user, and of root of that user's user namespace: `ctrexec exec` as that caller against
--- the runtime's exec, line by line; and what has no counterpart there.
+-- the runtime's exec, line by line; and what the runtimes have no counterpart for.
 
 local matrix = require "tests.lib.matrix"
 local rows = require "tests.lib.rows.rootless"
@@ -10,7 +10,7 @@ local world = require "tests.lib.world"
 
 local MOUNTS_FOR_ROOT = { ["/sys"] = true, ["/sys/fs/cgroup"] = true }
 
--- What a caller without the rights of root leaves out of `runc spec`.
+-- Removes from `runc spec` what a caller without the rights of root cannot have.
 local function rootless(mappings)
   return function (config)
     local kept, namespaces = {}, {}

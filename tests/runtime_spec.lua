@@ -1,5 +1,5 @@
--- ctrexec in the runtime's place: under the names runc and crun it is what an engine calls, exec its own, everything
--- else the real runtime's, which must not see a difference.
+-- ctrexec in the place of a runtime: an engine calls it as runc or crun. It runs exec itself, and executes the real
+-- runtime for every other command; the runtime must not notice.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"

@@ -1,5 +1,5 @@
--- Signals to a foreground exec, what is left when ctrexec or the container is killed at any moment, and what is said by
--- a caller that is slow to look.
+-- Signals to a foreground exec; what is left when ctrexec or the container is killed at any moment; and the message of
+-- a caller that reads its events late.
 
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
@@ -16,7 +16,7 @@ local function start(program, words)
   return session.start_to_file(session.exec(program, ct, words), ct.dir .. "/output")
 end
 
--- Processes anywhere that are still on their way into a container.
+-- All processes of the machine that are still helpers.
 local function helpers()
   local found = {}
   for _, name in ipairs(core.file.list "/proc") do
@@ -36,7 +36,7 @@ local function await_no_helper()
   if not tool.within(is_none) then error("still on the way in: " .. left, 2) end
 end
 
--- Lets up to so many milliseconds go by, with a finer grain than poll(2) has.
+-- Waits for a random time of up to so many milliseconds, in finer steps than poll(2) has.
 local function wait_at_random(milliseconds)
   local moment = core.clock.now() + math.random() * milliseconds / 1000
   while core.clock.now() < moment do end

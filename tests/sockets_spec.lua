@@ -1,4 +1,4 @@
--- Console and pidfd sockets, passed descriptors and closed streams: what engines hand to an exec besides arguments.
+-- Console and pidfd sockets, passed descriptors and closed streams: what engines give an exec besides its arguments.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"

@@ -1,4 +1,4 @@
--- exec --tty at a real pseudo-terminal, beside runc where runc is steady enough to be compared with.
+-- exec --tty at a real pseudo-terminal, compared with runc where runc always does the same.
 
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
@@ -12,7 +12,7 @@ local check = session.suite(_ENV, function (made) ct = made end, {
   rootfs = function (rootfs) tool.write(rootfs .. "/run.sh", "#!/no/such/interpreter\n", "755") end,
 })
 
--- Long enough to be ended by what is tested, and no longer than a test. By its path: busybox's shell runs a program of
+-- A command that runs until the test ends it, and no longer than a test. By its path: busybox's shell runs a program of
 -- its own in its own process, where SIGINT and SIGQUIT do other things.
 local SLEEP = "/bin/sleep " .. tool.DEADLINE
 

@@ -1,7 +1,7 @@
 #!/usr/bin/lua5.4
--- What ten policies of the gallery cost an exec: of the module, whose chain is loaded once, and of the command, which
--- starts the policies' process anew. Execs without and with them alternate in one run, and what counts is the median of
--- the differences between neighbours, which a busy machine distorts least.
+-- Measures what ten policies of the gallery cost an exec: with the module, which loads its chain once, and with the
+-- command, which starts the policies' process anew. Execs without and with policies alternate in one run; the result is
+-- the median of the differences between neighbours, which a busy machine distorts least.
 -- usage: policies.lua [ROUNDS]
 local tree = (arg[0]:match "^(.*)/tests/bench/[^/]*$" or ".")
 package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;%s"):format(tree, tree, tree, package.path)
@@ -9,8 +9,8 @@ package.cpath = ("%s/build/lua/?.so;%s"):format(tree, package.cpath)
 
 local ROUNDS = tonumber(arg[1]) or 200
 local BUDGET_MS = 0.3
--- Those that write nothing to the machine, and lay no time limit on the command: that costs a cgroup, with or without
--- a policy.
+-- The policies that write nothing to the machine and set no time limit: a limit costs a cgroup, with or without a
+-- policy.
 local NAMES = { "allow-commands", "business-hours", "directives", "drop-capabilities", "lend-shell", "login-uid",
   "no-root", "prompt", "read-only-env", "require-reason" }
 

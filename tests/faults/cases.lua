@@ -1,20 +1,20 @@
---- The execs of which each system call is made to fail.
+--- The execs whose system calls are made to fail, one by one. A case has these fields:
 --
--- name      what is said of it
--- on        the container: of tests/lib/variants.lua
--- views     in which views of the cgroup hierarchies; both when absent
--- words     options of `exec`; DIR: the run's own folder, AGENT: the socket of its agent, PID: that of the container's
---           init, PROCESS: a file of the process object
--- process   that object
--- command   instead of /report
+-- name      of the case, for the report
+-- on        the container, a variant of tests/lib/variants.lua
+-- views     the views of the cgroup hierarchies in which the case runs; both when absent
+-- words     options of `exec`; in them stand DIR for the run's folder, AGENT for the socket of its agent, PID for the
+--           pid of the container's init, and PROCESS for a file with the process object
+-- process   the process object of that file
+-- command   the command, instead of /report
 -- terminal  the caller's streams are a terminal
 -- agent     function (ct): serves the socket AGENT
 -- prefix    shell text around the command line
--- from      the text of the first call that counts; else that of the helper's image, where spawn begins
--- cold      what an earlier exec has left beside the state is taken away
--- pid_file  there is one afterwards
--- to        the last call that counts
--- host      tests/faults/host.lua is run instead of the command
+-- from      text of the first call that is made to fail; by default the call that makes the helper's image
+-- cold      the cache that an earlier exec has left beside the state is removed first
+-- pid_file  the exec must leave a pid file
+-- to        the last call that is made to fail
+-- host      tests/faults/host.lua, which uses the module, runs instead of the command
 
 local core = require "ctrexec.core"
 local peers = require "peers"
@@ -25,7 +25,7 @@ local variants = require "tests.lib.variants"
 local Agent = {}
 Agent.__index = Agent
 
--- A process that serves the socket: connections that bring no descriptor are those of failed execs.
+-- Starts a process that serves the socket. It ignores connections that bring no descriptor: they are of failed execs.
 local function agent(ct, serve)
   if not ct.listening then
     ct.agent_path = ct.agent_path or ct.dir .. "/agent"
@@ -46,7 +46,7 @@ local function agent(ct, serve)
   return setmetatable({ pidfd = assert(core.pidfd.open(pid)), output = output }, Agent)
 end
 
---- Ends the agent; what it has read. One whose exec went well is given the time to read to the end.
+--- Ends the agent and returns what it has read. After an exec without a failure the agent gets time to read to the end.
 function Agent:finish(done)
   if done then core.poll.wait({ { fd = self.pidfd, read = true } }, tool.DEADLINE * 1000) end
   core.pidfd.send_signal(self.pidfd, core.signal.numbers.KILL)
@@ -73,7 +73,7 @@ local function silent_agent(ct)
   return agent(ct, function () end)
 end
 
--- A container with a seccomp listener, whose init was given to an agent like the others.
+-- Gives the container a profile with a seccomp listener; an agent gets the listener of its init, as those of the execs.
 local function listener_container(config, ct)
   ct.listener = true
   ct.agent_path = ct.dir .. "/agent"
@@ -94,7 +94,8 @@ variants.define("listener_nnp", {
   after = function (ct) ct.first_agent:finish(true) end,
 })
 
--- A profile under which a command may not do what the last steps of the entry do: they are done before.
+-- Gives the container a profile that refuses the helper's last steps, so that the helper must take them before it loads
+-- the filter.
 variants.define("seccomp_strict", { config = function (config)
   config.linux.seccomp = {
     defaultAction = "SCMP_ACT_ALLOW", architectures = { "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64" },

@@ -1,8 +1,8 @@
---- What a system call of an exec may fail with, and what may then become of the exec.
+--- The errors with which each system call of an exec is made to fail, and how the exec may end then.
 
 local expected = {}
 
--- number, and the words of a message
+-- By name: the number of the error, and its words in a message.
 local ERRNO = {
   EPERM = { 1, "operation not permitted" }, ENOENT = { 2, "no such file or directory" },
   EINTR = { 4, "interrupted system call" }, EIO = { 5, "input/output error" }, E2BIG = { 7, "argument list too long" },
@@ -13,8 +13,8 @@ local ERRNO = {
   ENOSYS = { 38, "function not implemented" }, ECONNREFUSED = { 111, "connection refused" },
 }
 
--- A call with its telling argument, or without; what is not here gets DEFAULT. EINTR stands where a call may be
--- interrupted: it must be made again.
+-- The errors of a call, by the role that makes it and its name, by its name and its detail, or by its name; DEFAULT for
+-- all other calls. Calls that a signal may interrupt have EINTR: ctrexec must make such a call again.
 local DEFAULT = "EPERM ENOMEM"
 local ERRORS = {
   ["brk"] = "ENOMEM", ["mmap"] = "ENOMEM", ["mprotect"] = "ENOMEM", ["munmap"] = "ENOMEM", ["madvise"] = "ENOMEM",
@@ -33,16 +33,16 @@ local ERRORS = {
   ["seccomp"] = "EINVAL EACCES ENOMEM", ["setsid"] = "EPERM", ["keyctl"] = "EACCES ENOSYS",
   ["ioctl"] = "EIO", ["chdir"] = "EACCES EIO", ["getcwd"] = "ENOENT ENOMEM", ["fchown"] = "EPERM EIO",
   ["rt_sigaction"] = "EPERM", ["rt_sigprocmask"] = "EPERM",
-  ["fcntl 1"] = "", -- F_GETFD: only of a descriptor that is not open, which is what it is asked for
+  ["fcntl 1"] = "", -- F_GETFD fails only for a descriptor that is not open, and ctrexec asks just that
   ["fcntl 2"] = "EPERM", ["fcntl 4"] = "EPERM", ["fcntl 1030"] = "EMFILE", ["fcntl 1033"] = "EPERM EBUSY",
-  ["caller rt_sigaction"] = "", ["caller rt_sigprocmask"] = "", ["caller rt_sigpending"] = "", -- as they are called
+  ["caller rt_sigaction"] = "", ["caller rt_sigprocmask"] = "", ["caller rt_sigpending"] = "", -- never fail as called
   ["umask"] = "", ["uname"] = "", ["geteuid"] = "", ["getegid"] = "", -- never fail
   ["exit"] = "", ["exit_group"] = "", ["rt_sigreturn"] = "", -- do not come back
-  ["sched_yield"] = "", -- as often as it likes
-  ["restart_syscall"] = "", -- the kernel's, of a poll that the tracing interrupts
+  ["sched_yield"] = "", -- never fails
+  ["restart_syscall"] = "", -- made by the kernel after a poll that the tracing interrupted
 }
 
---- The errors that a recorded call is tried with.
+--- The errors with which a recorded call is made to fail.
 -- @treturn {table,...} `name`, `number`, `text`
 function expected.errors(role, call)
   local names = ERRORS[("%s %s"):format(role, call.call)] or ERRORS[("%s %s"):format(call.call, call.detail)]
@@ -54,11 +54,12 @@ function expected.errors(role, call)
   return list
 end
 
--- The first that fits says what is right. Which calls: `by`, `call`, `errors` (names, with blanks between), `detail` (a
--- pattern), `late` (of the caller, when the command runs already).
--- `ran`: why the exec may go on as if nothing had happened; `facts`: a pattern of what the command may then see
--- otherwise; `restores`: the call was to give the terminal back. `says`: what the message must have otherwise, %E for
--- the error's words, "|" between alternatives, after START where `bare` is not set. With both, both are right.
+-- The rules; the first one that fits a failed call says which outcome is right. A rule fits by `by` (the role), `call`
+-- and `errors` (names, with blanks between them), `detail` (a pattern) and `late` (a call of the caller's while the
+-- command already runs). `ran`: why the exec may go on as if nothing had happened; `facts`: a pattern of those lines of
+-- the command's report that may then differ; `restores`: the call that failed would have given the terminal its
+-- settings back. `says`: the message of an exec that is refused, with %E for the error's words and "|" between
+-- alternatives, after START unless `bare` is set. Where a rule has both `ran` and `says`, either outcome is right.
 local START = "unable to start container process: "
 local AGAIN = "is made again"
 local OTHER_CGROUP = "the plan is tried again with the cgroups of the container's init"
@@ -67,9 +68,9 @@ local GONE = "the process ended with status 255 before the command could start|t
 local IMAGE = "make the helper's sealed memfd: %E"
 local HELPER = "start the helper: %E"
 local RULES = {
-  { call = "close", ran = "the descriptor is closed all the same", says = "%E", bare = true }, -- of a pid file
+  { call = "close", ran = "the descriptor is closed all the same", says = "%E", bare = true }, -- a pid file
 
-  -- The caller, once the command runs: what is lost is the command's output, or its status.
+  -- The caller, once the command runs: it may lose the command's output or its status.
   { by = "caller", late = true, call = "ioctl", ran = "a terminal that does not answer", restores = true, facts = "",
     says = "", bare = true },
   { by = "caller", late = true, call = "poll", errors = "EINTR", ran = AGAIN },
@@ -124,10 +125,10 @@ local RULES = {
 
   { by = "caller", says = "%E", bare = true },
 
-  -- The helper's start: it cannot say yet what it was.
+  -- The helper's start: the helper cannot report yet which call failed.
   { by = "first", call = "dup2 close_range execveat", says = HELPER },
   { by = "first", call = "fcntl", ran = "libc's, of a descriptor that it had opened close-on-exec", says = "%E",
-    bare = true }, -- the caller's before its execve, its own after it
+    bare = true }, -- before its execve the caller reports the error, after it the helper
   { call = "arch_prctl",
     says = "the process was killed by signal 11 before the command could start|the helper was killed" },
   { call = "set_tid_address", ran = "libc's, of which the helper has no use" },
@@ -146,7 +147,7 @@ local RULES = {
   { call = "prlimit64", ran = "without a privilege there is no need of more than what there is",
     says = "error setting rlimits for process: error setting rlimit type|rlimit: %E" },
   { by = "first", call = "sched_setaffinity", says = "affinity: %E" },
-  { by = "first", call = "write", ran = OTHER_CGROUP, says = "%E" }, -- there is none for other files
+  { by = "first", call = "write", ran = OTHER_CGROUP, says = "%E" }, -- no message for other files
   { call = "clone3", ran = OTHER_CGROUP, says = "%E" },
   { call = "setns", says = "error joining the container's namespaces: %E|namespace: %E" },
   { by = "reader", says = "unable to setup user: /etc/" },
@@ -193,7 +194,7 @@ local RULES = {
   { by = "final", call = "sched_setattr", says = "scheduler: %E" },
   { call = "setsid", says = "session: %E" },
   { call = "getcwd", says = "current working directory is outside of container mount namespace root" },
-  { by = "final thread", call = "write read", says = GONE }, -- there is nobody to tell
+  { by = "final thread", call = "write read", says = GONE }, -- the report itself fails
   { by = "final", call = "execve", detail = "^/report$", says = "exec /report: %E" },
   { by = "final", call = "execve stat", detail = "bin/report$", ran = "the next folder of PATH is looked at",
     says = "exec /bin/report: %E|executable file not found in $PATH" }, -- as with runc
@@ -208,7 +209,7 @@ local function fits(rule, target)
   return not rule.errors or (" " .. rule.errors .. " "):find(" " .. target.error.name .. " ", 1, true) ~= nil
 end
 
---- What is right for a failed call.
+--- The rule for a failed call.
 -- @tparam table target `role`, `call`, `detail`, `error`
 -- @treturn ?table the rule: `ran`, `facts`, `says`
 function expected.rule(target)
@@ -217,7 +218,7 @@ function expected.rule(target)
   end
 end
 
---- Whether a message is the one that a rule asks for.
+--- Whether a message is one that a rule allows.
 function expected.is_right(rule, target, message)
   local text = message:lower()
   if not rule.says or text:find("exec failed: ", 1, true) ~= 1 then return false end

@@ -1,5 +1,5 @@
--- A host program: one exec of the module between two marks, and what it has changed in this process.
--- usage: host.lua ROOT ID     exit: 0 with the command's output, else 255 with one line as the command has it
+-- A host program of the module: runs one exec between two marks, and checks what the exec has changed in this process.
+-- usage: host.lua ROOT ID     exit: 0 with the command's output; 255 with one line, in the form of ctrexec's errors
 package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = "./build/lua/?.so;" .. package.cpath
 
@@ -9,7 +9,7 @@ local lfs = require "lfs"
 
 local own = core.process.ids().pid
 
--- What nobody asked to be changed: descriptors, children, signals, directory.
+-- The state of this process that an exec must leave as it was: descriptors, children, signals, working directory.
 local function state()
   local lines = {}
   for _, name in ipairs(core.file.list "/proc/self/fd") do
@@ -29,7 +29,7 @@ local function children()
 end
 
 local container = assert(ctrexec.open(arg[2], { root = arg[1] }))
-assert(container:exec { "/report" }) -- loads what is loaded once
+assert(container:exec { "/report" }) -- loads the modules, which later execs find loaded
 local before = state()
 io.open "/ctrexec-faults-begin"
 local called, result, message, code = pcall(container.exec, container, { "/report" })

@@ -1,4 +1,4 @@
---- One exec of ctrexec in which one system call fails, and what is wrong with how it ended.
+--- Runs one exec of ctrexec in which one system call fails, and judges how the exec ended.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"
@@ -13,7 +13,7 @@ local expected = require "tests.faults.expected"
 
 local lib = {}
 
--- Seconds: for a whole exec, far more than any wait of ctrexec in it; and for what it started, after its end.
+-- Seconds: for a whole exec, far more than all its waits; and, after its end, for the processes that it started.
 local DEADLINE, LINGER = 30, 3
 
 local WRITE = { write = true, create = true, truncate = true }
@@ -33,7 +33,7 @@ local function cgroups(ct)
   return table.concat(list, "\n")
 end
 
--- Of the run's folder and of the container's state.
+-- The files of the run's folder and of the container's state.
 local function names_in(...)
   local names = {}
   for _, dir in ipairs { ... } do
@@ -45,7 +45,7 @@ local function names_in(...)
   return table.concat(names, " ")
 end
 
--- What has come at a terminal's master.
+-- Reads what can be read from a terminal's master.
 local function drain(master)
   local pieces = {}
   while core.poll.wait({ { fd = master, read = true } }, 0) do
@@ -56,7 +56,7 @@ local function drain(master)
   return table.concat(pieces):gsub("\r\n", "\n")
 end
 
--- The facts of /report in what the command wrote, but for what is never the same twice.
+-- The lines of /report in the command's output, without those that differ in every run.
 local function facts_of(text)
   text = text:gsub("(cgroup: [^\n]*/ctrexec%-)%x+[^\n/]*", "%1TREE")
   text = text:gsub("mnt:%[%d+%]", "mnt"):gsub("sessionid: %d+", "sessionid: N")
@@ -80,8 +80,8 @@ end
 -- @tparam table variant of tests/faults/cases.lua
 -- @tparam table ct fixture
 -- @tparam ?table target `process`, `call`, `ordinal`, `errno`: what fails; without it the calls are recorded
--- @treturn table what `inject.run` gives; `output`, `message`: of the command and of ctrexec; `facts`; `files`,
--- `cgroups` and `settings`: before and after
+-- @treturn table the result of `inject.run`; `output` of the command, `message` of ctrexec; `facts`; `files`, `cgroups`
+-- and `settings`, each before and after the run
 function lib.run(variant, ct, target)
   local dir, state = variants.directory "run", ct.root .. "/" .. ct.id
   local pty <close> = variant.terminal and session.pty() or nil
@@ -109,9 +109,9 @@ function lib.run(variant, ct, target)
   return result
 end
 
---- What the processes of a run are, from 0: the caller, "first" a helper as it was started, "member" its double in the
--- container's cgroup, "final" the one that becomes the command, "reader" one that reads a file of the container,
--- "thread" of whichever.
+--- The roles of a run's processes, from 0: the caller; "first", a helper as it was started; "member", the helper's
+-- second process, in the container's cgroup; "final", the one that becomes the command; "reader", one that reads a
+-- file of the container; "thread", a thread of any of them.
 local function roles_of(reference)
   local made, roles = {}, {}
   for _, call in ipairs(reference.calls) do made[call.call .. call.process] = true end
@@ -159,7 +159,7 @@ local function differences(one, other)
   return list
 end
 
--- One line, in the form of the log, with no trace of a program in it.
+-- Whether the message is one line in the form of the log, without a trace of a crashed program.
 local function bare_message(text)
   local line = text:match '^time="[^"\n]*" level=error msg="?([^\n]*)\n$'
   if not line or line:find "%.lua:%d" or line:find "traceback" then return nil end
@@ -173,7 +173,7 @@ function Judgement:wrong(...)
   self.problems[#self.problems + 1] = string.format(...)
 end
 
--- What may not be there after any end.
+-- Finds what no exec may leave behind, however it ended.
 function Judgement:look_for_remains(result, rule)
   for number, process in pairs(result.processes) do
     if process.alive then self:wrong("process %d is left", number) end
@@ -186,7 +186,7 @@ function Judgement:look_for_remains(result, rule)
   end
 end
 
--- The exec went on: in nothing different from one without a failure.
+-- Checks an exec that went on in spite of the failure: it must equal one without a failure.
 function Judgement:look_at_run(reference, result, rule)
   self.how = "ran"
   if not rule.ran then self:wrong "the failure is swallowed" end
@@ -202,7 +202,7 @@ function Judgement:look_at_refusal(result, rule, target)
   elseif not expected.is_right(rule, target, self.message) then
     self:wrong("not the right message: %s", self.message)
   end
-  -- The caller may fail when the command runs already.
+  -- A call of the caller's may fail while the command already runs.
   if result.output ~= "" and not (target.role == "caller" and command_of(result)) then self:wrong "the command ran" end
 end
 
@@ -210,7 +210,7 @@ end
 -- @tparam table variant
 -- @tparam table reference the run without a failure
 -- @tparam table result of the run
--- @tparam table target what failed
+-- @tparam table target the call that failed, and its error
 -- @treturn table `how` "ran", "refused" or "unknown"; `message` of the refusal; `problems`, an array
 function lib.judge(variant, reference, result, target)
   local judgement = setmetatable({ how = "unknown", problems = {} }, Judgement)
@@ -239,7 +239,7 @@ function lib.judge(variant, reference, result, target)
   return judgement
 end
 
---- The calls that are to fail, of a run without a failure: each with each of its errors.
+--- Lists the calls of a run without a failure, each with each of its errors, to be made to fail one by one.
 -- @tparam table variant
 -- @tparam table reference the run
 -- @tparam boolean sample only the first call of each kind

@@ -1,4 +1,4 @@
--- The helper dies with its caller; the command does not, whatever its seccomp profile lets a process do.
+-- The helper dies with its caller, and the command does not, whatever the seccomp profile allows.
 
 local containers = require "tests.lib.containers"
 local session = require "tests.lib.session"

@@ -1,6 +1,7 @@
 -- Makes every system call of an exec fail in turn, in the cgroup view of this process.
--- usage: suite.lua [sample] [WORD...]     the cases whose names have one of the words; sample: the first call of a kind
--- exit: 0 when nothing had a wrong outcome; 77 with the reason where nothing can be tried
+-- usage: suite.lua [sample] [WORD...]     the cases whose names have one of the words; sample: only the first call of
+-- each kind
+-- exit: 0 when every exec ended as it should; 77 with the reason where no exec can be tried
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = "./build/lua/?.so;./build/tests/?.so;" .. package.cpath
 
@@ -34,10 +35,10 @@ local function describe(target)
     target.error.name)
 end
 
--- Runs a case: how many calls failed, and how many outcomes were wrong.
+-- Runs a case, and returns how many calls were made to fail and how many execs ended wrongly.
 local function try(case)
   local ct = variants.get(case.on or "plain", runtime)
-  lib.run(case, ct) -- leaves beside the state what later ones find there
+  lib.run(case, ct) -- leaves the cache beside the state, as later runs find it
   local reference = lib.run(case, ct)
   assert(reference.status == 0 and reference.message == "" and reference.output ~= "",
     ("%s: status %s: %s"):format(case.name, reference.status, reference.message))

@@ -1,6 +1,6 @@
---- Mutations of JSON documents that know their structure: what is dropped, repeated or replaced is a whole value.
--- All chance is math.random's, so that a seed says it all. Used by spec/mutation_spec.lua and by the fuzz targets that
--- read tables (tests/fuzz/json.h).
+--- Mutations of JSON documents by their structure: they drop, repeat or replace whole values.
+-- All chance comes from math.random, so that a seed repeats a run. Used by spec/mutation_spec.lua and by the fuzz
+-- targets that read tables (tests/fuzz/json.h).
 local mutate = {}
 
 local cjson = require "cjson".new()
@@ -10,7 +10,8 @@ cjson.encode_invalid_numbers "null"
 
 local random = math.random
 
--- What a tree cannot say stands in it as a string, which `encode` replaces by the text.
+-- Texts that no Lua value gives. A marker string stands for each in a tree, and `encode` replaces the marker by the
+-- text.
 local RAW = "@raw:"
 local AGAIN = "@again:"
 
@@ -25,7 +26,7 @@ local function nested(open, close)
   end
 end
 
--- Values that some reader, somewhere, has not thought of.
+-- Values that a reader may not expect.
 local STRINGS = {
   "text", "", "\0", "0", ("/.."):rep(100), ("a,"):rep(2000), ("x"):rep(70000), "\xff\xfe\x80", "\xed\xa0\x80",
   "a\nb\27[31m", "%s%d%n", "0-4294967295", "x-y,,3-1", "/proc/self/fd/1", "../../etc", raw '"\\ud800"',
@@ -162,7 +163,7 @@ function mutate.json(text)
   return mutate.encode(tree)
 end
 
--- What no JSON text can say, but a Lua program can.
+-- Values that no JSON text gives, but a Lua program can pass.
 local LUA_VALUES = {
   function() return 0 / 0 end, function() return math.huge end, function() return -math.huge end,
   function() return math.mininteger end, function() return math.maxinteger end, function() return print end,

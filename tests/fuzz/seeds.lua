@@ -1,5 +1,5 @@
 #!/usr/bin/env lua5.4
--- Writes what the fuzzers start from: one file an input, in a folder a target.
+-- Writes the first inputs of the fuzzers: a folder for each target, with a file for each input.
 -- usage: seeds.lua FOLDER
 package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
 package.cpath = "./build/lua/?.so;" .. package.cpath
@@ -29,7 +29,7 @@ local SMALL_PROFILE = {
   },
 }
 
--- Each call has an answer of its own, so that nothing can be joined: the longest jumps.
+-- Each call has an action of its own, so that the compiler can join no rules and needs its longest jumps.
 local long_profile = { defaultAction = "SCMP_ACT_ALLOW", syscalls = {} }
 for _, entry in ipairs(profile.syscalls) do
   for _, name in ipairs(entry.args and #entry.args > 0 and {} or entry.names) do

@@ -1,4 +1,5 @@
--- The command line under test, on a build and without the protections of the case: `command.lua BUILD WITHOUT ARGS...`
+-- Runs the command line ARGS with a given build and with some protections switched off: `command.lua BUILD WITHOUT
+-- ARGS...`
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = ("./%s/lua/?.so;%s"):format(arg[1], package.cpath)

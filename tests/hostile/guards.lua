@@ -1,12 +1,12 @@
---- Protections that are in Lua, taken out by their names as those in C are (core/common/protect.h).
+--- Switches protections in Lua off by their names, as core/common/protect.h does with those in C.
 --
--- A guard is one line of a module that ends with the comment `-- guard: NAME`, and nothing more where ctrexec is used.
--- Here the module's source is changed as it is loaded:
+-- A guard is a line of a module that ends with the comment `-- guard: NAME`; for users it is an ordinary line. This
+-- file changes the source of such a module while it is loaded:
 --
 --   local SECONDS = 5 -- guard: read_deadline      a limit: it becomes a thousand times as high
 --   shield_terminals(spec) -- guard: shield        anything else: the line is left out
 --
--- Where the line cannot simply be missing, INSTEAD has what takes its place.
+-- Where the module needs something in place of the line, INSTEAD has it.
 
 local lfs = require "lfs"
 local tool = require "tests.lib.tool"
@@ -18,7 +18,7 @@ local INSTEAD = {
   cgroup_beneath = 'local folder, message = core.file.open(base .. "/" .. below, { path = true })',
 }
 
--- Files below a folder whose names end so.
+-- The files below a folder whose names match `ending`.
 local function files(folder, ending, found)
   found = found or {}
   for name in lfs.dir(folder) do
@@ -33,8 +33,8 @@ local function files(folder, ending, found)
   return found
 end
 
---- Where the guards stand.
--- @treturn table from name to an array of paths: of one, where all is well
+--- The guards of the modules in Lua.
+-- @treturn table from the name of a guard to an array of paths, which must have one item
 function guards.in_lua()
   local places = {}
   for _, path in ipairs(files("lua", "%.lua$")) do
@@ -46,7 +46,7 @@ function guards.in_lua()
   return places
 end
 
---- The names that C gives to PROTECTED, also in what the hostile build alone has.
+--- The names of the protections in C: those that stand in PROTECTED, in the files of the hostile build, too.
 -- @treturn table set
 function guards.in_c()
   local names = {}
@@ -62,9 +62,9 @@ end
 --- The source of a module without a guard.
 -- @tparam string source
 -- @tparam string name
--- @tparam[opt] number limit what the limit becomes, instead of a thousand times what it is
+-- @tparam[opt] number limit the new value of the limit, instead of a thousand times the old one
 -- @treturn string
--- @raise where the guard does not stand there exactly once, or is no limit and one is given
+-- @raise when the guard does not stand in the source exactly once, or `limit` is given and the guard is no limit
 function guards.without(source, name, limit)
   local marker, lines, count = "^%s*(.-)%s*%-%- guard: " .. name .. "$", {}, 0
   for line in source:gmatch "([^\n]*)\n?" do
@@ -90,8 +90,8 @@ local function module_of(path)
 end
 
 --- Makes `require` load the modules without some guards.
--- @tparam string without the names, separated by commas: those that are not in Lua must be in C, or begin with "build:"
--- @tparam[opt] table limits from the name of a guard to what its limit becomes instead
+-- @tparam string without the names, separated by commas; a name that is not in Lua must be in C or begin with "build:"
+-- @tparam[opt] table limits from the name of a guard to the new value of its limit
 function guards.install(without, limits)
   local in_lua, in_c, sources, gone = guards.in_lua(), guards.in_c(), {}, {}
   local function take_out(name, limit)
@@ -110,7 +110,7 @@ function guards.install(without, limits)
     end
   end
   for name, limit in pairs(limits or {}) do take_out(name, limit) end
-  -- At once: a case whose guard is gone is broken, whatever it would make of the error.
+  -- A missing guard ends the process at once: the case is broken, and must not catch the error.
   local modules = {}
   for path, source in pairs(sources) do modules[module_of(path)] = assert(load(source, "@" .. path)) end
   table.insert(package.searchers, 2, function (name) return modules[name] end)

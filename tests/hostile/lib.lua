@@ -1,4 +1,4 @@
--- What the cases have at hand.
+-- Helpers of the cases: containers that attack, the command line under test, and programs of the host.
 
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
@@ -9,18 +9,18 @@ local lib = {}
 local methods = {}
 local class = { __index = methods }
 
--- Docker's default set.
+-- The capabilities that docker gives a container by default.
 lib.CAPABILITIES = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
   "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
   "CAP_AUDIT_WRITE" }
 
---- A process of the host, for the container that sees the host's /proc.
+--- The pid of a process of the host: a container that sees the host's /proc finds it there.
 lib.PID = tostring(core.process.ids().pid)
 
--- Seconds: longer than any machine takes for what is sure to come.
+-- Seconds: no machine takes longer for an event that is certain to come.
 local PATIENCE = 120
 
---- How often a race is tried that is won most of the time, but on a busy machine.
+--- How often a race is tried that the attacker mostly wins, but seldom on a busy machine.
 lib.TRIES = 500
 
 lib.read, lib.write, lib.quote, lib.exists = tool.read, tool.write, tool.quote, tool.exists
@@ -30,8 +30,8 @@ function lib.new(self)
   return setmetatable(self, class)
 end
 
---- How often to try an attack that chance decides: where its protection is out so many times more that a busy machine
--- does not keep it from being shown. The first time that it works is the last.
+--- How often to try an attack that depends on chance. With its protection off it is tried far more often, so that it
+-- also works on a busy machine; the case stops when it has worked once.
 function methods:tries(count)
   return self.without == "" and count or 20 * count
 end
@@ -69,7 +69,7 @@ function methods:container(options)
       local list = capabilities_of(options.caps)
       config.process.noNewPrivileges = options.no_new_privs or false
       for _, set in ipairs { "bounding", "effective", "permitted" } do config.process.capabilities[set] = list end
-      -- An attack gone wrong must not take the machine with it.
+      -- Limits, so that an attack out of control does not harm the machine.
       config.linux.resources = { pids = { limit = 64 }, memory = { limit = 256 << 20 } }
       if options.config then options.config(config, ct) end
     end,
@@ -83,7 +83,7 @@ function methods:container(options)
   return ct
 end
 
---- What the attack has said so far.
+--- The output of the attack so far.
 function methods.said(_, ct)
   return tool.read(ct.rootfs .. "/log") or ""
 end
@@ -93,7 +93,7 @@ local function await(ask, what)
 end
 lib.await = await
 
---- Waits until the attack says something with that pattern; returns all it said.
+--- Waits until the attack's output matches the pattern, and returns all of it.
 function methods:log(ct, pattern)
   return await(function ()
     local said = self:said(ct)
@@ -124,7 +124,8 @@ function methods:background(...)
   tool.remove(folder)
 end
 
---- Runs the command line with a deadline: status (124: it did not come back), standard output, standard error.
+--- Runs the command line with a deadline. Returns its status (124: it did not come back), standard output and standard
+-- error.
 function methods:command(ct, words, options)
   local stdin = options and options.stdin and "<" .. options.stdin or ""
   local result = tool.run(("exec %s %s %s"):format(self:program(ct), tool.quote_all(words), stdin),
@@ -137,7 +138,8 @@ function lib.host(format, ...)
   return os.execute(tool.text(format, ...))
 end
 
---- Makes a device node outside the container. A file system without devices is a reason, not a failure.
+--- Makes a device node outside the container. Where the file system allows none, the case cannot be made, and has not
+-- failed.
 function methods:device(path, kind, major, minor)
   if not lib.host("mknod -m 666 %s " .. ("%s %d %d"):format(kind, major, minor), path) then
     self:cannot "no device node can be made in the temporary folder"

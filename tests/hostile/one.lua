@@ -1,9 +1,9 @@
--- Runs one case in one form: `one.lua FILE INDEX WITHOUT [hasty]`, WITHOUT a list of protections that are taken out, or
--- empty. The last line of output is the verdict.
+-- Runs one case in one form: `one.lua FILE INDEX WITHOUT [hasty]`. WITHOUT lists the protections that are switched off;
+-- it is empty for none. The last line of output is the verdict.
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 
--- An entry is waited for a minute: three seconds where it is hung up for certain.
+-- ctrexec waits a minute for an entry; with `hasty`, for a case in which the entry is certain to hang, three seconds.
 local HASTY = { entry_deadline = 3 }
 
 local file, index, without = arg[1], math.tointeger(tonumber(arg[2])), arg[3]

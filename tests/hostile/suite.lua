@@ -1,16 +1,16 @@
--- Runs the cases of tests/hostile/cases, each in a process of its own with a deadline, and prints what became of each.
--- A file gives an array of cases:
+-- Runs the cases of tests/hostile/cases, each in a process of its own with a deadline, and prints how each ended.
+-- A file returns an array of cases:
 --
 --   name      what the attacker does
---   without   the protections that are taken out to see the attack work, by the names that C gives to PROTECTED and
---             Lua to its guards (tests/hostile/guards.lua); "build:dynamic": the helper is a dynamic program
---   attack    function (t), t from tests/hostile/lib.lua: true and a word when the attack worked, else false and
---             a word;
---             t.cannot(why) where it cannot be made here
---   hangs     true: the attack works when the caller does not come back
---   waits     true: what works, or is blocked where it hangs, is seen when an entry has been waited for long enough.
---             That is three seconds then. In all else it is a minute, as ever: nothing but an attack lasts as long
---   view      "shared": in a mount namespace where mounts propagate, as on most machines, but not out of it
+--   without   the protections that are switched off to show that the attack works without them, by the names that C
+--             gives to PROTECTED and Lua to its guards (tests/hostile/guards.lua); "build:dynamic": the helper is a
+--             dynamic program
+--   attack    function (t), with t from tests/hostile/lib.lua: returns whether the attack worked, and a few words about
+--             that; calls t.cannot(why) where the attack cannot be made on this machine
+--   hangs     true: the attack has worked when the caller does not come back
+--   waits     true: the case ends only when ctrexec gives up waiting for the entry. ctrexec's limit for that is then
+--             three seconds. In every other case it is the usual minute, which only an attack can use up
+--   view      "shared": in a mount namespace whose mounts propagate within it, as on most machines
 
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = "./build/lua/?.so;" .. package.cpath
@@ -18,11 +18,11 @@ package.cpath = "./build/lua/?.so;" .. package.cpath
 local lfs = require "lfs"
 local tool = require "tests.lib.tool"
 
--- In seconds. What is not hung up comes back within the second one: the waits of ctrexec end after 3 and 5 seconds
--- where a case has them.
+-- Seconds: for any case, and for one that `hangs`. An exec that is not hung up ends within the second: in those cases
+-- the waits of ctrexec last 3 and 5 seconds.
 local DEADLINE, HANG_DEADLINE = 900, 12
 
--- How many run at a time: most of them wait most of the time.
+-- How many cases run at a time; most of them mostly wait.
 local JOBS = 6
 
 local VIEWS = {
@@ -51,7 +51,7 @@ local function start(file, index, case, without)
   return { case = case, pipe = pipe, folder = folder }
 end
 
--- Waits for its end: "worked", "failed", "cannot" or "broken", and a word about it.
+-- Waits for the end of a case. Returns "worked", "failed", "cannot" or "broken", and a few words about that.
 local function finish(run)
   local status = run.pipe:read "n"
   run.pipe:close()
@@ -74,8 +74,8 @@ local function wanted(number, case)
   return false
 end
 
--- The two forms: `good` is the verdict that is wanted, `again` those that a busy machine can give: they are tried again
--- with nothing beside them. An attack that was not blocked is never tried again.
+-- The two forms of a case, with the protections off and on. `good` is the verdict that must come. `again` are verdicts
+-- that a busy machine can cause: the case is then tried once more, alone. An attack that worked is never tried again.
 local FORMS = {
   { without = true, title = "attack works without the protection", good = "worked",
     again = { failed = true, broken = true, cannot = true } },
@@ -95,7 +95,7 @@ local function title(case)
   io.flush()
 end
 
--- Both forms of every wanted case, in order: functions that start them.
+-- Functions that start both forms of every wanted case, in order.
 local starts, cases = {}, {}
 for _, file in ipairs(case_files()) do
   for index, case in ipairs(dofile("tests/hostile/cases/" .. file)) do
@@ -109,7 +109,7 @@ for _, file in ipairs(case_files()) do
   end
 end
 
--- The next one's verdict; while it is waited for, others run.
+-- Waits for the verdict of the next form, while others run.
 local running, started, taken = {}, 0, 0
 local function next_verdict()
   while started < #starts and started - taken < JOBS do

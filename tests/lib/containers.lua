@@ -1,4 +1,4 @@
---- Containers for tests, and what of them can be seen from the host's side, without the module under test.
+--- Containers for tests, and their state as the host sees it, without the module under test.
 
 local core = require "ctrexec.core"
 local fixture = require "ctrexec.busted"
@@ -11,7 +11,7 @@ local containers = {}
 local pidfd = core.pidfd
 
 --- Why no container can be made here, or nil.
--- @tparam[opt] string runtime instead of that of this view
+-- @tparam[opt] string runtime by default the runtime of this view
 function containers.missing(runtime)
   runtime = runtime or tool.runtime()
   if core.process.ids().euid ~= 0 then return "needs root, to make containers" end
@@ -42,7 +42,7 @@ function containers.suite(env, keep, options, clear)
   end, clear)
 end
 
---- The name that its cgroups have, in each hierarchy.
+--- The name of the container's cgroups, the same in each hierarchy.
 function containers.cgroup_name(ct)
   return ct.dir:match "[^/]+$"
 end
@@ -60,8 +60,8 @@ function containers.leaves(ct)
   return found
 end
 
---- The processes in its pid namespace but its init: `pid`, `comm`, by name. A zombie, which an init that reaps nothing
--- leaves, has ended and is none.
+--- The processes in the container's pid namespace without its init: `pid`, `comm`, sorted by name. Zombies, which an
+-- init that reaps nothing leaves, do not count.
 function containers.inside(ct)
   local namespace, found = core.namespace.ids(ct.pid), {}
   for _, name in ipairs(core.file.list "/proc") do
@@ -74,16 +74,16 @@ function containers.inside(ct)
   return found
 end
 
---- Their names, with blanks between.
+--- The names of these processes, with blanks between them.
 function containers.names_inside(ct)
   local names = {}
   for index, process in ipairs(containers.inside(ct)) do names[index] = process.comm end
   return table.concat(names, " ")
 end
 
---- Waits until nothing but its init runs in it.
+--- Waits until only the init runs in the container.
 -- @tparam table ct fixture
--- @tparam[opt] func on_each called with each process that still runs, whenever it is looked
+-- @tparam[opt] func on_each called at every look with each process that still runs
 function containers.await_empty(ct, on_each)
   local names
   local function is_empty()
@@ -97,7 +97,7 @@ function containers.await_empty(ct, on_each)
   if not tool.within(is_empty) then error("left in the container: " .. table.concat(names, " "), 2) end
 end
 
---- Ends what a test has left in it, so that the next one is not blamed for it.
+--- Ends the processes that a test has left in the container, so that the next test is not blamed for them.
 function containers.clear(ct)
   containers.await_empty(ct, function (process)
     local handle <close> = pidfd.open(process.pid)

@@ -1,5 +1,5 @@
---- The comparison: each row of a table is one request, made of a runtime and of ctrexec on the same container; what
--- comes of both must be equal line by line. A row is a table:
+--- The comparison: each row of a table is one request, made to a runtime and to ctrexec on the same container. The two
+-- outcomes must be equal line by line. A row is a table:
 --
 --   name      of the test
 --   on        variant of the container (tests/lib/variants.lua; default "plain")
@@ -9,8 +9,8 @@
 --   shell     shell text instead of all that: "$@" is the program with its global options
 --   view      "v2" or "hybrid" when the row only makes sense there
 --   only      "runc" or "crun" when the row only makes sense there
---   fails     the request is refused; with crun only that it is refused must be equal (see `reduce`)
---   differs   why the two must differ; then one of
+--   fails     the request is refused; beside crun only the refusal must be equal, not its words (see `reduce`)
+--   differs   why the two outcomes must differ; then one of
 --               expect: lines that ctrexec must give, or { pattern } (the reference must not give the same),
 --               drop: patterns of lines that do not count,
 --               strip: list of { pattern, replacement } for ctrexec's lines
@@ -106,7 +106,7 @@ local function without(lines, patterns)
   return result
 end
 
--- What crun 1.8 does otherwise in every exec, where design section 4 follows runc:
+-- The lines that differ with crun 1.8 in every exec, because ctrexec does as runc there:
 local CRUN_ALWAYS = {
   "^stdout: keyring:",                  -- it makes no session keyring
   "^stdout: session leader:",           -- and a session only with a terminal;
@@ -115,8 +115,9 @@ local CRUN_ALWAYS = {
   "^pid file: digits only, mode rw",    -- and its pid file is executable.
 }
 
--- crun has words and statuses of its own for every failure. ctrexec speaks runc's on a container of either runtime,
--- because those are what engines look for; so with crun only that a request fails, and what it leaves, must be equal.
+-- crun has words and statuses of its own for every failure. ctrexec uses runc's for containers of either runtime,
+-- because engines look for these. So beside crun it must only be equal that a request fails, and what the request
+-- leaves.
 local function reduce(lines)
   local result = {}
   for _, line in ipairs(lines) do
@@ -138,7 +139,7 @@ local function contains(lines, wanted)
   return false
 end
 
--- nil, or what is wrong, for a person to read.
+-- Compares a row's outcomes: returns nil, or the differences for a person to read.
 local function judge(row, reference, theirs, ours)
   if reference == "crun" then
     theirs, ours = without(theirs, CRUN_ALWAYS), without(ours, CRUN_ALWAYS)

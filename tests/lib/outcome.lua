@@ -1,5 +1,5 @@
---- What one run of an exec gave, as comparable lines: the caller's side (status, streams, log, pid file, files left,
--- processes left) and, in standard output, what the process saw.
+--- The outcome of one exec as lines that can be compared: the caller's side (status, streams, log, pid file, files
+-- left, processes left) and, in standard output, the command's report of what it saw.
 
 local cjson = require "cjson"
 local lfs = require "lfs"
@@ -7,11 +7,11 @@ local tool = require "tests.lib.tool"
 
 local outcome = {}
 
--- Seconds: what still runs then is left over.
+-- Seconds: a process that still runs after these is left over.
 local LINGER = 2
 
 -- glibc's posix_spawn leaves the two signals of its own threads (32, 33) ignored in every child, and Go takes one of
--- them back; neither is anybody's decision.
+-- them back. The difference is not ctrexec's, so these signals do not count.
 local function without_libc_signals(name, mask)
   return ("%s:\t%016x"):format(name, tonumber(mask, 16) & ~0x180000000)
 end
@@ -41,7 +41,7 @@ local function add_lines(lines, label, text)
   end
 end
 
--- The help text differs from tool to tool; that it is shown, and its first line, do not.
+-- The help texts of the tools differ, but not whether a tool shows its help, nor the first line of it.
 local function stdout_lines(lines, text)
   local first = text:match "^(Incorrect Usage[^\n]*)\n" or text:match "^(NAME:)\n"
   if first then
@@ -97,7 +97,7 @@ local function file_lines(lines, run)
   end
 end
 
--- Every process of the container's cgroup and its children but the init.
+-- Every process in the container's cgroup and below it, without the init.
 local function processes(directory, init, found)
   for pid in (tool.read(directory .. "/cgroup.procs") or ""):gmatch "%d+" do
     if pid ~= init then
@@ -112,7 +112,7 @@ local function processes(directory, init, found)
   return found
 end
 
--- A process that is just ending may still be listed: only what stays is left over.
+-- A process that is just ending may still be listed: only a process that stays is left over.
 local function left_lines(ct)
   if lfs.attributes(ct.cgroup, "mode") ~= "directory" then
     return {}
@@ -128,7 +128,7 @@ local function left_lines(ct)
   return found
 end
 
--- A detached process has written all it has to when it is gone; where its cgroup is not known, its pid file tells.
+-- Waits for the end of a detached process, which its pid file names: only then it has written all its output.
 local function wait_for_detached(run)
   local pid = tool.read(run.directory .. "/pid")
   tool.within(function ()

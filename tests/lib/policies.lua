@@ -1,5 +1,4 @@
---- What the spec files about policies have in common: a site of their own, one container under it, and what a denial
--- looks like.
+--- Common to the spec files about policies: a site of their own, one container under it, and the form of a denial.
 
 local containers = require "tests.lib.containers"
 local site_of = require "tests.lib.site"
@@ -8,7 +7,7 @@ local tool = require "tests.lib.tool"
 
 local policies = {}
 
---- Options of a container whose image has nothing but one static program.
+--- Options of a container whose image has only one static program.
 function policies.bare()
   return {
     args = { "/sleep", "1000000" },
@@ -19,11 +18,11 @@ function policies.bare()
 end
 
 --- Opens a spec file.
--- @tparam table env the file's `_ENV`, which has what busted gives it
+-- @tparam table env the spec file's `_ENV`, with busted's functions
 -- @tparam func keep called with the site and the container once they are there
 -- @tparam[opt] table options of the container
--- @tparam[opt] func clear called with the site before each test, when nothing of the test before is left in it
--- @treturn table `check(title, test)`, as busted's `it`, with the reason where nothing can be tested here;
+-- @tparam[opt] func clear called with the site before each test, once the site is empty again
+-- @treturn table `check(title, test)`, as busted's `it`, which skips with the reason where no test can run here;
 -- `run(words, options)`, ctrexec on the container; `ran()`, whether what `TOUCH` runs has run;
 -- `assert_denied(result, message)`, where the message begins with the policy's name
 function policies.suite(env, keep, options, clear)

@@ -1,4 +1,4 @@
---- Programs at a pseudo-terminal, as a person would use them, and other programs that a test looks at while they run.
+--- Sessions: programs at a pseudo-terminal, used as by a person, and other programs that a test watches while they run.
 
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
@@ -13,7 +13,8 @@ local class = { __index = methods, __name = "tests.session" }
 
 local pidfd, fd = core.pidfd, core.fd
 
---- A suite of tests on one container of runc, whose exec is what ctrexec's is compared with. It is empty before each.
+--- A suite of tests on one container of runc, in which ctrexec's exec is compared with runc's. Before each test only
+-- the container's init runs.
 -- @tparam table env the spec file's `_ENV`
 -- @tparam func keep called with the container once it is there
 -- @tparam[opt] table options of the fixture
@@ -32,8 +33,8 @@ end
 --- The command line of an exec.
 -- @tparam string program "runc" or "ctrexec"
 -- @tparam table ct fixture
--- @tparam {string,...} words options, id left out, the command after "--"
--- @tparam[opt] string prefix shell text before it, as a redirection or `exec 3</dev/null;`
+-- @tparam {string,...} words options, and the command after "--"; the container's id is added
+-- @tparam[opt] string prefix shell text before the command line, as a redirection or `exec 3</dev/null;`
 function session.exec(program, ct, words, prefix)
   local command = program == "runc" and "runc" or tool.ctrexec()
   local argv = { "sh", "-c", ("%s exec %s \"$@\""):format(prefix or "", command), "sh", "--root", ct.root, "exec" }
@@ -49,9 +50,10 @@ end
 
 --- Starts a program.
 -- @tparam {string,...} argv
--- @tparam[opt] table options `pty`: its controlling terminal and, where not given otherwise, its streams; `stdin`,
+-- @tparam[opt] table options `pty`: the program's controlling terminal, and its streams unless given; `stdin`,
 -- `stdout`, `stderr`: descriptors
--- @treturn session `pid`, `pidfd`, `output`: what came from the terminal so far, `before`: the settings that it had
+-- @treturn session `pid`, `pidfd`; `output`: the terminal's output so far; `before`: the terminal's settings before the
+-- start
 function session.start(argv, options)
   options = options or {}
   local pty = options.pty
@@ -67,8 +69,8 @@ function session.start(argv, options)
   }, class)
 end
 
---- Starts a program that has nothing to read and no terminal. Its output goes to a file; `text()` gives it without the
--- times of log lines.
+--- Starts a program without input and without a terminal. Its output goes to a file; `text()` returns the output
+-- without the times of log lines.
 function session.start_to_file(argv, path)
   local null <close> = assert(core.file.open("/dev/null", { read = true }))
   local output <close> = assert(core.file.open(path, { write = true, create = true, truncate = true }, 420))
@@ -79,12 +81,12 @@ function session.start_to_file(argv, path)
   return run
 end
 
---- Types something.
+--- Types text at the terminal.
 function methods:send(text)
   assert(fd.write(self.master, text))
 end
 
--- Takes what has come; false when nothing did in time, nil at the end.
+-- Reads new output of the terminal; returns false when none came in time, nil at the end.
 local function take(self, deadline)
   local left = math.max(0, math.ceil((deadline - core.clock.now()) * 1000))
   local ready = core.poll.wait({ { fd = self.master, read = true } }, left)
@@ -95,8 +97,8 @@ local function take(self, deadline)
   return true
 end
 
---- Waits until a pattern comes after what was expected before.
--- @treturn string what matched, or its first capture
+--- Waits until the output matches a pattern, behind the match of the last call.
+-- @treturn string the match, or its first capture
 function methods:expect(pattern)
   local deadline = core.clock.now() + tool.DEADLINE
   while true do
@@ -111,7 +113,7 @@ function methods:expect(pattern)
   end
 end
 
---- Whether it still runs.
+--- Whether the program still runs.
 function methods:is_running()
   return not core.poll.wait({ { fd = self.pidfd, read = true } }, 0)
 end
@@ -121,7 +123,7 @@ function methods:kill(name)
   return pidfd.send_signal(self.pidfd, core.signal.numbers[name])
 end
 
---- Waits for the end, taking what the terminal gives meanwhile.
+--- Waits for the end of the program, and reads the terminal's output meanwhile.
 -- @treturn string "exited" or "killed"
 -- @treturn integer status or signal
 function methods:wait()
@@ -144,7 +146,7 @@ function methods:wait()
   return table.unpack(self.ended)
 end
 
---- Ends it, and closes its terminal.
+--- Ends the program, and closes its terminal.
 function methods:close()
   if not self.ended then
     self:kill "KILL"
@@ -159,7 +161,7 @@ end
 
 class.__close = methods.close
 
---- The settings of the terminal, comparable.
+--- The settings of the terminal, in a form that can be compared.
 function methods:settings()
   return processes.settings(self.pty.slave:fd())
 end

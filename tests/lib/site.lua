@@ -1,7 +1,7 @@
---- A site of the tests' own: what would be in /etc/ctrexec, and the command run with it.
+--- A site for tests: a folder that stands for /etc/ctrexec, and the command run under it.
 --
--- The command reads the real path: it runs in a mount namespace of its own, where /etc is a copy with the site's
--- folder in it. Nothing else could move it.
+-- The command always reads /etc/ctrexec, so it runs in a mount namespace whose /etc is a copy with the site's folder in
+-- it.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"
@@ -22,20 +22,20 @@ function site:remove()
   tool.remove(self.dir)
 end
 
---- Forgets configuration, policies and events of the test before.
+--- Removes the configuration, the policies and the events of the test before.
 function site:clear()
   tool.sh("rm -rf %s/* && umask 022 && mkdir -p %s/policy.d && rm -f %s/events %s/hook", self.folder, self.folder,
     self.dir, self.dir)
 end
 
---- Writes a file below /etc/ctrexec, as root's and with mode 0644, like the folders above it.
+--- Writes a file of the site; root owns it, and its mode is 0644.
 function site:write(path, text)
   path = self.folder .. "/" .. path
   tool.sh("umask 022; mkdir -p %s", path:match "^(.*)/")
   tool.write(path, text, "644")
 end
 
---- A policy of the gallery, by name; `changes` maps plain text in it to what is written instead.
+--- Installs a policy of the gallery; `changes` maps plain text of it to the text that replaces it.
 function site:gallery(name, changes)
   local text = assert(tool.read(tool.repository .. "/scripts/policies/" .. name .. ".lua"))
   for from, to in pairs(changes or {}) do
@@ -68,18 +68,18 @@ function site:kinds()
   return kinds
 end
 
---- Waits for an event of that kind: detached commands end when they end.
+--- Waits for an event of that kind, as of a detached command's end.
 function site:wait_for_event(kind)
   return tool.eventually(function () return self:events(kind)[1] end, "event " .. kind)
 end
 
---- Shell words that run shell text where the site's /etc is.
+--- Shell words that run shell text in a mount namespace with the site's /etc.
 function site:command(text)
   return "unshare --mount --propagation private sh -c "
     .. tool.quote(("mount --bind %s/etc /etc && %s"):format(self.dir, text))
 end
 
---- Runs shell text there.
+--- Runs shell text in a mount namespace with the site's /etc.
 -- @treturn table `code`, `stdout`, `stderr`
 function site:shell(text, input)
   return tool.run("exec " .. self:command(text), { input = input, files = self.dir })
@@ -101,7 +101,7 @@ function site:run(ct, words, options)
   return result
 end
 
---- Runs it below a pseudo terminal, as a person does.
+--- Runs the same command line at a pseudo-terminal, as a person does.
 function site:run_on_terminal(ct, words, options)
   local line = ("%s --root %s %s"):format(tool.ctrexec(), ct.root, tool.quote_all(words))
   local result = self:shell(("exec script -qec %s /dev/null 2>&1"):format(tool.quote(line)), options and options.input)
@@ -134,7 +134,7 @@ function site.container(options)
   return containers.new(options)
 end
 
---- The same container as youki would have recorded it.
+--- The same container with a state as youki writes it.
 function site.youki(ct)
   local root = tool.folder(ct.dir)
   write_youki(ct, root)

@@ -1,4 +1,4 @@
---- Sockets that a test serves, for what connects to it: ctrexec, runc, or a program in a container.
+--- Sockets that a test serves; ctrexec, runc or a program in a container connects to them.
 
 local core = require "ctrexec.core"
 local peers = require "peers"
@@ -15,22 +15,22 @@ function sockets.listen(path)
 end
 
 --- Takes the next connection.
--- @tparam[opt] session exec that is to connect: what it has said tells why it did not
+-- @tparam[opt] session exec the exec that must connect; its output is shown when it does not
 function methods:accept(exec)
   local ok, message = pcall(tool.await_readable, self.fd, self.path)
   if not ok then error(message .. (exec and ": " .. exec.text() or ""), 2) end
   return core.fd.wrap(peers.accept(self.fd:fd()))
 end
 
---- What a client sends in one piece.
--- @treturn string its bytes
--- @treturn table its descriptors
+--- Receives one message of a client.
+-- @treturn string the bytes
+-- @treturn table the descriptors
 function methods:receive(exec)
   local connection <close> = self:accept(exec)
   return core.fdpass.receive(connection, 65536, 8)
 end
 
---- Connects until nobody can any more: the queue of those that were not accepted is full.
+--- Fills the queue of the socket: connects until a client waits in vain, as no connection is accepted.
 -- @treturn table the clients
 function methods:fill()
   local waiting = {}
@@ -41,7 +41,7 @@ function methods:fill()
   return waiting
 end
 
---- Closes it and takes its file away.
+--- Closes the socket and removes its file.
 function methods:close()
   self.fd:close()
   os.remove(self.path)

@@ -1,11 +1,11 @@
---- What the spec files have in common that make one container and try many things on it.
+--- Common to the spec files that make one container for many tests.
 
 --- Tests that say why they cannot run here, and a container for them that is made once and removed at the end.
--- @tparam table env the spec file's `_ENV`, which has what busted gives it
+-- @tparam table env the spec file's `_ENV`, with busted's functions
 -- @tparam string|nil skip why nothing can be tested here
 -- @tparam[opt] func make makes the container, keeps what the file needs of it, and returns it
 -- @tparam[opt] func clear called with the container before each test
--- @treturn func check(title, test, unless): as busted's `it`; `unless` is why this one cannot run here
+-- @treturn func check(title, test, unless): as busted's `it`; `unless` is why this test cannot run here, or nil
 return function (env, skip, make, clear)
   local ct
   if not skip and make then

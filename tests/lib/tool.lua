@@ -1,19 +1,19 @@
---- What every test has at hand, also one without a container: files, folders, shell text with a deadline, and waiting.
+--- Helpers of all tests, with or without a container: files, folders, shell text with a deadline, and waiting.
 
 local core = require "ctrexec.core"
 local lfs = require "lfs"
 
 local tool = {}
 
---- Seconds: no test waits longer for a thing that must happen, and no command of a test runs longer. It is far more
--- than anything takes, so that only what hangs is ever cut off.
+--- Seconds: the longest wait for an event that must come, and the longest run of a test's command. Nothing takes nearly
+-- so long unless it hangs.
 tool.DEADLINE = 20
 
 tool.repository = lfs.currentdir()
 
 tool.build = tool.repository .. "/build"
 
---- A word for the shell, whatever is in it.
+--- Quotes a word for the shell.
 function tool.quote(text)
   return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
 end
@@ -46,7 +46,7 @@ function tool.read(path)
   return data
 end
 
---- Makes a file anew.
+--- Writes a file, in place of an old one.
 -- @tparam[opt] string mode as chmod(1) takes it
 function tool.write(path, data, mode)
   local file = assert(io.open(path, "wb"))
@@ -57,19 +57,19 @@ function tool.write(path, data, mode)
   end
 end
 
---- Whether there is something of that name, be it a link to nothing.
+--- Whether a path exists, also as a broken link.
 function tool.exists(path)
   return lfs.symlinkattributes(path, "mode") ~= nil
 end
 
---- A name that no other process makes, for what the whole machine shares: folders, cgroups.
+--- A name that no other process uses, for folders and cgroups, which the whole machine shares.
 function tool.unique_name()
   local file <close> = assert(io.open("/dev/urandom", "rb"))
   return ("ctrexec-%08x"):format(string.unpack("I4", file:read(4)))
 end
 
---- A new temporary folder. Others may look into it, as a mapped root of a user namespace must; only we may write.
--- @tparam[opt] string parent where it is made, instead of $TMPDIR
+--- A new temporary folder. Its owner alone may write to it; all users may read it, for the root of a user namespace.
+-- @tparam[opt] string parent the folder to make it in, instead of $TMPDIR
 function tool.folder(parent)
   local path = ("%s/%s"):format(parent or os.getenv "TMPDIR" or "/tmp", tool.unique_name())
   assert(lfs.mkdir(path))
@@ -79,14 +79,14 @@ function tool.folder(parent)
   return path
 end
 
---- Removes a file, or a folder with all in it but what is mounted there.
+--- Removes a file, or a folder with all its files except those on another file system.
 function tool.remove(path)
   if not os.remove(path) then
     tool.sh("rm -rf --one-file-system %s", path)
   end
 end
 
---- First line of a command's output, "" when there is none. For questions to which no answer is one, too.
+--- The first line of a command's output, "" when there is none. The command may fail.
 function tool.line(command)
   local pipe = assert(io.popen(command .. " 2>/dev/null </dev/null", "r"))
   local line = pipe:read "l"
@@ -116,7 +116,7 @@ function tool.lua_paths()
     tool.repository), tool.build .. "/lua/?.so;;")
 end
 
--- What the caller of the tests has in its environment must not matter; a sanitized build needs its options.
+-- A small environment, so that the one of the tests' caller does not matter; a sanitized build needs its options.
 local function environment()
   local words = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" }
   for _, name in ipairs { "ASAN_OPTIONS", "UBSAN_OPTIONS" } do
@@ -125,7 +125,7 @@ local function environment()
   return tool.quote_all(words) .. " " .. tool.lua_paths()
 end
 
---- Runs shell text to its end. Its streams are files: what runs on behind it would hold a pipe open.
+--- Runs shell text to its end. Its streams are files, because a process that it leaves behind would hold a pipe open.
 -- @tparam string text
 -- @tparam[opt] table options `input`: text of standard input; `directory`: where it runs; `words`: shell words that
 -- are its "$@"; `clean`: with a small environment of its own, and in a session of its own, so that no terminal of the
@@ -158,7 +158,7 @@ function tool.run(text, options)
   return result
 end
 
---- Calls `condition` until it gives a true value, and returns that; nil when it gives none in time.
+--- Calls `condition` until it returns a true value, and returns that; nil when none comes in time.
 -- @tparam func condition
 -- @tparam[opt] number seconds
 function tool.within(condition, seconds)
@@ -174,7 +174,7 @@ function tool.within(condition, seconds)
   return nil
 end
 
---- The same for what must happen: an error that names it when it does not.
+--- As `within`, for an event that must come: raises an error that names the event when it does not.
 -- @tparam func condition
 -- @tparam[opt] string what
 -- @tparam[opt] number seconds
@@ -186,7 +186,7 @@ function tool.eventually(condition, what, seconds)
   return value
 end
 
---- Waits until something can be read from a descriptor, the end too: that of a process from its pidfd.
+--- Waits until a descriptor is readable or at its end; a pidfd is when its process has ended.
 function tool.await_readable(fd, what)
   if not core.poll.wait({ { fd = fd, read = true } }, tool.DEADLINE * 1000) then
     error((what or "that descriptor") .. " has nothing to read", 2)

@@ -1,5 +1,5 @@
 --- The containers that the comparison runs in: each is made at its first use and removed by `variants.remove_all`.
--- Every one has /report (tests/helpers/report.c) and the programs that cannot be run, for the failures of an exec.
+-- Each has /report (tests/helpers/report.c), and files that cannot be executed, for the failures of an exec.
 
 local containers = require "tests.lib.containers"
 local lfs = require "lfs"
@@ -29,7 +29,8 @@ local function set_capabilities(config, sets)
   end
 end
 
--- Errno values, an argument rule, an architecture list and a call that no kernel has. What it refuses, /report prints.
+-- A profile with errno values, an argument rule, an architecture list and a call that no kernel has. /report prints
+-- which calls it refuses.
 local function seccomp()
   return {
     defaultAction = "SCMP_ACT_ALLOW",
@@ -173,7 +174,7 @@ local definitions = {
     end,
   },
 
-  -- With cgroups below its own, for --cgroup.
+  -- A container with cgroups below its own, for --cgroup.
   cgroups = {
     after = function (ct)
       local wildcard = tool.view() == "v2" and "/sys/fs/cgroup/" or "/sys/fs/cgroup/*/"
@@ -185,7 +186,7 @@ local definitions = {
     end,
   },
 
-  -- Version 2: its init has moved to another cgroup, and its own is gone.
+  -- Version 2: the init has moved to another cgroup, and the container's own is removed.
   moved = {
     config = function (config)
       config.linux.cgroupsPath = config.linux.cgroupsPath .. "/own"
@@ -212,7 +213,7 @@ local report = tool.build .. "/tests/report"
 local scratch
 local running, worlds = {}, {}
 
--- The programs an exec can fail on.
+-- Adds the files whose execution fails.
 local function add_programs(rootfs)
   local function add(path, data, mode)
     tool.write(rootfs .. path, data, mode)
@@ -248,7 +249,7 @@ function variants.missing(runtime)
   return containers.missing(runtime)
 end
 
---- A directory for a run, empty.
+--- An empty directory for a run.
 function variants.directory(name)
   scratch = scratch or tool.folder()
   local path = scratch .. "/" .. name
@@ -301,7 +302,7 @@ end
 -- where it runs
 -- @treturn integer exit status
 -- @treturn string standard output
--- @treturn string standard error; the message alone where that is all it says: why an exec failed
+-- @treturn string standard error; only the message where an exec failed with a single error line
 function variants.run(words, options)
   options = options or {}
   local result = tool.run(("exec %s \"$@\" %s"):format(options.before or "", words), { clean = true,

@@ -1,6 +1,6 @@
 --- Callers other than this machine's root, for runtimes and ctrexec alike: an unprivileged user with one id or with
--- subordinate ids, and root of a user namespace that is that user's. All that they need (a line of passwd, of subuid
--- and subgid) is theirs alone, in mount namespaces of their own.
+-- subordinate ids, and root of that user's user namespace. The lines of passwd, subuid and subgid that they need are
+-- only in mount namespaces of their own.
 
 local tool = require "tests.lib.tool"
 
@@ -13,7 +13,7 @@ local class = { __index = methods }
 world.UID = 12345
 world.SUB_UID, world.SUB_GID, world.SUB_COUNT = 300000, 400000, 65536
 
--- The repository is bound there, since it may lie where only root may look.
+-- The repository is bound into that mount namespace, because it may lie in a folder that only root can read.
 local AS_USER = [[#!/bin/sh
 # shellcheck disable=SC2016 # expanded by the inner shell
 exec unshare --mount --propagation private -- sh -c '

@@ -1,4 +1,5 @@
---- What youki would have written, beside a container that another runtime has made: youki itself is nowhere packaged.
+--- Writes the state that youki would write, for a container that another runtime has made: youki itself is not
+-- packaged.
 
 local cjson = require "cjson"
 local containers = require "tests.lib.containers"

@@ -1,7 +1,6 @@
--- Many callers at once in one container: first the command, then the module with as many in flight. Every other exec
--- has a terminal; a caller's is its own. What each must print and end with is known; afterwards nothing may be there
--- that was not there before.
--- EXECS, CALLERS: see tests/load/run, which starts this in a process namespace of its own.
+-- Many execs at once in one container: first by the command, then by the module. Every other exec has a terminal, a new
+-- one for each caller. Each exec must print and end as expected, and afterwards nothing may be left behind. EXECS,
+-- CALLERS: see tests/load/run, which starts this in a process namespace of its own.
 package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
 package.cpath = "./build/lua/?.so;./build/tests/?.so;" .. package.cpath
 
@@ -18,7 +17,7 @@ local fd = core.fd
 local EXECS = math.tointeger(tonumber(os.getenv "EXECS"))
 local CALLERS = math.tointeger(tonumber(os.getenv "CALLERS"))
 
--- Seconds for one exec, on a machine that is as busy as this makes it.
+-- Seconds: the longest time of one exec on a machine that this test keeps busy.
 local DEADLINE = 120
 local EIO = 5
 
@@ -110,7 +109,7 @@ end
 
 -- ----------------------------------------------------------------------------------------------------- the module
 
--- What could not be started has its message for output.
+-- An exec that could not be started has its message as output.
 local function start_in_process(job)
   local spec = {
     args = job.args, user = job.user, terminal = job.terminal or nil,

@@ -1,4 +1,4 @@
---- One test at least for every code of docs/embedding.md, made by what makes it in life.
+--- At least one test for every error code of docs/embedding.md, with the cause that the code has in real use.
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"

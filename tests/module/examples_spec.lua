@@ -1,4 +1,4 @@
---- What the documentation shows, taken out of it and run.
+--- Runs the examples of the documentation as they stand there.
 local containers = require "tests.lib.containers"
 local support = require "tests.module.support"
 local tool = require "tests.lib.tool"

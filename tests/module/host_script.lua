@@ -1,4 +1,5 @@
--- What each Lua state of the host program (host.c) does: execs of every kind, whose answers must be its own.
+-- Runs in each Lua state of the host program (host.c): execs of every kind, each of which must give the state its own
+-- results.
 local root, id, rounds, thread = ...
 local ctrexec = require "ctrexec"
 

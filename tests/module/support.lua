@@ -1,4 +1,4 @@
---- What the specs of the module share: what a host program has, and how one is compiled.
+--- Helpers of the specs of the module: the descriptors and children of a host program, and the way to compile one.
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local tool = require "tests.lib.tool"

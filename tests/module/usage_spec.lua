@@ -16,7 +16,7 @@ local VALUES = { boolean = true, number = 5, fraction = 5.5, string = "text", ta
 local BOOLEAN, STRING, STRINGS, NUMBER = { boolean = true }, { string = true }, { strings = true },
   { number = true, fraction = true }
 
--- What raises an error: the types that are right, and the word for them.
+-- Arguments whose wrong type raises an error: the right types, and the word for them.
 local RAISING = {
   timeout = { NUMBER, "number of seconds" }, kill_after = { NUMBER, "number of seconds" }, audit = { {}, "expected" },
   max_output = { NUMBER, "number of bytes" }, input = { { string = true, ["function"] = true }, "string, function or" },
@@ -30,7 +30,8 @@ local RAISING = {
   lookup = { { ["function"] = true }, "function" },
 }
 
--- What may be data from elsewhere: only the types that are wrong whatever is in them. cjson's null counts as absent.
+-- Arguments that may be data from another source: only types that are wrong whatever they contain. cjson's null counts
+-- as absent.
 local ANSWERED = {
   args = { "boolean", "number", "string", "function", "thread", "mixed", "table" },
   cwd = { "boolean", "number", "table" },

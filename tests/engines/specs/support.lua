@@ -1,5 +1,5 @@
---- What the specs of the engines have in common: an engine that calls ctrexec, in namespaces of the spec's own, and
--- what every user of one relies on.
+--- Common to the specs of the engines: an engine that calls ctrexec, in namespaces of the spec's own, and the tests
+-- that every engine must pass.
 
 local core = require "ctrexec.core"
 local session = require "tests.lib.session"
@@ -14,7 +14,7 @@ support.image = "docker.io/library/box:1"
 -- Seconds: no command of an engine takes longer.
 local DEADLINE = 60
 
--- What the operator of this machine has in /etc/ctrexec/policy.d.
+-- The policy that stands in the site's /etc/ctrexec/policy.d.
 local POLICY = [[return { check = function (request)
   local first = request.process.args[1]
   if first == "forbidden" then return deny("not here, says " .. tostring(request.caller.engine)) end
@@ -66,7 +66,7 @@ function here:daemon(argv, ready)
   if not ready_or_gone or not daemon:is_running() then error(argv[1] .. " does not start:\n" .. tool.read(log), 2) end
 end
 
---- Ends the daemons and removes what is there.
+--- Ends the daemons and removes their files.
 function here:close()
   for _, daemon in ipairs(self.daemons) do
     daemon:kill "TERM"
@@ -78,7 +78,7 @@ function here:close()
   self.site:remove()
 end
 
--- What runs in the engine's container besides its init and the command that asks.
+-- The processes in the engine's container, without its init and the command that lists them.
 local function others(engine)
   local found = {}
   for line in engine.here:must(engine.exec({}, { "ps", "-o", "args" }, "web")):gmatch "[^\n]+" do

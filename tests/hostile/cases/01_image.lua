@@ -7,10 +7,10 @@ local function add_script(rootfs)
   assert(lib.host("chmod 755 %s", rootfs .. "/script"))
 end
 
--- A later exec of the same program runs what is in the image then, on the host.
+-- Runs another exec of the same program: it executes, on the host, what the attacker has put into the image.
 local function overwritten(t, ct)
   local owned = ct.dir .. "/owned"
-  local said = t:log(ct, "overwritten:") -- or why not
+  local said = t:log(ct, "overwritten:") -- or the reason why it could not
   ct:exec { "true" }
   if lib.exists(owned) then
     return true, "the next exec ran the attacker's program on the host, " .. lib.read(owned):sub(1, -2)
@@ -18,7 +18,7 @@ local function overwritten(t, ct)
   return false, said:match "overwritten: [^\n]*"
 end
 
--- The attacker opens the image while it can.
+-- Waits until the attacker has opened the image, or has failed to.
 local function overwrite(t, ct, command, tries)
   for _ = 1, tries do
     ct:exec(command)

@@ -1,4 +1,4 @@
--- The entering process, from its birth to its execve, in the hands of a container that may trace (CVE-2016-9962).
+-- A container that may trace processes attacks the helper between its entry and its execve (CVE-2016-9962).
 
 local cjson = require "cjson"
 local lib = require "tests.hostile.lib"
@@ -8,7 +8,7 @@ local SECRET = assert(os.getenv "CTREXEC_HOSTILE_SECRET")
 
 local PTRACE = { "CAP_SYS_PTRACE" }
 
--- What the container may see: its own files, pipes to the caller, the sealed image, and the helper's memory.
+-- The files that the container may find open in the helper: its own, pipes to the caller, and the sealed image.
 local HARMLESS = {
   "^ready$", "^samples ", "^fd pipe:", "^stdio /dev/null$", "^stdio pipe:", "^stdio /dev/pts/N$", "^exe /memfd:ctrexec",
   "^cwd /$", "^root /$", "^environ CTX_TEST_WITHOUT", "^map /memfd:ctrexec", "^map %[", "^map anonymous$",
@@ -30,11 +30,11 @@ local function sampled(said)
   return samples, readable
 end
 
--- Runs so many execs that the spy has had its samples; the caller's memory and environment hold a secret.
+-- Runs execs until the spy has taken its samples. The caller has a secret in its memory and its environment.
 local function spy(t, options)
   local ct = t:container { attack = { "spy", SECRET }, caps = options.caps, config = options.config }
   local keep = { SECRET:rep(1000) }
-  -- On a busy machine the spy has its turn when the process is gone already: then it gets more of them.
+  -- On a busy machine the helper may be gone before the spy runs, so more execs follow.
   local count, enough = 0, math.max(10, options.execs // 50)
   local function go_on()
     if count % 20 ~= 0 then return true end

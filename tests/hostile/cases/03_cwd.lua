@@ -4,13 +4,14 @@ local lib = require "tests.hostile.lib"
 
 local MARK = "a file of the host\n"
 
--- The host's /proc in the container, as monitoring agents have it.
+-- Mounts the host's /proc in the container, as for monitoring agents.
 local function with_host_proc(config)
   table.insert(config.mounts,
     { destination = "/host/proc", type = "bind", source = "/proc", options = { "rbind", "ro" } })
 end
 
--- Reads a file of the host by a path from the working directory; nil when the command did not run or found nothing.
+-- Reads a file of the host by a path that is relative to the working directory; nil when the command did not run or did
+-- not find the file.
 local function read_mark(ct, cwd)
   local up = ("../"):rep(20):sub(1, -2)
   local result, message = ct:exec { "cat", up .. ct.dir .. "/mark", "." .. ct.dir .. "/mark", cwd = cwd }

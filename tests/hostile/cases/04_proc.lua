@@ -1,11 +1,11 @@
--- The container's /proc is not one (CVE-2019-16884, CVE-2025-52881). What is written for the command must reach it, and
--- nothing else.
+-- The container's /proc is a fake one (CVE-2019-16884, CVE-2025-52881). What ctrexec writes to /proc for the command
+-- must reach the command and no other process.
 
 local lib = require "tests.hostile.lib"
 
 local SCORE, LOGIN = "777", "4242"
 
--- The values of a command that was started with both.
+-- The login uid and the oom score of a command that was started with both.
 local function values(ct)
   local handle <close>, message = ct:spawn {
     "sleep", "1000", oomScoreAdj = tonumber(SCORE), login_uid = tonumber(LOGIN),
@@ -23,7 +23,7 @@ end
 local function redirected(t, setup)
   local ct = t:container()
   lib.inside(ct, "mkdir /real; mount -t proc none /real; mount -t tmpfs none /proc; mkdir /proc/self; " .. setup)
-  local score, login = values(ct) -- another process's login uid cannot be written at all
+  local score, login = values(ct) -- no process can write the login uid of another
   local init = lib.read(("/proc/%d/oom_score_adj"):format(ct.pid)):gsub("%s", "")
   return init == SCORE, ("oom_score_adj of the container's init %s, of the command %s"):format(init, score or login)
 end

@@ -1,9 +1,9 @@
--- Device files that are something else (CVE-2025-52565, CVE-2025-31133): nothing of the container's choosing is opened
--- as the terminal, no open blocks, no device of the host changes its owner.
+-- Files in the place of the container's devices (CVE-2025-52565, CVE-2025-31133): ctrexec must not open such a file as
+-- the terminal, must not block in an open, and must not change the owner of a device of the host.
 
 local lib = require "tests.hostile.lib"
 
--- The watch is an inotify of the container on its own files. It tells of them in order, and we open the last.
+-- The container watches its own files with inotify(7), which reports in order; the case itself opens the last file.
 local LAST = "/last"
 
 local function opened(t, ct, ...)
@@ -20,7 +20,7 @@ local function opened(t, ct, ...)
   return file ~= nil, file and "the container's own " .. file .. " was opened" or message or "status " .. result.code
 end
 
--- Nothing that a command, a kind of device node say, makes in their place is opened.
+-- A file that shell text, as one that makes a device node, puts in their place must not be opened.
 local function replaced(command, kind)
   return function (t)
     local ct = t:container()

@@ -1,17 +1,18 @@
--- The container's passwd and group files are not files. HOME is taken from the one, names are looked up in both.
+-- The container's passwd and group are no plain files. ctrexec takes HOME from passwd, and looks names up in passwd and
+-- in group.
 
 local lib = require "tests.hostile.lib"
 
 local HOME = { "sh", "-c", "echo $HOME" }
 
--- The files are replaced when the container runs: the runtime itself does not start one with such a passwd.
+-- The case replaces the files while the container runs, because the runtime starts no container with such a passwd.
 local function container(t, text, options)
   local ct = t:container(options)
   assert(lib.host("cd %s && rm -f etc/passwd && " .. text:gsub("@DIR@", ct.dir):gsub("@PID@", lib.PID), ct.rootfs))
   return ct
 end
 
--- The attack works when the exec does not come back in time, or HOME is not what an empty file would give.
+-- The attack has worked when the exec does not end in time, or HOME differs from the one that an empty file gives.
 local function home(text, options)
   return function (t)
     local ct = container(t, text, options)

@@ -1,4 +1,4 @@
--- The program is not one, or not for long.
+-- The file that is to be executed is no program, or is exchanged during the exec.
 
 local lib = require "tests.hostile.lib"
 
@@ -8,7 +8,7 @@ local function add_programs(rootfs)
     chmod 755 first second lost empty]], rootfs))
 end
 
--- What each gives: the code of the error.
+-- By program: the code of the error that the exec must fail with.
 local CODES = {
   ["/fifo"] = "not_executable", ["/device"] = "not_executable", ["/folder"] = "not_executable",
   ["/first"] = "not_executable", ["/lost"] = "not_found", ["/empty"] = "not_executable", ["/none"] = "not_found",

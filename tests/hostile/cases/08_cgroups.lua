@@ -1,4 +1,4 @@
--- Out of the container's cgroup.
+-- Ways out of the container's cgroup.
 
 local lib = require "tests.hostile.lib"
 
@@ -6,7 +6,7 @@ local function cgroups_of(handle)
   return lib.read(("/proc/%d/cgroup"):format(handle.pid))
 end
 
--- Runs a command for a moment: the hierarchies in which it is not below the container's own cgroup.
+-- Runs a command for a moment, and returns the hierarchies in which it is outside of the container's cgroup.
 local function outside(ct, spec)
   local handle <close>, message = ct:spawn { "sleep", "1000", stdin = "null", stdout = "null", stderr = "null",
     cgroup = spec.cgroup }

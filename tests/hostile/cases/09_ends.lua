@@ -1,5 +1,5 @@
--- The container's init, its limits, and the entering process, ended or held at any moment. Success is never reported
--- for what did not run, and the caller always comes back.
+-- The container's init and the helper are killed or stopped at any moment, and the container's limits are used up.
+-- ctrexec must never report success for a command that did not run, and must always end.
 
 local lib = require "tests.hostile.lib"
 local core = require "ctrexec.core"
@@ -11,7 +11,7 @@ local function late(message)
   return message ~= nil and message:find "did not start within" ~= nil
 end
 
--- Our children that are still the helper.
+-- The children of this process that are still the helper.
 local function strays()
   local list, own = {}, core.process.ids().pid
   for _, name in ipairs(require "ctrexec.core".file.list "/proc") do
@@ -21,7 +21,7 @@ local function strays()
   return list
 end
 
--- One process alone in a process namespace, as a container of `--pid`.
+-- Starts a single process in a process namespace, to be used with `--pid`.
 local function lone_init(t)
   local command = "unshare --mount --pid --fork --kill-child --mount-proc sleep 1000 >/dev/null 2>&1 & echo $!"
   local pipe = assert(io.popen(command))

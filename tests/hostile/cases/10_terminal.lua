@@ -1,17 +1,17 @@
--- The caller's terminal: keys typed into it from inside, and a pseudo-terminal that is kept open.
+-- Attacks by way of terminals: the container types into the caller's terminal, or keeps a pseudo-terminal open.
 
 local lib = require "tests.hostile.lib"
 
--- Runs shell text at a terminal of its own: script(1). What the terminal showed.
+-- Runs shell text at a terminal of its own, made by script(1), and returns what the terminal showed.
 local function at_terminal(ct, text)
   local session, keys, out = ct.dir .. "/session", ct.dir .. "/keys", ct.dir .. "/typescript"
   lib.write(session, text)
-  -- Nobody types: the end of an input would be a key, too, so a fifo that we could write to never has one.
+  -- The input is a fifo without data and without an end, because script(1) would pass on an end as a key.
   lib.host("mkfifo %s && timeout -k 1 300 script -qfec %s /dev/null <>%s >%s 2>&1", keys, "bash " .. session, keys, out)
   return lib.read(out):gsub("[%s%c]+", " ")
 end
 
--- The attack types; then a program of the caller reads what was typed.
+-- The attack types into the terminal, and then a program of the caller reads what was typed.
 local function typed(t, ct, options)
   local text = "%s exec %s %s /attack keys 'owned\n'\nread -r -t 1 line\necho \"the shell read: $line.\"\n"
   local shown = at_terminal(ct, text:format(t:program(ct), options or "", ct.id))
@@ -20,7 +20,8 @@ local function typed(t, ct, options)
   return read == "owned", ("the caller's shell read %q"):format(read or shown)
 end
 
--- The same at a virtual console of the machine, which has no typescript: the caller writes down what it reads.
+-- The same attack at a virtual console of the machine. script(1) cannot record that one, so the caller writes what it
+-- reads to a file.
 local function pasted(t, options)
   local ct = t:container { caps = { "CAP_SYS_ADMIN" } }
   local session, got = ct.dir .. "/session", ct.dir .. "/got"

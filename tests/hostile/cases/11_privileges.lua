@@ -1,4 +1,4 @@
--- Privileges that the command should not have.
+-- Privileges that the command must not get.
 
 local lib = require "tests.hostile.lib"
 

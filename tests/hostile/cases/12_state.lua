@@ -1,9 +1,9 @@
--- State and bundle of an unprivileged user's making: whoever can write them decides what the command may do.
+-- The state and the bundle belong to an unprivileged user, who could decide with them what the command may do.
 
 local lib = require "tests.hostile.lib"
 local cjson = require "cjson"
 
--- A second root with the same container, in whose bundle all capabilities are asked for.
+-- Makes a second root with the same container, whose bundle asks for all capabilities.
 local function forge(ct)
   local root = ct.dir .. "/forged"
   assert(lib.host("cp -a %s %s && cp -a %s %s", ct.root, root, ct.bundle .. "/config.json", root))

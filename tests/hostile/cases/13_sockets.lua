@@ -1,4 +1,4 @@
--- Peers of the sockets that do not do their part.
+-- The programs at the other end of ctrexec's sockets do not answer as they should.
 
 local lib = require "tests.hostile.lib"
 local cjson = require "cjson"
@@ -12,7 +12,7 @@ local function detached(t, ct, options)
   return status, err:match 'msg="(.*)"' or err
 end
 
--- The options of a command that hands its terminal or its pidfd over.
+-- The options of an exec that sends its terminal or its pidfd to a socket.
 local function words_for(option, path)
   return option == "--console-socket" and { "-t", option, path } or { option, path }
 end
@@ -22,7 +22,7 @@ local function closed(option)
     local ct = t:container()
     local path = ct.dir .. "/socket"
     t:background("closer", path)
-    for _ = 1, lib.TRIES do -- it is not always in time
+    for _ = 1, lib.TRIES do -- the attack is not always in time
       local status, message = detached(t, ct, words_for(option, path))
       if status == SIGPIPE then return true, "the caller was killed by a signal" end
       assert(status == 0 or status == 255 and message:find "broken pipe", message)
@@ -46,11 +46,11 @@ local function returned(option)
   end
 end
 
--- As runc writes them: configs.Action.
+-- The numbers of seccomp actions in runc's state (configs.Action).
 local ALLOW, NOTIFY = 4, 7
 
--- A container whose profile asks the agent at `path` about a call. The runtime must not need the agent itself: the
--- profile comes with the state only.
+-- Makes a container whose profile asks the agent at `path` about a call. The profile is written into the state only, so
+-- that the runtime needs no agent to start the container.
 local function with_profile(t, call)
   local ct = t:container()
   local name, path = ct.root .. "/" .. ct.id .. "/state.json", ct.dir .. "/agent"

@@ -1,4 +1,4 @@
--- A recorded session, read by whoever watches over the container later.
+-- A recorded command forges events in its own recording, which a person will trust later.
 
 local lib = require "tests.hostile.lib"
 

@@ -1,4 +1,4 @@
--- A command under a policy's time limit, which wants to stay for longer.
+-- A command tries to outlive the time limit of a policy.
 
 local lib = require "tests.hostile.lib"
 local core = require "ctrexec.core"
@@ -8,7 +8,7 @@ local LIMIT, LONG_AFTER = 1.5, 15 -- seconds
 local DAEMON = [[setsid sh -c 'trap "" TERM HUP; touch /ready; while :; do sleep 1; done' >/dev/null 2>&1 &
   until test -e /ready; do sleep 0.05; done]]
 
--- Whether a daemon that a command leaves behind runs long after the limit.
+-- Whether a daemon that the command has left behind still runs long after the limit.
 local function outlasts(t, detached)
   local ct = t:container()
   local policy = ct.dir .. "/limit.lua"

@@ -1,4 +1,4 @@
---- Requests that are refused: every mistake, with the message and the status it gives.
+--- Requests that are refused: every mistake, with its message and its status.
 
 local rows = {}
 
@@ -49,8 +49,7 @@ state("missing", ":")
 state("empty", ": >root/x/state.json")
 state("truncated", [[printf '{"id":"x","init_pro' >root/x/state.json]])
 state("a directory", "mkdir root/x/state.json")
--- What is wrong with the content runc says in terms of its own Go types; ctrexec names the file, and the field by its
--- path.
+-- For wrong content runc names its own Go types; ctrexec names the file, and the field by its path.
 local function malformed(name, write, pattern)
   state(name, write, {
     differs = "runc names its Go types, ctrexec the file and the field",
@@ -218,7 +217,7 @@ add { name = "--tty with no terminal anywhere", args = { "--tty" } }
 for _, path in ipairs { "nosuch", "/nosuch", "sub/nosuch" } do
   add { name = "cgroup: missing " .. path, on = "cgroups", args = { "--cgroup", path } }
 end
--- runc since 1.3 says first what it is that is wrong; so does ctrexec.
+-- runc from 1.3 on begins the message with the kind of the error, and ctrexec does, too.
 local function outside(name, path, view, why)
   local shown = path:gsub("^%a+:", ""):gsub("@", "")
   add { name = "cgroup: outside " .. name, on = "cgroups", args = { "--cgroup", path }, view = view, only = "runc",
@@ -273,7 +272,7 @@ process("empty command", '{"args":[""],"cwd":"/"}')
 process("relative cwd", '{"args":["/report"],"cwd":"work"}')
 process("cwd missing in the container", '{"args":["/report"],"cwd":"/nosuch"}')
 
--- For a JSON text that is none, runc names the character and ctrexec the place.
+-- For text that is no JSON, runc names the wrong character and ctrexec its place.
 for _, entry in ipairs {
   { "no JSON", "hello", 1 }, { "a bare word", '{"args": yes}', 10 }, { "single quotes", "{'args':[]}", 2 },
   { "a comma too many", '{"args":["/report"],"cwd":"/",}', 31 },

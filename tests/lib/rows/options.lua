@@ -202,7 +202,7 @@ add { name = "--pid-file holds the process", shell = [["$@" exec -d --pid-file p
 add { name = "--pid-file stays when the command fails", args = { "--pid-file", "@DIR@/pid" }, command = { "false" } }
 add { name = "--pid-file of before stays when nothing is started", only = "runc",
   shell = 'echo 123456789 >pid; exec "$@" exec --pid-file pid @ID@ nosuch' }
--- A command that runc starts and kills: what one does in between is a matter of luck.
+-- A command that runc starts and then kills: how far the command gets is a matter of chance.
 add { name = "--pid-file in a missing directory of the caller's", only = "runc", args = { "--pid-file", "no/pid" },
   command = { "sleep", "5" } }
 add { name = "--pid-file with the caller's umask", shell = 'umask 077; exec "$@" exec --pid-file pid @ID@ true' }
@@ -284,7 +284,7 @@ if tool.line "cat /sys/fs/cgroup/cgroup.controllers" ~= "" then
   add { name = "cgroup is busy, --cgroup init", on = "busy", view = "v2", args = { "--cgroup", "init" } }
 end
 
--- What the caller is must not be seen, but for what every runtime hands on
+-- The command must see nothing of the caller, except what every runtime passes on
 add { name = "caller's umask", shell = 'umask 077; exec "$@" exec @ID@ /report' }
 add { name = "caller's priority", shell = 'exec nice -n 7 "$@" exec @ID@ /report' }
 if tool.line "nproc" ~= "1" then

@@ -20,7 +20,8 @@ local function add(row)
   rows[#rows + 1] = row
 end
 
--- What crun takes from the container where the file says nothing. ctrexec follows the runtime that made the container.
+-- Fields that crun takes from the container where the file lacks them. ctrexec does as the runtime that made the
+-- container.
 add { name = "process: args and cwd only", process = {} }
 local CRUN_ROOT = {
   differs = "crun 1.8 knows nothing of the container's user; later ones and ctrexec take it from there",
@@ -72,7 +73,7 @@ add { name = "process: oomScoreAdj", process = { oomScoreAdj = 300 },
   differs = SCORE, expect = { "status: 0", "stdout: oom_score_adj: 300" } }
 add { name = "process: oomScoreAdj 0 on a container with one", on = "oom", process = { oomScoreAdj = 0 },
   differs = SCORE, expect = { "status: 0", "stdout: oom_score_adj: 0" }, crun = { differs = false, expect = false } }
--- Of these the installed versions know nothing.
+-- Fields that the installed versions of the runtimes do not know.
 local function later(name, field, value, since, expect)
   add { name = "process: " .. name, process = { [field] = value }, differs = since .. " obey it, and so does ctrexec",
     expect = { "status: 0", expect } }

@@ -1,4 +1,4 @@
---- Standard streams, signals, exit statuses, and the moments around the end of a command.
+--- Standard streams, signals, exit statuses, and races at the end of a command.
 
 local rows = {}
 

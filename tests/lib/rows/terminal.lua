@@ -18,7 +18,7 @@ wait $script; status=$?
 tr -d '\r' <screen | sed 's/ *$//'; rm keyboard session screen
 exit $status]]
 
--- crun 1.8 is no model: it hangs as a background job, passes a terminal through, and at times writes errors onto it.
+-- crun 1.8 is not compared: it hangs as a background job, passes a terminal through, and sometimes writes errors to it.
 local function add(row)
   row.name, row.shell = "terminal: " .. row.name, HARNESS:format(row.session, row.keys or "")
   row.session, row.keys, row.only = nil, nil, "runc"

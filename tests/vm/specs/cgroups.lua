@@ -4,7 +4,7 @@ local matrix = require "tests.lib.matrix"
 local tool = require "tests.lib.tool"
 local variants = require "tests.lib.variants"
 
--- The rows of the comparison that need them, and those beside them.
+-- The rows of the comparison that need controllers, and the rows that belong to them.
 local rows = {}
 for _, row in ipairs(require "tests.lib.rows.options") do
   if row.name:find "^cgroup is " then

@@ -1,11 +1,11 @@
 /* The system calls that the helper makes between the seccomp filter and execve(2).
  *
  * Without no_new_privs a filter takes a privilege to install, so the helper installs it before the command's
- * process is born: what the container can see never has that privilege. What the helper does from there on
- * must then pass the filter. Each of these calls has a name here, which stands for its number and for those
+ * process is born: what the container can see never has that privilege. The filter must then allow whatever
+ * the helper does after that. Each of these calls has a name here, which stands for its number and for those
  * of its arguments that a filter can judge. The helper makes the call by that name, core/filter.c asks the
- * filter about it, and tests/late_calls_spec.lua traces that there is no other, but for those that runc makes
- * under the filter as well: the command's groups, user and capabilities. */
+ * filter about it, and tests/late_calls_spec.lua traces that the helper makes no other call, except those
+ * that runc makes under the filter as well: for the command's groups, user and capabilities. */
 #ifndef CTREXEC_LATE_H
 #define CTREXEC_LATE_H
 
@@ -39,14 +39,14 @@
 #define LATE_RAISE_AMBIENT SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE
 #define LATE_EXECVE SYS_execve
 
-/* A look at one descriptor: poll(2), which arm64 has as ppoll(2) only. */
+/* Looks at one descriptor without waiting: poll(2); arm64 has only ppoll(2). */
 #ifdef SYS_poll
 #define LATE_POLL(descriptor) SYS_poll, (descriptor), 1, 0
 #else
 #define LATE_POLL(descriptor) SYS_ppoll, (descriptor), 1, &(const struct timespec){0}, NULL, 0
 #endif
 
-/* All of them, each with the flag of the plan without which it is not made; 0: it is always made. */
+/* Every late call, with the plan's flag that it depends on; 0: the call is always made. */
 #define LATE_CALLS(CALL)                                                                                     \
     CALL(PLAN_SCHEDULER, LATE_CAPGET)                                                                        \
     CALL(0, LATE_HIDE)                                                                                       \

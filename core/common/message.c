@@ -1,5 +1,5 @@
-/* What the helper sends, read as if somebody else had sent it: final's pipe is in the reach of the container.
- */
+/* Reads the helper's messages without trusting them: the container may get hold of final's pipe and write to
+ * it. */
 #include "message.h"
 
 #include <errno.h>

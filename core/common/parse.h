@@ -22,7 +22,7 @@ bool ctx_text_next(struct ctx_text *rest, char separator, struct ctx_text *part)
 bool ctx_text_is(struct ctx_text text, const char *word);
 bool ctx_text_starts(struct ctx_text text, const char *prefix);
 
-/* Reads the whole text as a number: digits only, none too many. */
+/* Reads the whole text as a number: nothing but digits, and no more than a uint64_t can hold. */
 bool ctx_text_number(struct ctx_text text, unsigned int base, uint64_t *value);
 
 /* As ctx_text_number in base 10, with an optional minus sign. */

@@ -8,15 +8,14 @@ static bool overlaps(struct plan_list slots, uint32_t spare, uint64_t from, uint
     return from < slots.offset + ((uint64_t)slots.count + spare) * 8 && slots.offset < to;
 }
 
-/* The helper turns the offsets in args and env into pointers, in place: what it reads later must not be
- * there.
- */
+/* Whether these bytes of the block overlap the slots of args or env. The helper overwrites the slots with
+ * pointers, so nothing that it reads later may lie there. */
 static bool in_slots(const struct plan *plan, uint64_t from, uint64_t to)
 {
     return overlaps(plan->args, PLAN_ARGS_SPARE, from, to) || overlaps(plan->env, PLAN_ENV_SPARE, from, to);
 }
 
-/* A block from elsewhere could name any offset: nothing is followed before these tests. */
+/* A malformed plan can name any offset, so no reference is followed before it has passed these tests. */
 static bool text_valid(const struct plan *plan, size_t size, struct plan_text text)
 {
     if (text.offset == 0) {

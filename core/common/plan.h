@@ -7,7 +7,7 @@
  *
  * What is not here: the console, pidfd and seccomp listener sockets of the caller. They stay in the caller;
  * the helper hands the pty master and the listener back over the control socket, and the caller passes them
- * on. So nothing in the container ever holds a socket of an engine. */
+ * on. So no process in the container ever holds a socket of an engine. */
 #ifndef CTREXEC_PLAN_H
 #define CTREXEC_PLAN_H
 
@@ -44,7 +44,7 @@ enum plan_flag {
     PLAN_SECCOMP_NOTIFY = 1u << 14, /* the filter has a listener: hand it to the caller before going on */
     PLAN_CHOWN_STDIO = 1u << 15,    /* give pipes, sockets, files and the pty on 0..2 to the new user */
     PLAN_BECOME_ROOT = 1u << 16,    /* after joining the user namespace: uid and gid 0 of it */
-    PLAN_SECCOMP_EARLY = 1u << 17,  /* the filter lets through what is done after it: core/filter.c says so */
+    PLAN_SECCOMP_EARLY = 1u << 17,  /* the filter allows every step after it: core/filter.c tests that */
 };
 
 /* A byte string in the block: `length` bytes at `offset`, followed by a NUL. offset 0 means absent. */
@@ -70,7 +70,7 @@ struct plan_mount {
     uint32_t copy;           /* instead, fd is a regular file whose content is copied: core/enter/mounts.c */
     struct plan_text target; /* absolute path in the container */
     struct plan_text
-        links; /* names, a newline after each: links to it beside it, where nothing has the name */
+        links; /* names, each ended by a newline, of links beside the target; a file in the way stays */
 };
 
 /* sched_setattr(2) */
@@ -85,26 +85,26 @@ struct plan_scheduler {
 struct plan {
     uint32_t magic, version, size, flags;
 
-    /* Written by the kernel (CLONE_PARENT_SETTID) in the moment of each fork, through a shared mapping that
-     * the process in the container does not get. The caller reads them back: it knows its children although a
-     * helper was killed before it could report, and nobody can forge a report. */
+    /* The kernel writes these pids at each fork (CLONE_PARENT_SETTID), through a shared mapping that final
+     * does not get. The caller reads them there: it knows its children even if the helper was killed before
+     * it could report, and no process can forge a report. */
     int32_t member_pid, final_pid;
 
     /* Descriptors of the helper; -1 where there is none. Set by spawn.c. */
-    int32_t control_fd; /* SOCK_SEQPACKET: struct plan_message out, of the processes that stay outside */
-    int32_t status_fd;  /* pipe: struct plan_message out, of the one inside. Its end is the execve. */
-    int32_t go_fd;      /* pipe: a byte for each "go" in; its end is the caller's */
+    int32_t control_fd; /* SOCK_SEQPACKET: messages of first and member; of final only with a listener */
+    int32_t status_fd;  /* pipe: messages of final. It ends with the execve, or with final. */
+    int32_t go_fd;      /* pipe: one byte for each "go" of the caller; it ends with the caller */
     int32_t init_fd;    /* pidfd of the container's init, for setns(2) */
-    int32_t cgroup_fd;  /* v2 cgroup directory to be born in */
-    int32_t root_fd;    /* root directory of a process without container state that may be chrooted */
+    int32_t cgroup_fd;  /* directory of the v2 cgroup in which member is born */
+    int32_t root_fd;    /* root to change to, for a process without container state (chroot(2)) */
 
     uint32_t namespaces;  /* CLONE_NEW* that differ from the caller's: set by plan.lua from core.namespace */
     int32_t preserve_fds; /* how many descriptors from 3 on the command keeps */
 
     struct plan_list tasks; /* int32: v1 "tasks" and resctrl "tasks" files, open for writing */
 
-    /* Written to the caller's own procfs before any namespace is joined, and inherited from there: set by
-     * plan.lua from the process object and the container's settings. */
+    /* Written to the helper's own files in the caller's procfs before any namespace is joined; final inherits
+     * them. Set by plan.lua from the process object and the container's settings. */
     int32_t oom_score_adj;
     uint32_t login_uid;
     struct plan_text exec_attribute; /* file below /proc/self/attr: "exec" or "apparmor/exec" */
@@ -115,7 +115,7 @@ struct plan {
     struct plan_list initial_affinity; /* uint64 words of the CPU mask, before the cgroup is joined */
     struct plan_list final_affinity;   /* the same, after */
 
-    struct plan_text keyring; /* name of the new session keyring; absent: keep none, join none */
+    struct plan_text keyring; /* name of the new session keyring; absent: the caller's keyring stays */
     uint16_t rows, columns;   /* initial window size; 0: leave the pty's own */
     uint32_t umask;
     uint64_t personality; /* personality(2) */
@@ -124,12 +124,14 @@ struct plan {
     uint32_t memory_mode; /* set_mempolicy(2) mode with its flags */
     struct plan_list memory_nodes;
 
-    struct plan_list mounts; /* struct plan_mount: seen by the new process only */
-    struct plan_text read;   /* not a command: copy this regular file of the container to stdout and exit */
+    struct plan_list mounts; /* struct plan_mount: only the command sees them */
+    struct plan_text read;   /* instead of a command: copy this file of the container to stdout and exit */
     struct plan_text cwd;
-    struct plan_list
-        env; /* uint64 offsets of strings; the helper turns them into pointers. PLAN_*_SPARE slots */
-    struct plan_list args; /* stand behind the counted ones, and nothing else shares this memory */
+
+    /* uint64 offsets of strings, which the helper turns into pointers in place. PLAN_*_SPARE more slots
+     * follow the counted ones, and nothing else lies in this memory. */
+    struct plan_list env;
+    struct plan_list args;
     struct plan_text path; /* PATH to look args[0] up in when it has no slash */
 
     uint32_t uid, gid;                                             /* in the container's user namespace */
@@ -184,16 +186,16 @@ enum plan_step {
 
 /* STEP_EXEC and STEP_LOOKUP: what is known of the file that was found, as bits of the message's value. */
 enum plan_program {
-    PROGRAM_THERE = 1,   /* it exists; of STEP_LOOKUP: by a relative entry of PATH */
-    PROGRAM_MODE = 2,    /* a regular file that somebody may execute */
-    PROGRAM_ALLOWED = 4, /* the final user may */
+    PROGRAM_THERE = 1,   /* it exists; with STEP_LOOKUP: found by a relative entry of PATH */
+    PROGRAM_MODE = 2,    /* a regular file with an execute bit */
+    PROGRAM_ALLOWED = 4, /* the final user may execute it */
 };
 
 enum plan_message_kind {
     MSG_TERMINAL = 1, /* the pty master comes with it */
-    MSG_LISTENER,     /* the seccomp listener comes with it; the helper waits for an answer */
+    MSG_LISTENER,     /* the seccomp listener comes with it; the helper waits for a "go" */
     MSG_READY,        /* PLAN_WAIT: everything is done but the start */
-    MSG_ERROR,        /* step, error, value; the process exits */
+    MSG_ERROR,        /* step, error, value, detail; the process exits */
 };
 
 #define PLAN_DETAIL 120
@@ -206,8 +208,8 @@ struct plan_message {
     char detail[PLAN_DETAIL]; /* a name that belongs to the step; NUL-terminated */
 };
 
-/* True when every reference of the block of `size` bytes stays inside it, also after the helper has written
- * into args and env, and every string ends with a NUL. */
+/* True when every reference of the block of `size` bytes stays inside it, even after the helper has written
+ * into args and env, and when every string ends with a NUL. */
 bool plan_check(const struct plan *plan, size_t size);
 
 /* The string, or NULL when absent. Only after plan_check. */

@@ -1,8 +1,8 @@
 /* The protections that tests/hostile takes out, one at a time, to see that its attack works without it.
  *
  * In every build but that of those tests (`make test-hostile`, build-hostile/) PROTECTED is the constant 1
- * and leaves no trace. There it is 0 for the names that the environment variable CTX_TEST_WITHOUT lists.
- * What protects by its place in the order of the helper's steps is moved by tests/hostile/order.c. */
+ * and leaves no trace. There it is 0 for the names that the environment variable CTX_TEST_WITHOUT lists. A
+ * step that protects by its place in the helper's order is moved by tests/hostile/order.c. */
 #ifndef CTREXEC_PROTECT_H
 #define CTREXEC_PROTECT_H
 

@@ -22,7 +22,7 @@ struct scheduler_attributes {
     int32_t nice;
     uint32_t priority;
     uint64_t runtime, deadline, period;
-    uint32_t lowest, highest; /* utilization; the flags that set them are refused without these fields */
+    uint32_t lowest, highest; /* utilization; the flags that set it need a structure with these fields */
 };
 
 void set_affinity(const struct plan *plan, struct plan_list mask)
@@ -36,7 +36,7 @@ void set_affinity(const struct plan *plan, struct plan_list mask)
 void join_keyring(const struct plan *plan)
 {
     const char *name = plan_text(plan, plan->keyring);
-    /* a kernel without keyrings has nothing to leak */
+    /* a kernel without keyrings has no key that could leak */
     if (name != NULL && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0) < 0 &&
         errno != ENOSYS) {
         fail(plan, STEP_KEYRING);
@@ -64,7 +64,7 @@ void set_attributes(const struct plan *plan)
     }
 }
 
-/* A signal that the caller ignores would be ignored by the command, too: that survives an execve. */
+/* An ignored signal stays ignored across execve(2): the command would inherit what the caller ignores. */
 void reset_signals(const struct plan *plan)
 {
     struct sigaction action;
@@ -74,7 +74,7 @@ void reset_signals(const struct plan *plan)
         }
         memset(&action, 0, sizeof(action));
         action.sa_handler = SIG_DFL;
-        /* EINVAL: those that libc keeps for itself */
+        /* sigaction(2) answers EINVAL for the signals that libc reserves */
         if (sigaction(number, &action, NULL) < 0 && errno != EINVAL) {
             fail(plan, STEP_SIGNALS);
         }
@@ -106,7 +106,8 @@ void new_session(const struct plan *plan)
     }
 }
 
-/* Some policies do not survive a fork, and some forbid it. */
+/* Set by final, after the last fork: a child does not inherit some scheduling policies, and some forbid the
+ * fork. */
 void set_scheduler(const struct plan *plan)
 {
     const struct plan_scheduler *wanted = &plan->scheduler;

@@ -1,4 +1,5 @@
-/* What passes between the helper and its caller: messages, "go", and the end of either. */
+/* How the helper and its caller talk: the helper's messages, the caller's "go", and how the helper ends with
+ * its caller. */
 #include "enter.h"
 
 #include <errno.h>
@@ -53,8 +54,9 @@ ssize_t read_some(int fd, void *data, size_t size)
     return count;
 }
 
-/* final has only the pipe: it takes no descriptors, so a container that gets hold of it has no way to hand
- * the caller a file whose close blocks. */
+/* final reports over the status pipe, which carries no descriptors: a container that takes over final cannot
+ * send the caller a file whose close blocks. Only a seccomp filter with a listener leaves final the control
+ * socket. */
 static bool tell(const struct plan *plan, const struct plan_message *message)
 {
     if (!PROTECTED(tell)) {
@@ -81,7 +83,8 @@ _Noreturn void fail(const struct plan *plan, enum plan_step step)
     enter_fail(plan, step, errno, 0, NULL);
 }
 
-/* The caller may have been killed before the parent-death signal was armed: its end of the pipe tells. */
+/* Ends this process if the caller was killed before the parent-death signal was set: the caller's end of the
+ * "go" pipe is closed then. */
 static void end_if_abandoned(const struct plan *plan)
 {
     struct pollfd caller = {.fd = plan->go_fd, .events = 0};
@@ -127,7 +130,7 @@ void wait_until_released(const struct plan *plan)
     if (!(plan->flags & PLAN_WAIT)) {
         return;
     }
-    if (!tell(plan, &message)) { /* a caller that is not told never says "go" */
+    if (!tell(plan, &message)) { /* without MSG_READY the caller never says "go" */
         _exit(ENTER_FAILED);
     }
     wait_for_go(plan);

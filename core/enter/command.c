@@ -1,4 +1,4 @@
-/* The command: its program is found on the container's PATH, as its user, and becomes this process. */
+/* The last step: finds the command's program on the container's PATH, as the final user, and executes it. */
 #include "enter.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include "../common/late.h"
 #include "../common/protect.h"
 
-/* Offsets become pointers, in place. */
+/* Turns the offsets of a list into pointers, in place. */
 static char **pointers(struct plan *plan, struct plan_list list)
 {
     uint64_t *slots = (uint64_t *)((char *)plan + list.offset);
@@ -26,8 +26,9 @@ static bool is_program(const struct stat *about)
     return S_ISREG(about->st_mode) && (about->st_mode & 0111) != 0;
 }
 
-/* What ENOENT and EACCES are about depends on the file: the value holds PROGRAM_* bits. One that is gone
- * again by now is nothing that the user may not execute. */
+/* Reports a failed execve(2). ENOENT and EACCES may be about the program or about its interpreter, so the
+ * message's value tells what is known of the file, in PROGRAM_* bits. A file that has been removed in the
+ * meantime does not count as forbidden. */
 static _Noreturn void exec_failed(const struct plan *plan, int error, const char *path)
 {
     int value = 0;
@@ -53,7 +54,8 @@ static void execute(const char *path, char **args, char **env)
 /* Becomes the program at `path`, if it is one; returns if it is none. */
 static void try_program(const struct plan *plan, const char *path, char **args, char **env)
 {
-    /* An execve that fails costs several times a stat; but a filter may forbid to look. */
+    /* A failed execve(2) costs several times as much as a stat(2), so the file is looked at first. Where a
+     * filter is planned it may forbid stat(2): an absolute path is then executed without a look. */
     const bool look = (plan->flags & PLAN_SECCOMP) == 0;
     if (path[0] == '/' && !look) {
         execute(path, args, env);
@@ -82,8 +84,8 @@ static void join(char *path, const char *folder, size_t length, const char *name
     memcpy(path + length, name, strlen(name) + 1);
 }
 
-/* The first file of that name with a mode bit for execution is the program, on the container's PATH and for
- * the final user. One that lies in the working directory is not run, as no program of Go would do. */
+/* Executes the first file of that name on the container's PATH that is regular and has an execute bit. A file
+ * that a relative entry of PATH leads to is refused, as Go's os/exec and so runc refuse it. */
 static _Noreturn void exec_on_path(const struct plan *plan, char **args, char **env)
 {
     const size_t name = strlen(args[0]);
@@ -105,7 +107,7 @@ _Noreturn void exec_command(struct plan *plan)
 {
     char **env = pointers(plan, plan->env);
     char **args = pointers(plan, plan->args);
-    if (args[0] == NULL) { /* plan_check has seen that there is one */
+    if (args[0] == NULL) { /* plan_check refuses a plan without args */
         fail(plan, STEP_PLAN);
     }
     if (!PROTECTED(no_open)) {

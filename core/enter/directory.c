@@ -19,8 +19,9 @@ void demand_directory(const struct plan *plan)
     }
 }
 
-/* A directory that was reached through a leaked descriptor or swapped under us lies outside the root; the
- * kernel then answers with "(unreachable)" instead of an absolute path (CVE-2024-21626). */
+/* A working directory that was reached through a leaked descriptor, or that the container has swapped for
+ * another, may lie outside the root. getcwd(2) then gives a path that begins with "(unreachable)" instead of
+ * "/" (CVE-2024-21626). */
 void prove_directory(const struct plan *plan)
 {
     if (!PROTECTED(prove_directory)) {

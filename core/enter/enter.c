@@ -1,18 +1,18 @@
 /* The helper that enters a container and becomes the command.
  *
- * A static program of its own, started from a sealed memfd: what the container can see and attack is this and
+ * A static program of its own, started from a sealed memfd: the container can see and attack this program and
  * the plan, never the caller's interpreter, memory or descriptors (CVE-2019-5736, CVE-2016-9962,
  * CVE-2024-21626).
  *
- *   first    started by core/launch.c in the caller's namespaces. Writes what belongs to the host's procfs.
- *   member   v2 only: first's double, born in the container's cgroup.
+ *   first    started by core/launch.c in the caller's namespaces. Writes its own files in the host's procfs.
+ *   member   only for a cgroup of version 2: born in that cgroup, and goes on where first stopped.
  *   final    the command's process: born in the container's pid namespace, as a child of the caller.
  *
  * first and member are in no pid namespace of the container, so no process there can see, trace or signal
- * them. They do all that takes a privilege, and only then is final born: with the identity and the
- * capabilities of the command, and with no descriptor but the command's and two pipes to the caller. A
- * container whose processes may trace (CAP_SYS_PTRACE) gains by tracing final what it would gain by tracing
- * the command.
+ * them. They take every step that needs a privilege, and only then is final born: with the identity and the
+ * capabilities of the command, and with no descriptors but the command's and two pipes to the caller (and the
+ * control socket, if the filter has a listener). A container whose processes may trace (CAP_SYS_PTRACE) gains
+ * no more by tracing final than by tracing the command.
  *
  * The helper prints nothing, allocates nothing, parses nothing but the plan and the container's passwd. A
  * failure is one message to the caller; end of file on the status pipe means that the execve has happened, or
@@ -40,7 +40,8 @@ static _Noreturn void enter(struct plan *plan, struct plan *shared)
     become_member(plan, shared);
     join_namespaces(plan);
 
-    /* Inside, and not yet visible there: all that takes a privilege. A file for the caller takes none. */
+    /* Inside the container's namespaces, and not yet visible there: every step that takes a privilege.
+     * Copying a file for the caller takes none, so final does that. */
     if (plan->read.offset != 0) {
         become_final(plan, shared);
         die_with_caller(plan);
@@ -59,25 +60,25 @@ static _Noreturn void enter(struct plan *plan, struct plan *shared)
     install_filter(plan, FILTER_EARLY);
     const uint64_t needed = needed_capabilities(plan);
     become_user(plan, needed);
-    hide(plan); /* once more: a change of user undoes it, to what the sysctl fs.suid_dumpable says */
-    die_with_caller(plan); /* which it undoes as well */
+    hide(plan);            /* again: a change of user sets the dumpable flag to fs.suid_dumpable */
+    die_with_caller(plan); /* again: a change of user clears the parent-death signal too */
 
-    /* The command's process, the first that the container can see. From here on each system call has its name
-     * in common/late.h, because the filter may be in. */
+    /* final, the first process that the container can see, which becomes the command. From here on every
+     * system call is made by its name in common/late.h, because the filter may be installed already. */
     become_final(plan, shared);
     die_with_caller(plan);
     new_session(plan);
     set_scheduler(plan);
     set_limits(plan, &processes);
     if (!there) {
-        demand_directory(plan); /* as the command's user, who alone may be allowed to: root can be squashed */
+        demand_directory(plan); /* as the command's user: a network file system may refuse root */
     }
     prove_directory(plan);
     wait_until_released(plan);
-    outlive_caller(plan); /* here, because the rest of the filters may refuse it */
+    outlive_caller(plan); /* now, because a filter that is installed below may refuse the call */
     install_filter(plan, FILTER_PRIVILEGED);
     drop_needed_capabilities(plan, needed);
-    install_filter(plan, FILTER_LAST); /* as late as possible: it need not allow what came before */
+    install_filter(plan, FILTER_LAST); /* as late as possible: it need not allow the steps above */
     exec_command(plan);
 }
 
@@ -90,8 +91,8 @@ static int64_t number_argument(const char *text)
     return *text == '\0' ? number : -1;
 }
 
-/* The plan, in memory of its own: what final has mapped leads to no file, least of all to the one in which
- * the kernel notes the children for the caller. NULL when it is malformed. */
+/* Copies the plan into anonymous memory: final then has no file mapped, above all not the shared page in
+ * which the kernel notes the pids for the caller. Returns NULL when the plan is malformed. */
 static struct plan *read_plan(int fd, size_t size)
 {
     char *plan = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
     if (madvise(shared, sizeof(struct plan), MADV_DONTFORK) < 0) {
         fail(plan, STEP_PLAN);
     }
-    touch(shared); /* here, where the caller pays for it */
+    touch(shared); /* now, while the caller's cgroup still pays for the page */
     close(fd);
     prctl(PR_SET_NAME, PLAN_COMM, 0, 0, 0);
     if (fcntl(plan->control_fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(plan->status_fd, F_SETFD, FD_CLOEXEC) < 0 ||

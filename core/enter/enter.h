@@ -1,4 +1,4 @@
-/* The steps of entering, in files by what they are about. core/enter/enter.c shows their order.
+/* The steps of entering, one file for each concern. core/enter/enter.c shows their order.
  *
  * A step that the plan does not ask for does nothing. One that fails reports to the caller and ends the
  * process. */
@@ -19,19 +19,19 @@ _Noreturn void enter_fail(const struct plan *plan, enum plan_step step, int erro
                           const char *detail);
 _Noreturn void fail(const struct plan *plan, enum plan_step step);
 
-/* Sends a message with a descriptor, which only goes over the socket. */
+/* Sends a message with a descriptor over the control socket: a pipe cannot carry a descriptor. */
 bool tell_fd(const struct plan *plan, uint32_t kind, int fd);
 
-/* read(2) and write(2) that are not interrupted. */
+/* read(2) and write(2), repeated after EINTR. */
 ssize_t read_some(int fd, void *data, size_t size);
 ssize_t write_some(int fd, const void *data, size_t size);
 
-/* Nothing that ctrexec started outlives it before the execve; the command may. A fork and a change of user
- * both undo die_with_caller. */
+/* die_with_caller has the kernel kill this process when the caller ends; a fork and a change of user each
+ * undo that. outlive_caller takes it back before the execve, because the command may outlive ctrexec. */
 void die_with_caller(const struct plan *plan);
 void outlive_caller(const struct plan *plan);
 
-/* Waits for one byte of the caller's; a caller that closed its end has given up. */
+/* Waits for the caller's "go", one byte. Ends this process when the caller has closed its end of the pipe. */
 void wait_for_go(const struct plan *plan);
 
 /* Tells the caller that all but the start is done, and waits for its "go". */
@@ -44,7 +44,8 @@ void write_own_files(const struct plan *plan);
 
 /* ---- limits.c ---- */
 
-/* Raises what takes a privilege of the host, and lifts the limit of processes; `processes` is what it was. */
+/* Raises the hard limits, which takes a privilege on the host, and lifts RLIMIT_NPROC, whose old value goes
+ * into `processes`. set_limits sets the limits of the plan and gives RLIMIT_NPROC its old value back. */
 void raise_hard_limits(const struct plan *plan, struct rlimit *processes);
 void set_limits(const struct plan *plan, const struct rlimit *processes);
 
@@ -65,10 +66,10 @@ void set_scheduler(const struct plan *plan);
 /* Moves this process into the cgroups of version 1. */
 void join_tasks(const struct plan *plan);
 
-/* Has the page there in which the kernel notes the children. */
+/* Brings the page into memory in which the kernel notes the pids of member and final. */
 void touch(struct plan *shared);
 
-/* Each goes on as the process that it is called after; the one before it ends. */
+/* Each forks the process that it is named after, which goes on; the process that called ends. */
 void become_member(struct plan *plan, struct plan *shared);
 void become_final(struct plan *plan, struct plan *shared);
 
@@ -89,10 +90,11 @@ void open_terminal(const struct plan *plan);
 /* Gives the streams to the command's user. */
 void chown_stdio(const struct plan *plan);
 
-/* Closes what the command does not get, but the ways to the caller, which the execve closes. */
+/* Closes every descriptor that the command does not get, except the ways to the caller, which the execve
+ * closes. */
 void close_others(const struct plan *plan);
 
-/* Closes a descriptor of the plan, which is -1 from then on. */
+/* Closes a descriptor of the plan and sets it to -1. */
 void close_for_good(int32_t *fd);
 
 /* ---- directory.c ---- */
@@ -117,7 +119,7 @@ _Noreturn void copy_file(const struct plan *plan);
 /* Where in the order the filter is installed. */
 enum filter_place {
     FILTER_NONE,
-    FILTER_EARLY,      /* before the privileges are dropped: the filter lets common/late.h pass */
+    FILTER_EARLY,      /* before the privileges are dropped: the filter allows the calls of common/late.h */
     FILTER_PRIVILEGED, /* in final, which keeps the privilege for it */
     FILTER_LAST,       /* directly before the execve: with no_new_privs it takes no privilege */
 };
@@ -129,17 +131,19 @@ void install_filter(const struct plan *plan, enum filter_place place);
 
 /* ---- identity.c ---- */
 
-/* The capabilities that final needs a moment longer than the command has them: CAP_SYS_ADMIN for
- * FILTER_PRIVILEGED, CAP_SYS_NICE for a scheduling policy; of those, the ones that there are. */
+/* The capabilities that final needs until just before the execve, although the command may not have them:
+ * CAP_SYS_ADMIN for FILTER_PRIVILEGED, CAP_SYS_NICE for a scheduling policy. Those that this process lacks
+ * are left out. */
 uint64_t needed_capabilities(const struct plan *plan);
 
-/* Bounding set, groups, gid, uid and the capabilities of the command, with the needed ones. */
+/* Sets the bounding set, the groups, gid, uid and capabilities of the command, and keeps the needed
+ * capabilities. */
 void become_user(const struct plan *plan, uint64_t needed);
 
-/* Leaves the command's capabilities alone. */
+/* Drops the needed capabilities, so that only those of the command remain. */
 void drop_needed_capabilities(const struct plan *plan, uint64_t needed);
 
-/* No process without CAP_SYS_PTRACE may look into this one, whatever its user. */
+/* Makes this process non-dumpable: no process without CAP_SYS_PTRACE may look into it, whatever its user. */
 void hide(const struct plan *plan);
 
 /* ---- command.c ---- */

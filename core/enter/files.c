@@ -15,8 +15,9 @@
 
 #define FILE_LIMIT (8 << 20)
 
-/* The file is the container's: a fifo must not block us, a device is not read, and no magic link of a procfs
- * leads to a file that is not the container's. -1 and errno. */
+/* Opens a regular file at a path where the container may have put anything: a fifo must not block the helper,
+ * a device is not read, and no magic link of a procfs leads to a file outside the container. Returns -1 with
+ * errno. */
 static int open_regular(const char *path)
 {
     const struct open_how how = {
@@ -39,7 +40,7 @@ static int open_regular(const char *path)
     return -1;
 }
 
-/* A file that is longer is meant to keep the helper busy. */
+/* A container that makes a file longer than this wants to keep the helper busy. */
 static bool within_limit(size_t total)
 {
     return total < FILE_LIMIT || !PROTECTED(file_limit);
@@ -69,7 +70,8 @@ static bool read_home(uint32_t uid, struct passwd_search *search)
     return found;
 }
 
-/* An empty HOME gets the value where it stands; else it goes into the spare slot behind the last string. */
+/* Puts the user's home directory where the environment has an empty "HOME=", or, where it has none, into the
+ * spare slot behind the last string. */
 void set_home(struct plan *plan)
 {
     if (!(plan->flags & PLAN_SET_HOME)) {
@@ -91,13 +93,13 @@ void set_home(struct plan *plan)
     if (slot == plan->env.count) {
         plan->env.count++;
     }
-    /* relative to the plan like the others; the sum in pointers() undoes the difference, wrap-around included
-     */
+    /* an offset from the plan, as in the other slots; pointers() adds the plan's address, and a wrap-around
+     * cancels out */
     env[slot] = (uint64_t)(uintptr_t)buffer - (uint64_t)(uintptr_t)plan;
 }
 
-/* A file of the container for the caller, read by a process that can be killed: the file system may be one
- * that the container serves itself and never answers. */
+/* Copies a file of the container to the caller. The helper reads it, because the container may serve the file
+ * system itself and never answer: the caller can kill the helper. */
 _Noreturn void copy_file(const struct plan *plan)
 {
     int fd = open_regular(plan_text(plan, plan->read));
@@ -110,7 +112,7 @@ _Noreturn void copy_file(const struct plan *plan)
         if (got < 0) {
             fail(plan, STEP_READ);
         }
-        if (got == 0) { /* a last NUL says that this was all: the host program may lose the exit status */
+        if (got == 0) { /* a final NUL says that this was all: the host program may lose the exit status */
             _exit(write_some(1, "", 1) == 1 ? 0 : ENTER_FAILED);
         }
         if (write_some(1, buffer, (size_t)got) != got) {

@@ -51,7 +51,7 @@ static void set_user(const struct plan *plan)
 }
 
 /* The sets are written in full, so inheritable and ambient are empty unless the plan says otherwise
- * (CVE-2022-29162). `needed` are those that final needs a moment longer. */
+ * (CVE-2022-29162). `needed`: the capabilities that final keeps until just before the execve. */
 static void set_capabilities(const struct plan *plan, uint64_t needed)
 {
     if (syscall(LATE_KEEPCAPS, 0, 0, 0) < 0) {
@@ -77,7 +77,7 @@ static void set_capabilities(const struct plan *plan, uint64_t needed)
     }
 }
 
-/* Of these capabilities, the ones that there are. */
+/* Returns those of the wanted capabilities that this process has. */
 static uint64_t permitted_of(const struct plan *plan, uint64_t wanted)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

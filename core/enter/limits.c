@@ -7,9 +7,9 @@
 
 #include "../common/late.h"
 
-/* Hard limits can only be raised with a privilege of the host, so that part is done here; the limits
- * themselves are set at the end, where a low one cannot disturb the entry. The fork of final counts against
- * the limit of processes of the command's user, so there is none until then; `processes` is what it was. */
+/* Raising a hard limit takes a privilege on the host, so that is done before the namespaces are joined.
+ * set_limits sets the limits themselves in final, where a low one cannot disturb the entry. The fork of final
+ * counts against RLIMIT_NPROC of the command's user, so that limit is lifted until then. */
 void raise_hard_limits(const struct plan *plan, struct rlimit *processes)
 {
     struct rlimit none = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
@@ -31,7 +31,7 @@ void raise_hard_limits(const struct plan *plan, struct rlimit *processes)
         enter_fail(plan, STEP_RLIMIT, errno, RLIMIT_NPROC, NULL);
     }
     if (setrlimit(RLIMIT_NPROC, &none) < 0) {
-        none.rlim_cur = none.rlim_max = processes->rlim_max; /* without a privilege, what there is */
+        none.rlim_cur = none.rlim_max = processes->rlim_max; /* without a privilege, the hard limit */
         setrlimit(RLIMIT_NPROC, &none);
     }
 }

@@ -1,10 +1,10 @@
 /* Lending files of the host to one command.
  *
  * The command gets a copy of the container's mount namespace, so that the container's other processes never
- * have these mounts in theirs. Where the place for a tree does not exist, nothing is created in the
- * container's file system: the directory is covered by a small tmpfs in which everything that was there is
- * bound again, and the place is made there. The trees come from the caller as detached mounts that are
- * read-only already. */
+ * have these mounts in theirs. Where the mount point for a tree does not exist, it is not created in the
+ * container's file system: a small tmpfs covers the directory, everything that was in the directory is bound
+ * there again, and the mount point is made in the tmpfs. The trees come from the caller as detached mounts
+ * that are read-only already. */
 #include "enter.h"
 
 #include <errno.h>
@@ -26,9 +26,9 @@
 #define MAX_COVERED 8
 #define NAME_LIMIT 256
 #define MAX_ENTRIES 4096                    /* in a covered directory: each costs a mount */
-#define COVER_OPTIONS "mode=0755,size=256m" /* a limit, not a size */
+#define COVER_OPTIONS "mode=0755,size=256m" /* at most: a tmpfs takes memory only for what is in it */
 
-/* The directories that are covered by a tmpfs of ours, each a device of its own. */
+/* The directories that the helper has covered with a tmpfs. Each tmpfs is a device of its own. */
 struct covers {
     const struct plan *plan;
     unsigned count;
@@ -52,7 +52,7 @@ static int attach_tree(int tree, int folder, const char *name)
     return (int)syscall(SYS_move_mount, tree, "", folder, name, CTX_MOVE_MOUNT_EMPTY_PATH);
 }
 
-/* Makes what a mount of this kind of file can be attached to. */
+/* Makes a mount point for a file of this kind: a directory, or an empty file. */
 static int make_place(int folder, const char *name, mode_t kind)
 {
     int result = S_ISDIR(kind) ? mkdirat(folder, name, 0755) : mknodat(folder, name, S_IFREG | 0644, 0);
@@ -70,8 +70,8 @@ static int copy_link(int from, int to, const char *name)
     return symlinkat(target, to, name);
 }
 
-/* Whether the helper, for want of memory, descriptors or rights, could not do what the container allows: the
- * command would then miss the entry. */
+/* Whether the helper failed for lack of memory, space, descriptors or rights of its own, and not because of
+ * what the container did. The command would miss a file that exists, so such a failure is reported. */
 static bool is_ours(int error)
 {
     return error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE || error == EPERM;
@@ -90,8 +90,8 @@ static bool bind_tree(int from, int to, const char *name, mode_t kind)
     return bound;
 }
 
-/* One entry of a covered directory appears again in its cover. An entry that the container removes meanwhile,
- * or that cannot be bound, is left out. */
+/* Shows one entry of a covered directory in the tmpfs that covers it. An entry that the container removes
+ * meanwhile, or that cannot be bound, is left out. */
 static void bind_entry(const struct covers *covers, int from, int to, const char *name)
 {
     struct stat about;
@@ -155,7 +155,7 @@ static int mount_cover(const char *path)
     return mount("ctrexec", path, "tmpfs", MS_NOSUID | MS_NODEV, COVER_OPTIONS);
 }
 
-/* The name of some directory in the root that is not a symbolic link: a place to mount the new root at. */
+/* Finds a directory in the root, not a symbolic link, on which the new root can be mounted. */
 static bool find_directory(int root, char *name, size_t size)
 {
     char buffer[4096] __attribute__((aligned(8)));
@@ -187,7 +187,8 @@ static bool find_directory(int root, char *name, size_t size)
     return found;
 }
 
-/* The root cannot be covered in place: a new one is built on some directory of it and pivoted to. */
+/* The root cannot be covered in place: the new root is built on one of its directories, and pivot_root(2)
+ * changes to it. */
 static void cover_root(const struct covers *covers)
 {
     int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -195,7 +196,7 @@ static void cover_root(const struct covers *covers)
     if (old < 0 || !find_directory(old, place, sizeof(place))) {
         failed(covers, errno, "find a directory to build the new root on");
     }
-    int tree = clone_tree(AT_FDCWD, place); /* before it is hidden */
+    int tree = clone_tree(AT_FDCWD, place); /* before the tmpfs hides it */
     if (tree < 0 || mount_cover(place) < 0) {
         failed(covers, errno, place);
     }
@@ -231,7 +232,7 @@ static void cover_directory(const struct covers *covers, const char *path)
     close(old);
 }
 
-/* Whether the directory lies in a cover already, so that places can be made in it. */
+/* Whether the directory lies in a tmpfs of the helper already, so that mount points can be made in it. */
 static bool is_covered(const struct covers *covers, const char *path)
 {
     struct stat about;
@@ -264,7 +265,7 @@ static void cover(struct covers *covers, const char *path)
         failed(covers, errno, path);
     }
     covers->devices[covers->count] = about.st_dev;
-    memcpy(covers->paths[covers->count++], path, strlen(path) + 1); /* both are PLAN_PATH_MAX long */
+    memcpy(covers->paths[covers->count++], path, strlen(path) + 1); /* `path` has the same size */
 }
 
 static bool is_directory(const char *path)
@@ -273,7 +274,7 @@ static bool is_directory(const char *path)
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
-/* Covers the deepest directory of the path that exists and makes the others in it. */
+/* Covers the deepest directory of the path that exists, and makes the missing directories in the tmpfs. */
 static void make_folder(struct covers *covers, const char *folder)
 {
     bool covered = false;
@@ -304,7 +305,7 @@ static void make_folder(struct covers *covers, const char *folder)
     }
 }
 
-/* What the image has under such a name stays. */
+/* Makes the symbolic links beside the tree. A file that the image has under such a name stays. */
 static void add_links(const struct covers *covers, const struct plan_mount *mount, int folder,
                       const char *name)
 {
@@ -325,7 +326,8 @@ static void add_links(const struct covers *covers, const struct plan_mount *moun
 
 static void copy_into(const struct covers *covers, int from, int folder, const char *name)
 {
-    /* what the image has there is bound in the cover, or a link */
+    /* the image's own file of that name is a mount in the tmpfs, or a symbolic link: it makes way for the
+     * copy */
     if (fchdir(folder) == 0 && umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
         errno != ENOENT) {
         failed(covers, errno, name);
@@ -361,7 +363,8 @@ static void place_tree(struct covers *covers, const struct plan_mount *mount)
     memcpy(folder, target, length);
     folder[length] = '\0';
 
-    /* a copy needs a directory of ours, and what is there must not be written through */
+    /* a copy needs a directory in a tmpfs of the helper, and must not be written into a file that is there
+     * already */
     const bool exists =
         !mount->copy && stat(target, &there) == 0 && S_ISDIR(there.st_mode) == S_ISDIR(tree.st_mode);
     if (!exists || mount->links.offset != 0) {

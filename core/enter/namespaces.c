@@ -4,8 +4,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* One call joins all: the container's init may change its namespaces meanwhile, and a set that it never had
- * at one moment is no container. */
+/* One call joins all namespaces. With a call for each, the container's init could change its namespaces in
+ * between, and the command would enter a mixture that was never the container. */
 void join_namespaces(struct plan *plan)
 {
     if (plan->namespaces != 0 && syscall(SYS_setns, plan->init_fd, (int)plan->namespaces) < 0) {
@@ -18,7 +18,7 @@ void join_namespaces(struct plan *plan)
         close(plan->root_fd);
     }
     close_for_good(&plan->init_fd);
-    /* The raw calls: libc's would take the locks and signals of a threaded program. */
+    /* Raw calls: libc's functions would use locks and signals to change every thread of a program. */
     if ((plan->flags & PLAN_BECOME_ROOT) &&
         (syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)) {
         fail(plan, STEP_BECOME_ROOT);

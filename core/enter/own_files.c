@@ -11,9 +11,9 @@
 
 #define PROC_MAGIC 0x9fa0
 
-/* A file of this process in the caller's procfs. It is written before any namespace is joined and inherited
- * over the fork, so no descriptor of the host's procfs ever exists where the container can see it, and the
- * container's own /proc, which may lie, is never used (CVE-2019-16884, CVE-2025-52881). */
+/* Opens a file of this process in the caller's procfs. The value is written before any namespace is joined,
+ * and final inherits it. So the container never sees a descriptor of the host's procfs, and its own /proc,
+ * which may lie, is never used (CVE-2019-16884, CVE-2025-52881). */
 static int open_own_file(const struct plan *plan, const char *name, enum plan_step step)
 {
     int fd = open(name, O_WRONLY | O_CLOEXEC);

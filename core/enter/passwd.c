@@ -42,7 +42,7 @@ static void uid_digit(struct passwd_search *search, char c)
 
 static void home_byte(struct passwd_search *search, char c)
 {
-    /* a NUL would cut the value short, and a path longer than PATH_MAX is of no use to anybody */
+    /* a NUL would cut the value short, and no system call takes a path longer than PATH_MAX */
     if (c == '\0' || search->length == sizeof(search->home) - 1) {
         search->skip = true;
     } else {

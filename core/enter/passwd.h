@@ -22,10 +22,11 @@ struct passwd_search {
 
 void passwd_begin(struct passwd_search *search, uint32_t uid);
 
-/* Reads on; true as soon as the user's home directory is known (then search->home is NUL-terminated). */
+/* Reads the next piece of the file. Returns true as soon as the user's home directory is known; search->home
+ * then ends in a NUL. */
 bool passwd_feed(struct passwd_search *search, const char *bytes, size_t count);
 
-/* The end of the file ends the last line too; the same result as passwd_feed. */
+/* Tells that the file has ended, which ends its last line. Returns what passwd_feed returns. */
 bool passwd_end(struct passwd_search *search);
 
 #endif

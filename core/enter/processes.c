@@ -1,4 +1,5 @@
-/* The three processes: first becomes member, and that final. */
+/* The helper's processes: first forks member, if there is a v2 cgroup to join; the last of the two forks
+ * final. */
 #include "enter.h"
 
 #include <errno.h>
@@ -43,19 +44,20 @@ static inline long clone3_inline(struct clone_args *args)
 #endif
 }
 
-/* At a fork the kernel writes the child's pid into this page. When the page is not in memory, and the
- * cgroup's memory limit lets none in, the kernel forks all the same and writes nothing: the caller would
- * never learn of the child. Here the write is tried first, and a process that cannot have the page is ended
- * by the kernel. */
+/* At a fork the kernel writes the child's pid into this page. If the page is not in memory, and the cgroup's
+ * memory limit lets none in, the kernel forks all the same and writes nothing: the caller would never learn
+ * of the child. So this function writes to the page before the fork, and the kernel ends a process that
+ * cannot have it. */
 void touch(struct plan *shared)
 {
     *(volatile int32_t *)&shared->final_pid = 0;
 }
 
-/* To be born in a cgroup costs a fraction of moving there. It has to happen outside: the right to do it
- * belongs to the caller's user namespace, and final, which the container may look into, must not have a
- * descriptor of the host's cgroup tree. member shares the memory of first, as after vfork(2), unless it has
- * to join a time namespace: setns(2) lets only a process with memory of its own do that. */
+/* A process that is born in a cgroup costs a fraction of one that moves there. The fork has to happen outside
+ * the container: the right to it belongs to the caller's user namespace, and final, which the container may
+ * look into, must not have a descriptor of the host's cgroup tree. member shares the memory of first, as
+ * after vfork(2), unless it has to join a time namespace: setns(2) lets only a process with memory of its own
+ * do that. */
 void become_member(struct plan *plan, struct plan *shared)
 {
     const bool alone = (plan->namespaces & CLONE_NEWTIME) != 0;
@@ -89,7 +91,7 @@ void become_member(struct plan *plan, struct plan *shared)
  * clone3(2), which the usual seccomp profiles refuse. */
 void become_final(struct plan *plan, struct plan *shared)
 {
-    if (!(plan->flags & PLAN_SECCOMP_NOTIFY)) { /* the listener goes over the socket */
+    if (!(plan->flags & PLAN_SECCOMP_NOTIFY)) { /* final has to send the listener over the socket */
         close_for_good(&plan->control_fd);
     }
     touch(shared);

@@ -10,9 +10,9 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
-/* The listener must reach the caller although the filter may trap the very call that sends it. A thread that
- * the filter does not bind sends it; the two talk through memory, and the bound one makes no system call
- * until the listener has taken over. */
+/* The listener must reach the caller although the filter may trap the very call that sends it. So a second
+ * thread, which the filter does not bind, sends it. The threads talk through memory, and the thread under the
+ * filter makes no system call until the caller says that it has the listener. */
 struct handover {
     const struct plan *plan;
     _Atomic int listener; /* -1: not there yet, -2: none will come */

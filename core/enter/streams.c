@@ -1,4 +1,4 @@
-/* The command's descriptors: its terminal, its streams, and none else. */
+/* The command's descriptors: its terminal, its streams, and no others. */
 #include "enter.h"
 
 #include <errno.h>
@@ -68,9 +68,10 @@ void open_terminal(const struct plan *plan)
     close(master);
 }
 
-/* The command may want to open its streams once more by name, which takes their owner. Devices are the host's
- * and keep their owner, but for a terminal that was opened here. Not every stream can change it (read-only
- * mounts, ids that are not mapped), which is no reason to fail. */
+/* The command may open its streams again by name, as /dev/stdout, and its user must own them for that.
+ * Devices belong to the host and keep their owner, except a terminal that open_terminal opened. A stream
+ * whose owner cannot be changed (read-only mounts, ids that are not mapped) keeps its owner, which is no
+ * reason to fail. */
 void chown_stdio(const struct plan *plan)
 {
     if (!(plan->flags & PLAN_CHOWN_STDIO)) {
@@ -91,13 +92,13 @@ void chown_stdio(const struct plan *plan)
     }
 }
 
-/* Closes everything above the passed descriptors but the ways to the caller, which the execve closes. */
+/* Closes every descriptor above the command's own, except the ways to the caller, which the execve closes. */
 void close_others(const struct plan *plan)
 {
     const unsigned kept[] = {(unsigned)plan->control_fd, (unsigned)plan->status_fd, (unsigned)plan->go_fd};
     unsigned from = 3 + (unsigned)plan->preserve_fds;
     for (;;) {
-        unsigned next = ~0U; /* the lowest of those from here on; a closed one is ~0 */
+        unsigned next = ~0U; /* the lowest kept descriptor from `from` on; a closed one (-1) is ~0 */
         for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
             if (kept[i] >= from && kept[i] < next) {
                 next = kept[i];

@@ -1,10 +1,12 @@
 /***
-A process that goes on when its starter has ended, with a few descriptors and nothing else of it.
+Background processes: a process that goes on when the program that started it has ended, and that has a few
+descriptors and nothing else of that program.
 
-It is forked twice, so that it is nobody's child but the nearest reaper's: the program that starts it has
-nothing to wait for. It has a session of its own, /dev/null for stdio, default signal actions, / as working
-directory, and runs a chunk in a fresh Lua state, so no finalizer and no hook of the starter's state ever runs
-in it. What is left of the starter's memory cannot be read by others: the process is not dumpable.
+It is forked twice, and the process in between exits: the nearest subreaper or init reaps the background
+process, and the program has no child to wait for. It has a session of its own, /dev/null for stdio, default
+signal actions, / as working directory, and runs a chunk in a fresh Lua state, so no finalizer and no hook of
+the starter's state ever runs in it. The process is not dumpable, so no other process can read what is left of
+the starter's memory in it.
 @module ctrexec.core.background
 */
 #include "core.h"
@@ -26,8 +28,8 @@ struct work {
     int pipe; /* to the starter */
 };
 
-/* Tells the starter an errno, 0 when the chunk can do what it was started for. Nothing at all, the end of the
- * pipe, says that the process has ended. */
+/* Tells the starter an errno, 0 when the chunk can do what it was started for. If the process ends without a
+ * report, the starter reads the end of the pipe. */
 static void report(int pipe, int error)
 {
     unsigned char byte = (unsigned char)error;
@@ -68,7 +70,8 @@ static void run_background(const struct work *work)
     _exit(lua_pcall(state, 1, 0, 0) == LUA_OK ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-/* Its child is nobody's but the nearest reaper's. */
+/* Forks the background process. This process exits afterwards, so the nearest subreaper or init reaps its
+ * child. */
 static void fork_again(void *argument)
 {
     const struct work *work = argument;
@@ -82,7 +85,7 @@ static void fork_again(void *argument)
     }
 }
 
-/* The errno that the process reports; one that ends without a word was cancelled. */
+/* Returns the errno that the process reports, ECANCELED if it ended without a report. */
 static int read_report(int pipe)
 {
     unsigned char byte = 0;
@@ -107,7 +110,7 @@ static int start_background(struct work *work, struct ctx_clean_process *process
     if (pid < 0) {
         error = errno;
     }
-    /* A program that ignores SIGCHLD has no child to wait for. */
+    /* Where the program ignores SIGCHLD there is no child to wait for: the kernel reaps it. */
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     (void)close(ends[1]);

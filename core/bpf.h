@@ -14,7 +14,7 @@ struct bpf_program {
     bool overflow;
 };
 
-/* From `start` up to the next segment's start, system call numbers end in `value`, a seccomp return value. */
+/* System call numbers from `start` up to the next segment's start get `value`, a seccomp return value. */
 struct bpf_segment {
     uint32_t start;
     uint32_t value;

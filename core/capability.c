@@ -36,7 +36,7 @@ enum {
     FIELD_COUNT = sizeof(status_fields) / sizeof(*status_fields),
 };
 
-/* Reads the line into the set it is of. Returns the set's bit in the mask of those found, or 0. */
+/* Reads a line into the set that it names. Returns the set's bit in the mask of those found, or 0. */
 static unsigned int parse_line(struct ctx_text line, struct ctx_capabilities *sets)
 {
     for (size_t i = 0; i < FIELD_COUNT; i++) {
@@ -59,8 +59,8 @@ bool ctx_parse_capabilities(struct ctx_text text, struct ctx_capabilities *sets)
     return found == (1U << FIELD_COUNT) - 1;
 }
 
-/* The number of a capability, or -1. libcap also takes names in any case, numbers, and a name with more
- * behind it: what counts is the name that it gives to the number itself. */
+/* The number of a capability, or -1. libcap also takes names in any case, numbers, and names with more text
+ * behind them, so the result counts only if libcap gives that number the same name. */
 static int number_of(const char *name)
 {
     size_t length = 0;

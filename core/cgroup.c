@@ -151,7 +151,7 @@ The cgroups of a process.
 @function of
 @int pid
 @treturn[1] table array of tables: `hierarchy` (int, 0 is version 2), `controllers` (array of names, empty for
-version 2), `path` (below the mount point, as our cgroup namespace shows it)
+version 2), `path` (below the mount point, as the caller's cgroup namespace shows it)
 @return[2] nil
 @treturn[2] string error message
 @treturn[2] int errno: ESRCH when there is no such process
@@ -267,7 +267,7 @@ step.
 @treturn[1] fd
 @return[2] nil
 @treturn[2] string error message
-@treturn[2] int errno: EINVAL when it is none of version 1
+@treturn[2] int errno: EINVAL when it is no cgroup of version 1
 @see cgroups(7)
 */
 static int cgroup_tasks(lua_State *L)
@@ -275,7 +275,8 @@ static int cgroup_tasks(lua_State *L)
     const char *path = ctx_check_path(L, 1);
     const char *file = lua_pushfstring(L, "%s/tasks", path);
     int *fd = ctx_new_fd(L);
-    /* Whatever else it should be, nothing blocks; the file system is the proof, and knows no links. */
+    /* The path may lead to any file, so the open must not block. The type of the file system, which is
+     * checked below, proves that the file is a control file; such a file system has no links. */
     *fd = open(file, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
     if (*fd < 0) {
         return ctx_error(L, errno, "cgroup %s", path);
@@ -437,8 +438,8 @@ static int cgroup_kill(lua_State *L)
 /***
 How many processes in a cgroup the kernel has killed for want of memory.
 
-In version 2 a killed process that shared its memory with one outside, as ours does while it enters, is not
-counted. So there it is at least how often the cgroup ran out of memory.
+In version 2 a killed process that shared its memory with one outside the cgroup, as the helper's member does,
+is not counted. So the result there is at least the number of times that the cgroup ran out of memory.
 @function oom_kills
 @tparam int|fd dirfd a cgroup of version 2 (counts those below it too) or of the version 1 memory hierarchy
 @treturn[1] int
@@ -473,7 +474,7 @@ static int cgroup_oom_kills(lua_State *L)
 }
 
 /***
-The processes in a cgroup, in no order, without those outside our pid namespace.
+The processes in a cgroup, in no order, without those outside the caller's pid namespace.
 @function procs
 @tparam int|fd dirfd the cgroup
 @treturn[1] table array of pids
@@ -494,7 +495,8 @@ static int cgroup_procs(lua_State *L)
     struct ctx_text line;
     uint64_t pid = 0;
     while (ctx_text_next(&rest, '\n', &line)) {
-        /* The kernel writes 0 for a process that we cannot see; kill(2) would take it for our own group. */
+        /* The kernel writes 0 for a process outside this pid namespace; kill(2) would take 0 for the caller's
+         * own process group. */
         if (ctx_text_number(line, DECIMAL, &pid) && pid > 0 && pid <= INT_MAX) {
             lua_pushinteger(L, (lua_Integer)pid);
             lua_rawseti(L, -2, ++count);

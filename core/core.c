@@ -1,9 +1,9 @@
 /***
-The core module: what a Lua program cannot do without C, and nothing that decides anything.
+The core module: what a Lua program cannot do without C. It makes no decisions.
 
-It is a table of tables, one a kernel primitive: `core.fd`, `core.pidfd` and so on. A call that fails returns
-nil, a message and the errno; a wrong argument raises an error. `core.VERSION` is ctrexec's version, as
-"0.1.0".
+It is a table of tables, one for each kernel primitive: `core.fd`, `core.pidfd` and so on. A call that fails
+returns nil, a message and the errno; a wrong argument raises an error. `core.VERSION` is ctrexec's version,
+as "0.1.0".
 
 @module ctrexec.core
 */
@@ -58,7 +58,7 @@ __attribute__((visibility("default"))) int luaopen_ctrexec_core(lua_State *L)
     lua_newtable(L);
     lua_pushliteral(L, CTX_VERSION);
     lua_setfield(L, -2, "VERSION");
-    ctx_open_fd(L); /* the others return its objects */
+    ctx_open_fd(L); /* first, because the other primitives return its objects */
     lua_setfield(L, -2, "fd");
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, open_primitive);

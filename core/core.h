@@ -18,11 +18,11 @@
 /* Pushes an owned descriptor object. If Lua runs out of memory the descriptor is closed before the error. */
 void ctx_push_fd(lua_State *L, int fd);
 
-/* Pushes a descriptor object that owns nothing yet (-1) and returns the place of its number. A call that
- * stores what it opened there can raise no error between the opening and the owning. */
+/* Pushes a descriptor object that owns nothing yet (-1) and returns a pointer to its number. A binding stores
+ * what it opens there, so that no error can be raised between the opening and the owning. */
 int *ctx_new_fd(lua_State *L);
 
-/* The descriptor number at `index`, or -1 when there is none: for descriptors inside a table. */
+/* The descriptor number at `index`, or -1 when there is none there: for descriptors inside a table. */
 int ctx_to_fd(lua_State *L, int index);
 
 /* The descriptor number of argument `arg`: an integer or an fd object. Raises an argument error for anything
@@ -39,8 +39,8 @@ int ctx_release_fd(lua_State *L, int arg);
  * `what` is a printf format naming the call and its object, as "open /proc/1/ns". */
 int ctx_error(lua_State *L, int error, const char *what, ...) __attribute__((format(printf, 3, 4)));
 
-/* What strerror_r(3) says of an error; where a seccomp filter around this program is the cause of it, what to
- * do. */
+/* The text of strerror_r(3) for an error. If the cause is a seccomp filter that this program runs under, the
+ * text says what to do. */
 const char *ctx_reason(int error, char *buffer, size_t size);
 
 /* Pushes true and returns 1: the success return of a binding that has nothing to give. */
@@ -63,19 +63,20 @@ struct ctx_named_number {
 };
 
 /* Pushes a table of names and numbers. A number is looked up when its name is first asked for, so that a
- * program does not pay for those it never names. Of another name the table says nil; with `kind`, what a
- * number of it is called, it raises an error instead. `numbers` must be static. */
+ * program does not pay for names that it never uses. An unknown name gives nil, or raises an error if `kind`
+ * says what such a name stands for ("error"). `numbers` must be static. */
 void ctx_push_numbers(lua_State *L, const struct ctx_named_number *numbers, size_t count, const char *kind);
 
-/* openat2(2). Retries EINTR and, some times, EAGAIN: a rename elsewhere in the tree made the kernel unsure.
- * Returns a close-on-exec descriptor, or -1 with errno: ENOSYS where a seccomp filter refuses the call. */
+/* openat2(2). Retries EINTR, and EAGAIN a limited number of times: the kernel gives it when a rename
+ * elsewhere in the tree may have changed the path. Returns a close-on-exec descriptor, or -1 with errno:
+ * ENOSYS where a seccomp filter refuses the call. */
 int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve);
 
 /* Whether a seccomp filter that this program runs under refuses openat2(2), which Linux has since 5.6. */
 bool ctx_openat2_is_refused(void);
 
-/* read(2) and write(2) with EINTR retried. The write fails with EPIPE and raises no SIGPIPE: the host program
- * may not have one ignored. */
+/* read(2) and write(2) with EINTR retried. A write without a reader fails with EPIPE and raises no SIGPIPE,
+ * which would end a host program that does not ignore it. */
 ssize_t ctx_read(int fd, void *data, size_t size);
 ssize_t ctx_write(int fd, const void *data, size_t size);
 
@@ -89,7 +90,8 @@ int ctx_push_contents(lua_State *L, int fd, size_t limit);
 /* The module itself: leaves the table of all primitives on the stack and returns 1. */
 int luaopen_ctrexec_core(lua_State *L);
 
-/* One pusher a primitive: each leaves its table of functions on the stack and returns 1. */
+/* One function for each primitive: it leaves the primitive's table of functions on the stack and returns
+ * 1. */
 int ctx_open_background(lua_State *L);
 int ctx_open_capability(lua_State *L);
 int ctx_open_cgroup(lua_State *L);

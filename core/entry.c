@@ -1,5 +1,5 @@
-/* The processes of an entry: first, member and the command's (core/enter/enter.c). All are children of the
- * host program, which may reap them itself. */
+/* The processes of an entry: first, member and final (core/enter/enter.c). All are children of the host
+ * program, which may reap them itself. */
 #include "entry.h"
 #include "common/protect.h"
 #include "pidfd.h"
@@ -33,7 +33,7 @@ void ctx_close_entry(struct entry *entry)
     entry->early.message.kind = 0;
 }
 
-/* What the kernel wrote at the forks; 0 where there was none. */
+/* Reads the pids of member and final that the kernel wrote at the forks; 0 where there was no fork. */
 static void read_children(const struct entry *entry, pid_t *member, pid_t *final)
 {
     int32_t pids[2] = {0, 0};
@@ -50,8 +50,8 @@ static void read_children(const struct entry *entry, pid_t *member, pid_t *final
     *final = pids[1];
 }
 
-/* A pidfd of a child of ours that was not reaped: until it is, its pid is no other process's. -1 when it is
- * not our child, because the host program reaped it. */
+/* Opens a pidfd of a child that was not reaped: until then no other process can have its pid. Returns -1 with
+ * errno; it is one of those of is_gone() when the host program has reaped the child. */
 static int child_pidfd_of(pid_t pid)
 {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -103,7 +103,7 @@ static int poll_end(int pidfd, int milliseconds)
         do {
             ready = poll(&ended, 1, milliseconds);
         } while (ready < 0 &&
-                 errno == EINTR); /* a handler of the host program's must not leave it a zombie */
+                 errno == EINTR); /* a signal handler of the host program must not leave a zombie */
     }
     return ready;
 }
@@ -113,8 +113,8 @@ bool ctx_has_ended(int pidfd, int milliseconds)
     return poll_end(pidfd, milliseconds) > 0;
 }
 
-/* As waitid(2), for a child by its number. That is another's only if the host program has reaped the child
- * and started a new one that got the same number, since the kernel noted it. */
+/* waitid(2) for a child by its pid. Another process can have that pid only if the host program has reaped the
+ * child, and has started a new child that got the same pid, since the kernel noted it. */
 static int wait_by_pid(pid_t pid, int options)
 {
     siginfo_t info = {0};
@@ -125,7 +125,7 @@ static int wait_by_pid(pid_t pid, int options)
     return result == 0 && info.si_pid == 0 ? 1 : result; /* 1: it has not ended */
 }
 
-/* Reaps a child for which there is no pidfd, unless it has not ended within the time. */
+/* Reaps a child for which there is no pidfd, if it ends within the time. */
 static void reap_by_pid(pid_t pid)
 {
     for (int i = 0; i < CTX_KILL_WAIT && pid > 0 && wait_by_pid(pid, 0) > 0; i++) {
@@ -135,13 +135,13 @@ static void reap_by_pid(pid_t pid)
 
 static void end_by_pid(pid_t pid)
 {
-    if (pid > 0 && wait_by_pid(pid, WNOWAIT) >= 0) { /* a child of ours: its number is no other process's */
+    if (pid > 0 && wait_by_pid(pid, WNOWAIT) >= 0) { /* not reaped: the pid is still that child's */
         kill(pid, SIGKILL);
     }
     reap_by_pid(pid);
 }
 
-/* Reaps a child, unless it has not ended within the time; by its number where its pidfd is of no use. */
+/* Reaps a child if it ends within the time; by its pid if the pidfd cannot be used. */
 static void reap(int pidfd, pid_t pid)
 {
     const int ended = poll_end(pidfd, PROTECTED(bounded_reap) ? CTX_KILL_WAIT : -1);
@@ -152,7 +152,7 @@ static void reap(int pidfd, pid_t pid)
             result = waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL);
         } while (result < 0 && errno == EINTR);
     }
-    if (result < 0 && !(ended > 0 && errno == ECHILD)) { /* the host program has reaped it */
+    if (result < 0 && !(ended > 0 && errno == ECHILD)) { /* ECHILD: the host program has reaped it */
         reap_by_pid(pid);
     }
 }
@@ -187,8 +187,8 @@ void ctx_reap_helpers(struct entry *entry, bool kill_first)
     if (kill_first) {
         syscall(SYS_pidfd_send_signal, entry->first_pidfd, SIGKILL, NULL, 0);
     }
-    reap(entry->first_pidfd, entry->first); /* from here on there is no other member than the one noted */
-    ctx_close_fd(&entry->first_pidfd);      /* first: there may be no more descriptors */
+    reap(entry->first_pidfd, entry->first); /* first has ended: no other member can be born */
+    ctx_close_fd(&entry->first_pidfd);      /* before the next pidfd is opened: descriptors may be short */
     read_children(entry, &member, &final);
     if (kill_first) {
         kill_member(member);

@@ -1,4 +1,5 @@
-/* A command on its way in: its processes (entry.c) and its events (entry_events.c), which spawn.c starts. */
+/* An entry: a command on its way into its container. core/spawn.c starts it; core/entry.c keeps its
+ * processes, core/entry_events.c tells its events. */
 #ifndef CTREXEC_ENTRY_H
 #define CTREXEC_ENTRY_H
 
@@ -10,52 +11,51 @@
 
 #define CTX_ENTRY "ctrexec.entry"
 
-/* How long a process that was killed is waited for, in milliseconds. One that is frozen, or waits for a file
- * system that never answers, dies later or never. */
+/* How long to wait for the end of a killed process, in milliseconds. A process that is frozen, or that waits
+ * for a file system that never answers, dies later or never. */
 #define CTX_KILL_WAIT 1000
 
-/* A command on its way in. */
+/* A command on its way into its container. */
 struct entry {
-    int control;     /* the socket of the helper's processes that stay outside; -1 after its end */
-    int status;      /* the pipe of the one inside; -1 when the story is over */
-    int go;          /* the pipe to it */
+    int control;     /* the control socket; -1 after its end */
+    int status;      /* the status pipe of final; -1 after the last event */
+    int go;          /* the pipe for "go" to the helper */
     int plan_fd;     /* the shared page in which the kernel notes the children */
-    int first_pidfd; /* of the first helper process, until it is reaped */
+    int first_pidfd; /* of first, until it is reaped */
     pid_t first;
-    int child_pidfd; /* of the process that becomes the command */
+    int child_pidfd; /* of final */
     pid_t child;
     struct ctx_packet early; /* a message that came before the `child` event; kind 0: none */
     bool announced;          /* `child` was given */
-    bool held;               /* it waits for us, not for Lua: see may_lose_children */
-    bool ready;              /* it waits for its last `go` */
-    bool released;           /* it was given that */
-    bool ended;              /* the status pipe has no writer left */
-    bool told;               /* `started`, `error` or `died` was given */
-    int fault;               /* errno of a call of ours without which we cannot follow; 0: none */
-    const char *fault_call;  /* its name */
+    bool held;     /* final waits for a "go" that C gives by itself: see may_lose_children in spawn.c */
+    bool ready;    /* final waits for the last `go` */
+    bool released; /* the last `go` was given */
+    bool ended;    /* the status pipe has no writer left */
+    bool told;     /* `started`, `error` or `died` was given */
+    int fault;     /* errno of a failed call that the entry depends on; 0: none */
+    const char *fault_call; /* the name of that call */
 };
 
 /* Closes a descriptor, if there is one. */
 void ctx_close_fd(int *fd);
 
-/* A limit of ours must not look like an end of the command's process: keeps errno as the entry's fault,
- * unless it says that a process has ended. */
+/* Keeps errno as the entry's fault, unless errno says that a process has ended: a lack of descriptors or
+ * memory in this program must not look like the end of final. */
 void ctx_note_fault(struct entry *entry, const char *call);
 
-/* Opens the command's process as soon as the kernel has noted it. */
+/* Opens the pidfd of final as soon as the kernel has noted its pid. */
 void ctx_adopt_child(struct entry *entry);
 
 /* Whether a process ends within the time. */
 bool ctx_has_ended(int pidfd, int milliseconds);
 
-/* Reaps the helper's processes that stay outside. They end by themselves as soon as the command's process
- * exists. */
+/* Reaps first and member, which end by themselves as soon as final exists. */
 void ctx_reap_helpers(struct entry *entry, bool kill_first);
 
-/* Ends whatever has not become the command, and the entry. */
+/* Kills and reaps every process of the entry that has not become the command, and closes the entry. */
 void ctx_abort_entry(struct entry *entry);
 
-/* Ends the entry: nothing more will be told of it. */
+/* Closes the entry: it gives no more events. */
 void ctx_close_entry(struct entry *entry);
 
 /* Makes the metatable of entries. */

@@ -19,10 +19,11 @@ decisions that they ask for are Lua's.
 
 #define CTX_PF_FORKNOEXEC 0x40 /* PF_FORKNOEXEC: forked, and no execve(2) yet */
 
-/* How often the command's process itself is looked at, in milliseconds. */
+/* How often the state of final is looked at, in milliseconds. */
 #define GLANCE 20
 
-/* How many messages are read for an error of a helper that has ended; it sends no more than three. */
+/* How many messages are read in search of the error of a helper that has ended. A helper sends four at
+ * most. */
 #define LAST_WORDS 16
 
 /* The names of enum plan_step, as Lua sees them. */
@@ -81,9 +82,9 @@ static int push_event(lua_State *L, const char *name)
 
 enum stage { STAGE_HELPER, STAGE_COMMAND, STAGE_UNKNOWN };
 
-/* Whether the process has made its execve. The kernel says so, in a flag that nothing but an execve clears
- * and nothing sets again: not the process's name, which the command may change to anything, and not the end
- * of the pipe, which is also how a killed helper looks. A zombie still shows it. */
+/* Whether final has made its execve. The kernel says so in a flag of the process that only an execve clears
+ * and that is never set again; a zombie still shows it. The process's name proves nothing, because the
+ * command may change it, nor does the end of the pipe, because a killed helper closes it too. */
 static enum stage stage_of(struct entry *entry)
 {
     char path[40], text[1024];
@@ -122,8 +123,8 @@ static int push_error_event(lua_State *L, struct entry *entry, const struct plan
     return 1;
 }
 
-/* Whether an error waits there to be read. What is read for it is bounded: who has the pipe may write without
- * end. */
+/* Whether an error message waits on the socket or the pipe. The number of messages that are read is bounded,
+ * because a container that got hold of the pipe may write without end. */
 static bool last_words(int fd, bool is_socket, struct ctx_packet *packet)
 {
     for (int i = 0; fd >= 0 && i < LAST_WORDS; i++) {
@@ -139,8 +140,8 @@ static bool last_words(int fd, bool is_socket, struct ctx_packet *packet)
     return false;
 }
 
-/* A helper died: with a word, which may have come after the last look at the ways to us, or without one,
- * because it was killed or the memory limit of the container was reached. */
+/* Pushes the last event of a helper that died: `error` if it has sent one, perhaps after the last look at the
+ * socket and the pipe, else `died`: it was killed, or the container reached its memory limit. */
 static int push_death(lua_State *L, struct entry *entry)
 {
     siginfo_t info = {0};
@@ -167,10 +168,10 @@ static int push_started(lua_State *L, struct entry *entry)
     return push_event(L, "started");
 }
 
-/* What the state of the command's process says. Pushes an event and returns 1, or 0 when it is on its way.
- * The pipe's end alone does not count, nor is it waited for: a container that may trace can copy the pipe,
- * and stop the process. But when the host program has had the process reaped, so that nothing is known of it,
- * an end without an error after the last `go` is taken for an execve. */
+/* Looks at the state of final. Pushes an event and returns 1, or returns 0 while final is on its way. The end
+ * of the pipe neither counts alone nor is it waited for: a container that may trace can copy the pipe, and
+ * stop the process. But when the host program has had final reaped, so that nothing is known of it, an end
+ * without an error after the last `go` is taken for an execve. */
 static int look_at_child(lua_State *L, struct entry *entry)
 {
     if (entry->child_pidfd < 0) {
@@ -195,7 +196,7 @@ static int push_child(lua_State *L, struct entry *entry)
     return 1;
 }
 
-/* As look_at_child, but its process is announced first. */
+/* As look_at_child, but gives the `child` event first. */
 static int progress(lua_State *L, struct entry *entry)
 {
     ctx_adopt_child(entry);
@@ -224,8 +225,8 @@ static ssize_t send_go(struct entry *entry)
     return sent;
 }
 
-/* Pushes the event that a message is and returns 1, or 0 when it was for us. A message of the command's
- * process waits until that has been announced. */
+/* Pushes the event for a message and returns 1, or returns 0 when the message was answered here. A message of
+ * final is kept until the `child` event was given. */
 static int take(lua_State *L, struct entry *entry, struct ctx_packet *packet)
 {
     const uint32_t kind = packet->message.kind;
@@ -247,7 +248,7 @@ static int take(lua_State *L, struct entry *entry, struct ctx_packet *packet)
     return entry->ready ? push_event(L, "ready") : push_fd_event(L, "listener", packet);
 }
 
-/* What is to be read next: the socket to its end, then the pipe. */
+/* The descriptor to read next: the socket up to its end, then the pipe. */
 static int current(const struct entry *entry)
 {
     return entry->control >= 0 ? entry->control : entry->status;
@@ -332,7 +333,7 @@ static int entry_next(lua_State *L)
         if (entry->fault != 0) {
             return ctx_error(L, entry->fault, "%s", entry->fault_call);
         }
-        /* no message puts the end off: one that has the pipe may send without end */
+        /* messages do not extend the time: a container that has the pipe may send without end */
         if (!PROTECTED(flood) && ready > 0) {
             end = now_ms() + timeout;
         }
@@ -396,9 +397,8 @@ static int entry_pidfd(lua_State *L)
 }
 
 /***
-Kills and reaps everything of an entry that has not become the command. Does nothing after `started`. Also
-done by
-`__gc` and `__close`.
+Kills and reaps every process of an entry that has not become the command. Does nothing after `started`.
+`__gc` and `__close` do the same.
 
 @function entry:abort
 */

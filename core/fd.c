@@ -103,7 +103,8 @@ static int fd_close(lua_State *L)
 {
     int *box = luaL_checkudata(L, 1, CTX_FD);
     if (*box >= 0) {
-        /* Linux frees the number even when close(2) fails: trying again could close a stranger's. */
+        /* Linux frees the number even when close(2) fails: a second try could close a descriptor that another
+         * thread has opened since. */
         close(*box);
         *box = -1;
     }
@@ -240,7 +241,8 @@ static int make_socketpair(lua_State *L)
     return 2;
 }
 
-/* A buffer of what is there to read, so that a large `max` costs no memory: all of it would be garbage. */
+/* The size of the buffer for a read: as much as is there to read, so that a large `max` does not allocate
+ * memory that is garbage at once. */
 static size_t room_for(int fd, size_t max)
 {
     int available = 0;
@@ -294,7 +296,7 @@ Writes once. EINTR is retried, and no SIGPIPE is raised.
 @treturn[1] int how many were written; fewer than given on a full pipe or socket
 @return[2] nil
 @treturn[2] string error message
-@treturn[2] int errno: EPIPE when nobody can read
+@treturn[2] int errno: EPIPE when there is no reader
 @see write(2)
 */
 static int write_once(lua_State *L)
@@ -333,8 +335,8 @@ static int read_at(lua_State *L)
 }
 
 /***
-Where in the file the next read begins, or where the last write ended: also one that was appended while others
-append.
+Where in the file the next read begins, or where the last write ended; this holds for an appending write too,
+even while other processes append.
 @function offset
 @tparam int|fd fd the descriptor
 @treturn[1] int bytes from the start of the file
@@ -355,7 +357,7 @@ static int tell_offset(lua_State *L)
 }
 
 /***
-Sets or clears O_NONBLOCK, which everyone who shares the open file sees.
+Sets or clears O_NONBLOCK, for every process that shares the open file.
 @function set_nonblock
 @tparam int|fd fd the descriptor
 @bool on

@@ -16,13 +16,13 @@ Descriptors sent and received over AF_UNIX sockets.
 #include <unistd.h>
 
 enum {
-    /* SCM_MAX_FD, which the kernel's headers keep to themselves. */
+    /* SCM_MAX_FD, which no public header of the kernel defines. */
     FDS_MAX = 253,
     RECEIVE_MAX = 1 << 20,
     MILLISECONDS = 1000,
 };
 
-/* A peer that never accepts or never reads must not hold us up for ever. */
+/* A peer that never accepts or never reads must not block the caller for ever. */
 static int set_timeout(int fd, lua_Integer milliseconds)
 {
     const struct timeval limit = {
@@ -61,8 +61,8 @@ Connects to a stream socket.
 @string path of the socket, 107 bytes at most
 @int[opt] timeout milliseconds after which connecting fails with ETIMEDOUT, and each later sending and
 receiving on the socket with EAGAIN; none waits without limit
-@bool[opt=false] send_only the peer cannot send anything: a descriptor that it sent would be closed with the
-socket, and the close of one may take as long as its owner likes
+@bool[opt=false] send_only whether the peer is kept from sending: a descriptor that it sent would be closed
+with the socket, and the peer can make that close take as long as it likes
 @treturn[1] fd
 @return[2] nil
 @treturn[2] string error message

@@ -25,7 +25,8 @@ names nothing (ENOENT).
 
 #define NANOSECOND 1e-9
 
-/* Stand for the access modes, which are no bits of their own, until they are all known. */
+/* Stand-ins for the access modes until all flags are known: O_RDONLY, O_WRONLY and O_RDWR have no bits of
+ * their own. */
 #define FLAG_READ (UINT64_C(1) << 62)
 #define FLAG_WRITE (UINT64_C(1) << 63)
 
@@ -69,7 +70,7 @@ static uint64_t flag_value(lua_State *L, int arg, const struct named_flag *flags
             return flag->value;
         }
     }
-    /* A misspelt protection must not silently protect nothing. */
+    /* An unknown name is an error, because a misspelt protection would protect nothing. */
     luaL_argerror(L, arg, lua_pushfstring(L, "unknown flag '%s'", name));
     return 0;
 }
@@ -387,7 +388,7 @@ static int file_realpath(lua_State *L)
     return 1;
 }
 
-/* Creates a new file with a name of its own in the directory and stores the name. Returns -1 with errno. */
+/* Creates a new file with a unique name in the directory and stores the name. Returns -1 with errno. */
 static int create_temporary(int dirfd, char name[TEMPORARY_MAX], mode_t mode)
 {
     int fd = -1;
@@ -418,8 +419,8 @@ static int write_fully(int fd, const char *data, size_t length)
     return 0;
 }
 
-/* Writes a temporary file beside `name` and renames it over that. Returns 0 or an errno, and then leaves
- * nothing. */
+/* Writes a temporary file beside `name` and renames it to `name`. Returns 0, or an errno with no temporary
+ * file left. */
 static int replace_file(int dirfd, const char *name, const char *data, size_t length, mode_t mode)
 {
     int error = 0;

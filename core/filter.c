@@ -1,5 +1,5 @@
-/* Running a seccomp program on paper: whether it lets the calls of common/late.h pass. Where it does not, the
- * command's process keeps the privilege to install it until it is in. */
+/* Interprets a seccomp program to see whether it allows the calls of common/late.h. If it does not, final has
+ * to keep the privilege to install the program until it is installed. */
 #include "filter.h"
 #include "common/late.h"
 
@@ -80,7 +80,7 @@ static bool calculate(struct machine *machine, const struct sock_filter *code)
     case BPF_XOR:
         machine->a ^= operand;
         return true;
-    /* The kernel takes no constant above 31, and of a register the lowest five bits. */
+    /* The kernel accepts no constant above 31, and uses the lowest five bits of a register. */
     case BPF_LSH:
         machine->a <<= operand % 32;
         return true;

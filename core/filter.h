@@ -1,4 +1,4 @@
-/* What a seccomp program says to a system call, without asking the kernel. */
+/* What a seccomp program answers to a system call, without asking the kernel. */
 #ifndef CTREXEC_FILTER_H
 #define CTREXEC_FILTER_H
 
@@ -13,7 +13,7 @@
  * kernel would not have taken. */
 uint32_t ctx_filter_run(const struct sock_filter *program, size_t count, const struct seccomp_data *call);
 
-/* Whether the program lets the helper's last steps pass, those from the fork of the command's process on. */
+/* Whether the program allows the helper's last steps: those from the fork of final on. */
 bool ctx_filter_lets_enter(const struct sock_filter *program, size_t count, const struct plan *plan);
 
 #endif

@@ -13,8 +13,8 @@
 
 enum { SCRATCH_FD = 10, PRIVATE_UMASK = 077 };
 
-/* Stdio becomes /dev/null and the descriptors take their numbers, all close-on-exec: a program that the
- * process starts gets none of them. */
+/* Opens /dev/null for stdio, gives the kept descriptors their numbers and closes all others. The kept ones
+ * are close-on-exec: a program that the process starts gets none of them. */
 static bool keep_only(const int *fds, size_t count)
 {
     int scratch[CTX_KEPT_MAX];
@@ -35,7 +35,7 @@ static bool keep_only(const int *fds, size_t count)
     return syscall(SYS_close_range, CTX_KEPT_FD + (unsigned)count, ~0U, 0U) == 0;
 }
 
-/* The parent's handlers are code for the parent's state. */
+/* The parent's signal handlers work on the parent's state, of which this process has only a copy. */
 static void reset_signals(void)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -60,8 +60,8 @@ _Noreturn static void run(const struct ctx_clean_process *process)
     _exit(EXIT_SUCCESS);
 }
 
-/* All signals are blocked until the process has put the program's handlers aside: one that ran in it would
- * act for the program. */
+/* All signals stay blocked until the new process has reset the handlers: a handler of the program that ran in
+ * it would act for the program. */
 pid_t ctx_fork_clean(const struct ctx_clean_process *process)
 {
     sigset_t all;

@@ -12,7 +12,7 @@ struct ctx_clean_process {
     const char *name; /* as /proc/PID/comm shows it */
     int fds[CTX_KEPT_MAX];
     size_t fd_count;
-    void (*run)(void *argument); /* what it does; it ends when this returns */
+    void (*run)(void *argument); /* what the process does; it exits when this returns */
     void *argument;
 };
 

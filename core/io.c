@@ -1,5 +1,5 @@
-/* Opening, reading and writing as every binding needs it: no interruption, no SIGPIPE, no descriptor that a
- * program started meanwhile would get. */
+/* Opening, reading and writing as every binding needs it: not interrupted, without SIGPIPE, and with
+ * close-on-exec descriptors, which a program that is started meanwhile does not get. */
 #include "core.h"
 
 #include <errno.h>
@@ -44,7 +44,8 @@ int ctx_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t re
             break;
         }
     }
-    /* Some filters refuse a call that is newer than they are by EPERM, which may also be about the file. */
+    /* Some seccomp filters answer EPERM to a call that is newer than they are, but EPERM may also be about
+     * the file. */
     if (fd < 0 && errno == EPERM) {
         errno = ctx_openat2_is_refused() ? ENOSYS : EPERM;
     }
@@ -60,7 +61,7 @@ ssize_t ctx_read(int fd, void *data, size_t size)
     return count;
 }
 
-/* Takes the SIGPIPE that our own write left pending, so that unblocking does not deliver it. */
+/* Takes the SIGPIPE that ctx_write has left pending, so that unblocking does not deliver it. */
 static void discard_sigpipe(const sigset_t *pipe_set)
 {
     const struct timespec now = {0};

@@ -51,7 +51,7 @@ static int helper_image(void)
     if (done == size &&
         (!PROTECTED(sealed_image) ||
          fcntl(writable, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0)) {
-        /* Reopened, because execve(2) refuses a file that anybody has open for writing. */
+        /* Reopened, because execve(2) refuses a file that any process has open for writing. */
         char path[32];
         snprintf(path, sizeof(path), "/proc/self/fd/%d", writable);
         image = open(path, O_RDONLY | O_CLOEXEC);
@@ -62,9 +62,9 @@ static int helper_image(void)
     return image;
 }
 
-/* Root in a container that saw the image as /proc/PID/exe can change no byte of it, but its mode and its
- * owner (before Linux 6.3 the mode's execute bits too): the next execve would fail, or be one of a setuid
- * file. */
+/* Whether the image has its mode and owner still. Root in a container that opened the image as /proc/PID/exe
+ * cannot change a byte of it, but can change its owner and mode (before Linux 6.3 the mode's execute bits
+ * too): the next execve would fail, or run a set-user-ID file. */
 static bool untouched(int image)
 {
     struct stat about;
@@ -72,7 +72,7 @@ static bool untouched(int image)
            about.st_mode == (S_IFREG | 0777);
 }
 
-/* The image is made once a Lua state and kept in its registry; the fd object closes with the state. */
+/* The image is made once for each Lua state and kept in its registry; the fd object closes with the state. */
 int ctx_helper_image(lua_State *L)
 {
     static const char key = 0;
@@ -121,8 +121,8 @@ static bool close_gaps(const struct ctx_passed *passed)
     return syscall(SYS_close_range, first, ~0U, 0) == 0;
 }
 
-/* Runs on a stack of its own in our memory, as after vfork(2): only system calls, no locks, no allocation.
- * Every signal is blocked, so that no handler of the host program runs in it. */
+/* Runs on a stack of its own in the host program's memory, as after vfork(2): only system calls, no locks, no
+ * allocation. Every signal is blocked, so that no handler of the host program runs in it. */
 #if defined(__SANITIZE_ADDRESS__)
 __attribute__((no_sanitize_address))
 #endif

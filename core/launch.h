@@ -6,8 +6,8 @@
 
 #include <sys/types.h>
 
-/* What the child between clone and execveat needs; it shares our memory, so nothing here may change
- * meanwhile. */
+/* What the child needs between clone(2) and execveat(2). The child shares the host program's memory, so
+ * nothing here may change meanwhile. */
 struct ctx_launch {
     int image;
     int stdio[3];
@@ -19,8 +19,7 @@ struct ctx_launch {
 /* The descriptor of the helper's image, which the Lua state keeps; -1 and errno on failure. */
 int ctx_helper_image(lua_State *L);
 
-/* Starts the helper; its pid, and its pidfd in *pidfd. -1 and errno on failure. `launch->passed` must be
- * sorted. */
+/* Starts the helper; its pid, and its pidfd in *pidfd. -1 and errno on failure. Sorts `launch->passed`. */
 pid_t ctx_launch(struct ctx_launch *launch, int *pidfd);
 
 #endif

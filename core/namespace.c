@@ -1,5 +1,5 @@
 /***
-Which namespaces a process is in, and which of them are not ours.
+Which namespaces a process is in, and which of them differ from the caller's.
 
 @module ctrexec.core.namespace
 @see namespaces(7)
@@ -24,8 +24,8 @@ enum {
     DECIMAL = 10,
 };
 
-/* A process may be set up to start its children in another namespace than its own, which then is the one that
- * counts for what we start: `children` names that link. */
+/* A process may start its children in another namespace than its own, after unshare(2) for example. Then the
+ * children's namespace counts here, because ctrexec's helper is such a child: `children` names its link. */
 static const struct kind {
     const char *name;
     const char *children;
@@ -116,8 +116,8 @@ static int compare(int own_nsdir, const struct kind *kind, uint64_t inode, bool 
     if (error != 0 || own == 0) {
         return error;
     }
-    /* The kernel has this kind, so every living process is in one. Taking a dead process for one that shares
-     * our namespaces would run its command on the host. */
+    /* The kernel has this kind, so every living process is in one. If a dead process were taken for one that
+     * shares this thread's namespaces, the command would run on the host. */
     if (inode == 0) {
         return ESRCH;
     }

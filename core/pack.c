@@ -109,8 +109,8 @@ static struct plan_text text_field(struct packer *packer, const char *name)
     return text_from_top(packer, name);
 }
 
-/* The array field `name` is pushed below the buffer's reach by index: it returns its stack index and its
- * length. Absent is an empty array. The buffer was not used yet when this is called: see pack(). */
+/* Pushes the array field `name`, and returns its stack index and its length; an absent field is an empty
+ * array. Only before the buffer is begun, see pack(): afterwards the buffer must be on top of the stack. */
 static int array_field(lua_State *L, int table, const char *name, uint32_t *count)
 {
     lua_getfield(L, table, name);
@@ -125,7 +125,8 @@ static int array_field(lua_State *L, int table, const char *name, uint32_t *coun
     return lua_gettop(L);
 }
 
-/* Strings first, then their offsets: two passes over an array that this call alone can see. */
+/* Packs the strings first, then their offsets. Both passes see the same array, because no Lua code runs in
+ * between. */
 static struct plan_list strings(struct packer *packer, int array, uint32_t count, uint32_t spare,
                                 const char *name)
 {
@@ -261,7 +262,7 @@ int ctx_pass(lua_State *L, struct ctx_passed *passed, int fd)
     return fd;
 }
 
-/* An array of descriptors, as int32 and into `passed`. */
+/* Packs an array of descriptors as int32, and adds each to `passed`. */
 static struct plan_list descriptors(struct packer *packer, int array, uint32_t count,
                                     struct ctx_passed *passed)
 {
@@ -282,7 +283,7 @@ static struct plan_list descriptors(struct packer *packer, int array, uint32_t c
     return list;
 }
 
-/* A string of the table number `index` of an array. Nothing but the string may stand above the buffer. */
+/* Packs the string field `name` of the table array[index]. Only that string may stand above the buffer. */
 static struct plan_text element_text(struct packer *packer, int array, uint32_t index, const char *name)
 {
     lua_rawgeti(packer->L, array, index);

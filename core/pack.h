@@ -5,7 +5,7 @@
 #include "common/plan.h"
 #include "core.h"
 
-/* The descriptors that the helper is started with, each at the number that it has here. */
+/* The descriptors that the helper is started with, each under the number that it has in this program. */
 struct ctx_passed {
     int fds[PLAN_MAX_FDS];
     unsigned count;
@@ -13,12 +13,12 @@ struct ctx_passed {
     unsigned copy_count;
 };
 
-/* A copy of the descriptor above the numbers of stdio, where the command's stdio would overwrite it: a host
- * program that closed its own stdio gets numbers below 3 for anything. */
+/* Copies a descriptor to a number above 2, where the command's stdio does not overwrite it: a host program
+ * that has closed its own stdio gets numbers below 3 for any descriptor. */
 int ctx_above_stdio(lua_State *L, struct ctx_passed *passed, int fd);
 
-/* Adds a descriptor, unless it is negative; raises an error when there are too many. The number it will have.
- */
+/* Adds a descriptor, unless it is negative, and returns the number that it has in the helper. Raises an error
+ * when there are too many. */
 int ctx_pass(lua_State *L, struct ctx_passed *passed, int fd);
 
 /* The descriptor in field `name` of the table at `table`, -1 when absent. */

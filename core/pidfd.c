@@ -51,7 +51,7 @@ bool ctx_parse_fdinfo(struct ctx_text text, int64_t *pid)
 }
 
 /***
-Opens a process. Whoever knows the process by its pid must then compare its start time.
+Opens a process. A caller that knows the process by its pid must then compare its start time.
 @function open
 @int pid
 @treturn[1] fd the pidfd
@@ -152,7 +152,7 @@ static int wait_options(lua_State *L, int arg)
 }
 
 /***
-Waits for a child to end and reaps it. EINTR is retried: who wants to be interrupted polls first.
+Waits for a child to end and reaps it. EINTR is retried: a caller that wants to be interrupted polls first.
 
 When the host program has reaped the child already, Linux 6.15 and newer still tell its status, without the
 figures of its resource usage.
@@ -164,7 +164,7 @@ number), and unless reaped by another `utime` and `stime` (seconds), `maxrss` (K
 @treturn[2] bool false: still running, with `nohang`
 @return[3] nil
 @treturn[3] string error message
-@treturn[3] int errno: ECHILD when it is not our child, or reaped already
+@treturn[3] int errno: ECHILD when it is no child of the caller, or reaped already
 @see waitid(2)
 */
 static int pidfd_wait(lua_State *L)
@@ -175,7 +175,7 @@ static int pidfd_wait(lua_State *L)
     struct rusage usage;
     long result = 0;
     do {
-        /* The C library's waitid has no place for the usage. */
+        /* The C library's waitid(2) does not return the usage. */
         result = syscall(SYS_waitid, P_PIDFD, fd, &info, options, &usage);
     } while (result < 0 && errno == EINTR);
     if (result < 0) {
@@ -242,7 +242,8 @@ The pid of a pidfd's process.
 @treturn[1] int
 @return[2] nil
 @treturn[2] string error message
-@treturn[2] int errno: ESRCH when the process is gone or outside our pid namespace, EINVAL for no pidfd
+@treturn[2] int errno: ESRCH when the process is gone or outside the caller's pid namespace, EINVAL for no
+pidfd
 @see pidfd_open(2)
 */
 static int pidfd_pid(lua_State *L)

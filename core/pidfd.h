@@ -9,7 +9,8 @@
 #undef P_PIDFD
 #define P_PIDFD ((idtype_t)3)
 
-/* The pid in a pidfd's fdinfo file: -1 for a process that is gone, 0 for one outside our pid namespace. */
+/* The pid in a pidfd's fdinfo file: -1 for a process that is gone, 0 for one outside the reader's pid
+ * namespace. */
 bool ctx_parse_fdinfo(struct ctx_text text, int64_t *pid);
 
 #endif

@@ -2,8 +2,8 @@
 Modules of Lua in compiled form.
 
 One file (scripts/precompile.lua makes it) holds the code of many modules. A module's code is used only while
-the source that Lua would load is the very file it was made from, by size and time of last change: what is
-replaced or edited always wins.
+the source that Lua would load is the very file it was made from, by size and time of last change: a source
+that was replaced or edited always wins.
 
 @module ctrexec.core.precompiled
 @see luac(1)
@@ -25,7 +25,7 @@ enum {
     CODE_MAX = 1 << 24,
 };
 
-/* What the searcher knows, by number of upvalue. */
+/* What the searcher keeps, by number of upvalue. */
 enum {
     CODE_FILE = 1,
     INDEX,
@@ -77,7 +77,7 @@ static bool find_module(const char *at, const char *end, const char *name, struc
     return false;
 }
 
-/* Pushes the first path of the templates at which something lies, as package.searchpath would. */
+/* Pushes the first path of the templates at which a file exists, as package.searchpath would. */
 static bool push_source(lua_State *L, const char *name, const char *templates, struct stat *status)
 {
     const char *file = luaL_gsub(L, name, ".", "/");
@@ -94,7 +94,7 @@ static bool push_source(lua_State *L, const char *name, const char *templates, s
     return false;
 }
 
-/* Loads the code; true with the chunk pushed, or the reason why not. */
+/* Loads the code. Pushes the chunk and returns true, or pushes the reason and returns false. */
 static bool load_code(lua_State *L, int fd, off_t offset, size_t length, const char *name)
 {
     char *code = malloc(length);
@@ -109,7 +109,7 @@ static bool load_code(lua_State *L, int fd, off_t offset, size_t length, const c
     return result == LUA_OK;
 }
 
-/* The searcher: loader and path, or why there is none. */
+/* The searcher: returns the loader and the source's path, or a message that says why there is none. */
 static int search(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
@@ -144,8 +144,8 @@ Makes a searcher for `package.searchers`.
 @treturn[1] function
 @return[2] nil
 @treturn[2] string error message
-@treturn[2] int errno: ENOENT when there is no such file, EINVAL when it is none of that kind
-@see require(3)
+@treturn[2] int errno: ENOENT when there is no such file, EINVAL when it is no file of compiled modules
+@see open(2)
 */
 static int searcher(lua_State *L)
 {

@@ -1,7 +1,8 @@
 /***
-What /proc says of a process, and who this one is.
+What /proc says of a process, and the ids of the calling process.
 
-A pid may be another process's by the time that it is used: whoever needs to be sure opens a pidfd first.
+A pid may be another process's by the time that it is used: a caller that needs to be sure opens a pidfd
+first.
 
 @module ctrexec.core.process
 @see proc(5)
@@ -69,7 +70,7 @@ bool ctx_parse_stat(struct ctx_text text, struct ctx_stat *stat)
             return false;
         }
     }
-    /* A number that the end of the buffer may have cut is no number. */
+    /* A number at the end of the buffer may have been cut short, so it is refused. */
     return rest.at != rest.end && ctx_text_number(word, DECIMAL, &stat->start_time);
 }
 
@@ -129,10 +130,10 @@ static uint32_t login_uid(void)
 }
 
 /***
-Who this process is.
+The ids of the calling process.
 @function ids
-@treturn table `pid`, `ppid` (0: outside our pid namespace), `uid`, `euid`, `gid`, `egid`, `session` (of
-getsid(2)) and, where one is set, `login_uid`
+@treturn table `pid`, `ppid` (0: outside the caller's pid namespace), `uid`, `euid`, `gid`, `egid`, `session`
+(of getsid(2)) and, where one is set, `login_uid`
 @see credentials(7)
 */
 static int process_ids(lua_State *L)

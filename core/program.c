@@ -9,7 +9,7 @@ The program that this process runs.
 #include <string.h>
 #include <unistd.h>
 
-/* The strings of the array at `index` as execve(2) wants them. They stay Lua's, as does the memory. */
+/* The strings of the array at `index` as execve(2) wants them. Lua owns the strings and the memory. */
 static char **check_arguments(lua_State *L, int index)
 {
     const lua_Integer count = luaL_len(L, index);
@@ -28,7 +28,7 @@ static char **check_arguments(lua_State *L, int index)
     return arguments;
 }
 
-/* The environment with `variable`, "NAME=VALUE", in it. Its memory is Lua's. */
+/* The environment with `variable`, "NAME=VALUE", in it. Lua owns its memory. */
 static char **environment_with(lua_State *L, const char *variable)
 {
     const size_t name = strcspn(variable, "=") + 1;

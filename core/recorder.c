@@ -5,12 +5,12 @@ input, "r" for a window size ("80x24").
 
 - Data is a JSON string. UTF-8 that was cut in two by a read is put together again, whatever is no UTF-8
 becomes U+FFFD, and control characters are escaped, C1 (U+0080 to U+009F) too: what a command writes can
-neither end its event nor, when somebody looks at the file itself, reach his terminal.
+neither end its event nor reach the terminal of a person who prints the file.
 - A newline without a return gets one, as the caller's terminal adds it: a player shows what the caller saw.
 - The buffer holds whole lines. It is written when it has 64 KiB and once its oldest line is a second old, so
 that the file of a program that was killed ends at the end of a line, too.
-- After a failed write, or where it would become larger than it may, the file ends with its last whole line.
-Whether that also ends the session is for the caller to say.
+- After a failed write, or at its size limit, the file ends with its last whole line. Whether that also ends
+the session is for the caller to say.
 
 @module ctrexec.core.recorder
 */
@@ -42,7 +42,8 @@ enum {
     MAX_AGE = NANOSECONDS,
 };
 
-/* Of one stream: a sequence that has begun, and what may come next in it (RFC 3629, section 4). */
+/* The state of one stream: the UTF-8 sequence that has begun, and what may come next in it (RFC 3629, section
+ * 4). */
 struct decoder {
     char bytes[4];
     unsigned char have;
@@ -60,7 +61,7 @@ struct ctx_recorder {
     bool passwords;
     struct winsize window;
     int64_t began;
-    int64_t oldest; /* line in the buffer, if there is one */
+    int64_t oldest; /* when the first line of the buffer was made */
     off_t size;
     off_t max_size; /* 0 for none */
     struct decoder decoders[CTX_STREAM_COUNT];
@@ -94,7 +95,7 @@ static void write_all(struct ctx_recorder *recorder, const char *data, size_t si
         }
     }
     if (recorder->error != 0 && recorder->size != whole) {
-        /* What was written of the lines that did not go in as a whole. */
+        /* Takes away the part of the lines that was written before the failure. */
         recorder->size = ftruncate(recorder->fd, whole) == 0 ? whole : recorder->size;
     }
 }
@@ -154,7 +155,7 @@ static char *put_ascii(char *out, unsigned char byte)
     }
 }
 
-/* A whole sequence of two bytes or more. */
+/* A whole sequence of two bytes or more; a C1 control character is escaped. */
 static char *put_sequence(char *out, const struct decoder *decoder)
 {
     if (decoder->have == 2 && decoder->bytes[0] == '\xc2' && (unsigned char)decoder->bytes[1] < 0xa0) {
@@ -205,7 +206,7 @@ static char *put_output_byte(char *out, struct decoder *decoder, unsigned char b
     return put_byte(out, decoder, byte);
 }
 
-/* What is left of a sequence when nothing more comes. */
+/* Ends a sequence of which nothing more will come. */
 static char *put_rest(char *out, struct decoder *decoder)
 {
     if (decoder->missing == 0) {
@@ -253,7 +254,7 @@ static void record_piece(struct ctx_recorder *recorder, enum ctx_stream stream, 
         out = stream == CTX_STREAM_INPUT ? put_byte(out, decoder, data[i])
                                          : put_output_byte(out, decoder, data[i]);
     }
-    /* All of it may be the beginning of a sequence. */
+    /* The whole piece may be the beginning of a sequence: then there is nothing to record yet. */
     if (out != begin) {
         end_event(recorder, out);
     }
@@ -312,7 +313,7 @@ int ctx_recorder_tick(struct ctx_recorder *recorder, struct timespec *left, bool
     if (wait <= 0) {
         flush(recorder);
     } else if (!*limited || left->tv_sec > 0 || left->tv_nsec > wait) {
-        /* At most a second, so that a time left of one second or more is never sooner. */
+        /* `wait` is a second at most, so a time left of one second or more is never shorter. */
         *left = (struct timespec){.tv_sec = wait / NANOSECONDS, .tv_nsec = wait % NANOSECONDS};
         *limited = true;
     }
@@ -441,7 +442,7 @@ static int resize(lua_State *L)
 }
 
 /***
-Writes what has waited for a second; to be called that often, at least, while the command runs.
+Writes the lines that have waited for a second. Must be called at least once a second while the command runs.
 
 @function recorder:tick
 @treturn[1] bool true

@@ -11,7 +11,7 @@ and the deadline, all in the calling thread.
 #include <fcntl.h>
 #include <string.h>
 
-/* Longer deadlines are none. */
+/* A deadline of so many seconds or more counts as none. */
 #define DEADLINE_MAX 1e9
 
 /* All that may raise an error is done before anything is changed. */
@@ -46,7 +46,7 @@ static struct end *check_end(lua_State *L, struct relay *relay, int table, const
     return end;
 }
 
-/* What an earlier run, cut short by its deadline, could not deliver. */
+/* Loads the data that an earlier run, cut short by its deadline, could not deliver. */
 static void load_pending(lua_State *L, int table, struct copy *copy)
 {
     size_t size = 0;
@@ -129,7 +129,8 @@ static void check_deadline(lua_State *L, struct relay *relay)
     lua_pop(L, 1);
 }
 
-/* What the recorder calls each copy: with two of output, the second is the command's stderr. */
+/* Says which stream each copy is for the recorder: of two copies of output, the second is the command's
+ * stderr. */
 static void check_recorder(lua_State *L, struct relay *relay)
 {
     enum ctx_stream output = CTX_STREAM_OUTPUT;
@@ -178,7 +179,7 @@ static void prepare_all(struct relay *relay)
     relay->has_raw_settings = relay->terminal >= 0 && tcgetattr(relay->terminal, &relay->raw_settings) == 0;
 }
 
-/* Keeps what could not be delivered where the next run finds it. */
+/* Stores the data that could not be delivered, for the next run to load. */
 static void store_pending(lua_State *L, const struct relay *relay)
 {
     if (relay->copy_count == 0) {
@@ -212,12 +213,12 @@ closed, so that the command notices. With `input = true` it is for the command: 
 at the end of `from`, `to` is closed, unless it is a pseudo-terminal. Give an fd object for what may be
 closed: it is then closed as by `:close()`.
 - `master`, `terminal`: the master of the command's pseudo-terminal (also in `copies`) and the caller's
-terminal. The master gets the terminal's window size at the start and, with `signals`, at each SIGWINCH;
-SIGCONT sets the settings again that the terminal had at the start.
-- `signals`: when true, all signals but SIGKILL, SIGSTOP, SIGCHLD, SIGURG, SIGPIPE, SIGTTIN, SIGTTOU and
-SIGWINCH are blocked in the calling thread, read by signalfd(2) and sent to the process; a caller that blocks
-them earlier loses none. The thread's mask is restored before the return. Without it no signal is touched but
-SIGPIPE, which a write here never raises.
+terminal. The master gets the terminal's window size at the start and, with `signals`, at each SIGWINCH.
+SIGCONT gives the terminal the settings again that it had at the start.
+- `signals`: when true, all signals but SIGKILL, SIGSTOP, SIGCHLD, SIGURG, SIGPIPE, SIGTTIN and SIGTTOU are
+blocked in the calling thread, read by signalfd(2) and, except SIGWINCH, sent to the process; a caller that
+blocks them earlier loses none. The thread's mask is restored before the return. Without it no signal is
+touched but SIGPIPE, which a write here never raises.
 - `recorder`: of `core.recorder`, given what the streams carry and the terminal's sizes.
 - `deadline`: seconds from now, a number. Data that was read but not delivered by then is put into
 `copies[i].pending`, where another call with the same table finds it.

@@ -24,10 +24,10 @@ enum kind { KIND_OTHER, KIND_FILE, KIND_PIPE, KIND_SOCKET, KIND_MASTER };
 struct end {
     int given; /* the caller's number, -1 once closed */
     int *box;  /* the number inside its fd object, if it is one */
-    int fd;    /* what is read and written: `given`, or our own description of the same file */
+    int fd;    /* what is read and written: `given`, or a second open file description of the same file */
     int flags; /* to be set again on return, -1 if they were not changed */
     enum kind kind;
-    bool blocks; /* no way round blocking was found */
+    bool blocks; /* a call on it may block: no second description could be opened */
 };
 
 struct copy {
@@ -35,7 +35,7 @@ struct copy {
     struct end *to;
     bool input;
     bool spliced;
-    bool at_end; /* of `from` */
+    bool at_end; /* `from` has ended */
     bool done;
     bool waits_for_room; /* in `to`; else for data in `from` */
     enum ctx_stream stream;
@@ -62,7 +62,7 @@ struct relay {
     struct termios raw_settings;
 };
 
-/* Finds a way to read and write a descriptor that does not block; ctx_put_back_end leaves it as it was. */
+/* Finds a way to read and write a descriptor without blocking; ctx_put_back_end restores the descriptor. */
 void ctx_prepare_end(struct end *end);
 void ctx_put_back_end(struct end *end);
 

@@ -3,13 +3,13 @@
  * How a copy never blocks the loop, and never changes a descriptor that others share:
  *
  * - The caller's stdin and stdout are open file descriptions that its shell and its other children use too,
- * so O_NONBLOCK is not for us to set. Pipes and terminals are opened once more by way of /proc/self/fd, which
- * gives a description of our own, with O_NONBLOCK. Where that is refused (a terminal of another user, no
- * /proc) the descriptor is used as it is: read once when poll(2) says so, and written in pieces of at most
- * PIPE_BUF, which a pipe that polls as writable takes whole.
+ * so the relay must not set O_NONBLOCK on them. Pipes and terminals are opened once more by way of
+ * /proc/self/fd, which gives a description of the relay's own, with O_NONBLOCK. Where that is refused (a
+ * terminal of another user, no /proc) the descriptor is used as it is: read once when poll(2) says so, and
+ * written in pieces of at most PIPE_BUF, which a pipe that polls as writable takes whole.
  * - Sockets get MSG_DONTWAIT on each call.
- * - A pseudo-terminal's master cannot be opened twice (the second is another pseudo-terminal). It is the
- * exec's own, and has O_NONBLOCK set while the loop runs.
+ * - A pseudo-terminal's master cannot be opened twice (the second is another pseudo-terminal). The master
+ * belongs to this exec alone, so O_NONBLOCK is set on it while the loop runs.
  * - Regular files never block in this sense. poll(2), unlike epoll(7), takes them as well, and there are too
  * few descriptors here for epoll to be the faster one.
  *
@@ -51,7 +51,7 @@ static enum kind kind_of(int fd)
     }
 }
 
-/* Opens a pipe or terminal once more, for a description of our own. */
+/* Opens a pipe or terminal once more, for an open file description of the relay's own. */
 static void reopen(struct end *end, int flags)
 {
     if ((flags & O_NONBLOCK) != 0) {
@@ -117,8 +117,8 @@ static void close_end(struct relay *relay, struct end *end)
 
 /* ---- Copying ---- */
 
-/* Nothing more will come. A command that reads a pipe sees the end of it; one that reads a terminal sees
- * nothing, as with runc: a control-D that nobody typed could end more than its input. */
+/* The source has ended. A command that reads a pipe sees the end of it; a command that reads a terminal sees
+ * nothing, as with runc: a control-D that no user typed could end more than its input. */
 static void finish_copy(struct relay *relay, struct copy *copy)
 {
     copy->done = true;
@@ -127,8 +127,8 @@ static void finish_copy(struct relay *relay, struct copy *copy)
     }
 }
 
-/* Nothing more can be written. A command whose output has no reader any more gets SIGPIPE, or on a terminal
- * SIGHUP, as if it had written there itself. */
+/* The destination takes no more data. A command whose output has no reader any more gets SIGPIPE, or on a
+ * terminal SIGHUP, as if it had written there itself. */
 static void abandon_copy(struct relay *relay, struct copy *copy)
 {
     copy->done = true;
@@ -165,8 +165,8 @@ static ssize_t write_end(const struct end *end, const void *data, size_t size)
     return write(end->fd, data, end->blocks && size > PIPE_BUF ? PIPE_BUF : size);
 }
 
-/* Fills the buffer. A terminal gives 4 KiB a call at most, so there it goes on for as long as there is more.
- * A read error is an end like any other: EIO is how a pseudo-terminal says that no process has it open. */
+/* Fills the buffer. A terminal gives 4 KiB a call at most, so a terminal is read until it has no more. A read
+ * error is an end like any other: EIO is how a pseudo-terminal says that no process has it open. */
 static void fill(struct relay *relay, struct copy *copy)
 {
     ssize_t count = 0;
@@ -189,7 +189,8 @@ static void fill(struct relay *relay, struct copy *copy)
     }
 }
 
-/* Asked before the write: a program that reads a password shows its echo again once it has it. */
+/* Must be asked before the write: a program that reads a password turns the echo on again once it has the
+ * password. */
 static bool is_recorded_input(const struct relay *relay, const struct copy *copy)
 {
     const struct end *typed_at = copy->to->kind == KIND_MASTER ? copy->to : copy->from;
@@ -217,7 +218,7 @@ static void flush(struct relay *relay, struct copy *copy)
 
 static void buffered_step(struct relay *relay, struct copy *copy)
 {
-    /* A descriptor that blocks is written to only when it was polled for that. */
+    /* A descriptor that may block is written to only when it was polled as writable. */
     bool writable = copy->waits_for_room || !copy->to->blocks;
     if (copy->end == 0 && !copy->at_end) {
         fill(relay, copy);
@@ -244,7 +245,7 @@ static void spliced_step(struct relay *relay, struct copy *copy)
         /* One side was polled as ready, so it is the other one that is not. */
         copy->waits_for_room = !copy->waits_for_room && copy->to->kind == KIND_PIPE;
     } else if (errno == EINVAL) {
-        /* A file opened for appending, or of a file system that cannot. */
+        /* splice(2) refuses a file opened for appending, and some file systems. */
         copy->spliced = false;
     } else if (errno != EINTR) {
         abandon_copy(relay, copy);

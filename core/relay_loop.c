@@ -12,14 +12,14 @@
 
 enum {
     SIGNALS_AT_ONCE = 16,
-    /* What a pseudo-terminal can hold back, several times over. */
+    /* Several times what a pseudo-terminal can hold back. */
     DRAIN_MIN = 64 * 1024,
 };
 
 /* ---- The end of the process ---- */
 
-/* What the process left behind is still copied, and no more: something else may hold the other side open and
- * go on writing for ever. */
+/* Only what the process has left in its streams is still copied: another process may hold the other side open
+ * and write for ever. */
 static void begin_drain(struct relay *relay)
 {
     relay->ended = true;
@@ -43,7 +43,7 @@ static bool readable_now(const struct end *end)
     return poll(&poll_fd, 1, 0) > 0;
 }
 
-/* Whether all that is to be copied has been. */
+/* Whether everything that has to be copied has been. */
 static bool is_drained(struct relay *relay)
 {
     bool drained = true;
@@ -60,8 +60,8 @@ static bool is_drained(struct relay *relay)
 
 /* ---- Signals ---- */
 
-/* All that runc forwards: everything but what is about this program itself. SIGTTIN and SIGTTOU also are:
- * they stop a program in the background that touches its terminal. */
+/* All signals that runc forwards: every one that is not about this program itself. SIGTTIN and SIGTTOU are
+ * about this program too: they stop it when it touches its terminal from the background. */
 void ctx_forwarded_signals(sigset_t *set)
 {
     sigfillset(set);
@@ -182,8 +182,8 @@ static int loop(struct relay *relay)
     return 0;
 }
 
-/* A write to a pipe without readers raises SIGPIPE, which would end the host program. It is blocked
- * meanwhile, and one of our making is taken out again. */
+/* A write to a pipe without readers raises SIGPIPE, which would end the host program. So the signal is
+ * blocked while the loop runs, and a SIGPIPE that the loop has raised is discarded. */
 int ctx_run_relay(struct relay *relay)
 {
     static const struct timespec AT_ONCE = {0};
@@ -211,7 +211,7 @@ int ctx_run_relay(struct relay *relay)
         while (sigtimedwait(&pipe_signal, NULL, &AT_ONCE) < 0 && errno == EINTR) {
         }
     }
-    /* What came too late to be forwarded is delivered here. */
+    /* Signals that came too late to be forwarded are delivered to this program here. */
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (relay->signalfd >= 0) {
         close(relay->signalfd);

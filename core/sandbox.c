@@ -32,7 +32,7 @@ none of the parent's descriptors and default signal actions.
 
 struct sandbox {
     pid_t pid;   /* 0 when there is none */
-    int pidfd;   /* of the child: its number may be another's once someone reaped it */
+    int pidfd;   /* of the child: its pid may be another process's once the child was reaped */
     pid_t owner; /* the process that started it: a forked copy of the parent must not kill it */
     int channel; /* -1 when closed */
     struct ctx_sandbox_progress *progress;
@@ -48,8 +48,8 @@ static int kill_child(const struct sandbox *sandbox)
     return (int)syscall(SYS_pidfd_send_signal, sandbox->pidfd, SIGKILL, NULL, 0U);
 }
 
-/* Reaps the child, after what it started has been killed: as long as it is a zombie no other process group
- * can have its number. Returns its wait status, or -1 if a handler of the program reaped it first. */
+/* Kills what the child has started, then reaps the child: as long as the child is a zombie, no other process
+ * group can have its number. Returns its wait status, or -1 if a handler of the program reaped it first. */
 static int end_child(struct sandbox *sandbox)
 {
     int status = -1;
@@ -102,7 +102,7 @@ static int sandbox_close(lua_State *L)
 }
 
 /***
-Has the process killed without waiting for that, which takes longer than killing it: `close` does later.
+Kills the process without waiting for its end, which takes longer than the killing; `close` waits later.
 @function sandbox:stop
 */
 static int sandbox_stop(lua_State *L)
@@ -111,7 +111,7 @@ static int sandbox_stop(lua_State *L)
     return 0;
 }
 
-/* Pushes nil, a reason and the unit the child was in. */
+/* Pushes nil, a reason, and the unit that the child was running. */
 static int push_death(lua_State *L, struct sandbox *sandbox, const char *reason)
 {
     int unit = sandbox->progress->unit;
@@ -166,7 +166,7 @@ Receives the next value that the process sends.
 @return[2] nil the process has ended, or was ended because it did not answer
 @treturn[2] string "timeout" (a unit took longer than its time), "killed by signal N", "its process ended",
 "no answer" or "malformed answer"
-@treturn[2] int the unit it was in, 0 for none
+@treturn[2] int the unit that the process was running, 0 for none
 */
 static int sandbox_receive(lua_State *L)
 {
@@ -201,7 +201,8 @@ static double number_field(lua_State *L, const char *name, double low, double hi
     return value;
 }
 
-/* Fills the sandbox, whose userdata is already there to clean up after a failure. */
+/* Makes the shared page and the channel. The sandbox's userdata exists already and owns them after a
+ * failure. */
 static int open_channel(struct sandbox *sandbox, double patience, int *child_end)
 {
     struct timeval timeout = ctx_timeval(patience);
@@ -217,7 +218,8 @@ static int open_channel(struct sandbox *sandbox, double patience, int *child_end
     }
     sandbox->channel = ends[0];
     *child_end = ends[1];
-    /* The last resort, should the child's own timer not end it (it was stopped, say). */
+    /* A last resort in case the child's own timer does not end the child, which may be stopped, for
+     * example. */
     (void)setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     (void)setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
     return 0;

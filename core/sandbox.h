@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <sys/time.h>
 
-/* The one page both processes see: which unit the child is in when it is killed. */
+/* The one page that the program and the child share: which unit the child is running when it is killed. */
 struct ctx_sandbox_progress {
     int unit;
 };

@@ -19,7 +19,7 @@ struct budget {
     const struct ctx_sandbox_job *job;
     size_t used;
     size_t ceiling;
-    size_t refused; /* what was asked for in vain; Lua collects garbage and may ask again */
+    size_t refused; /* size of the last refused request; Lua collects garbage and may ask again */
 };
 
 static void *limited_alloc(void *data, void *block, size_t old_size, size_t new_size)
@@ -48,7 +48,7 @@ static struct budget *budget_of(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-/* The timer ends the process; no seconds stop it. */
+/* Sets the timer that ends the process; 0 seconds stop it. */
 static void set_timer(double seconds)
 {
     const struct itimerval timer = {.it_value = ctx_timeval(seconds)};
@@ -56,7 +56,7 @@ static void set_timer(double seconds)
 }
 
 /***
-The time and memory of a unit count from here.
+Begins a unit: its time and its memory count from here.
 
 @function begin
 @int unit the number by which the parent names what it was doing when it is killed
@@ -72,7 +72,7 @@ static int child_begin(lua_State *L)
 }
 
 /***
-The unit is over: its limits hold no longer.
+Ends a unit: its limits no longer hold.
 
 @function finish
 @treturn bool whether it ran out of memory, also if it caught the error
@@ -111,7 +111,7 @@ static int child_send(lua_State *L)
 }
 
 /***
-Waits for a value of the parent's. Ends the process when the parent is gone.
+Waits for a value from the parent. Ends the process when the parent is gone.
 
 @function receive
 @return the value
@@ -148,7 +148,8 @@ static const luaL_Reg CHILD_FUNCTIONS[] = {
     {"untouched", child_untouched}, {NULL, NULL},
 };
 
-/* What a policy is given: no package, for files are read by the parent, which checks them, and no debug. */
+/* Opens the libraries that a policy gets: not `package`, because the parent reads files and checks them, and
+ * not `debug`. */
 static void open_libraries(lua_State *L)
 {
     static const luaL_Reg LIBRARIES[] = {
@@ -162,8 +163,8 @@ static void open_libraries(lua_State *L)
     }
 }
 
-/* Runs protected: chunk(argument, functions). The collector does not run by itself: the chunk collects when
- * nobody waits for it, and at the memory limit Lua does. */
+/* Runs protected: chunk(argument, functions). The collector does not run by itself: the chunk collects
+ * garbage when the parent is not waiting for it, and Lua collects at the memory limit. */
 static int run_chunk(lua_State *L)
 {
     struct budget *budget = lua_touserdata(L, 1);

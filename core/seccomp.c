@@ -2,11 +2,11 @@
 OCI seccomp profiles to kernel programs, with libseccomp. A module of its own, so that only an exec into a
 container with a profile loads the library.
 
-What a process sees is what runc's profile does (libcontainer/seccomp), by a shorter way. libseccomp needs 8
-ms for an engine's default profile, nearly all of it for plain "this call: that action" rules. Those become
-one table of number ranges per architecture here; libseccomp is given the rest (rules with arguments, calls
-that some architectures multiplex), one architecture at a time, and its program is what the table falls
-through to. The spec runs both forms of many profiles over all calls.
+A process sees what it sees under runc's filter (libcontainer/seccomp), but the filter is made in a shorter
+way. libseccomp needs 8 ms for an engine's default profile, nearly all of it for plain "this call: that
+action" rules. Those become one table of number ranges per architecture here; libseccomp is given the rest
+(rules with arguments, calls that some architectures multiplex), one architecture at a time, and its program
+is what the table falls through to. The spec runs both forms of many profiles over all calls.
 
 @module ctrexec.core.seccomp
 */
@@ -27,7 +27,7 @@ through to. The spec runs both forms of many profiles over all calls.
 
 __attribute__((visibility("default"))) int luaopen_ctrexec_core_seccomp(lua_State *L);
 
-/* No Lua call is made while a filter of libseccomp is held: an error of Lua would lose it. */
+/* No Lua call is made while a filter of libseccomp is held: an error of Lua would leak it. */
 
 /* A rule as one architecture has it. */
 struct entry {
@@ -105,8 +105,8 @@ static size_t collect(struct compiler *c, uint32_t architecture, uint32_t *last)
     return count;
 }
 
-/* The table's job is one call, one action. What has conditions or is contradictory is libseccomp's to merge
- * or refuse. */
+/* The table can only give one call one action. Rules with conditions, or that contradict each other, are left
+ * for libseccomp to merge or refuse. */
 static bool is_plain(const struct compiler *c, const struct entry *entries, size_t count)
 {
     const struct rule *first = &c->profile->rules[entries[0].rule];
@@ -119,7 +119,7 @@ static bool is_plain(const struct compiler *c, const struct entry *entries, size
     return true;
 }
 
-/* Appends a segment, joined to the one before where they say the same. */
+/* Appends a segment, or extends the one before if it has the same value. */
 static size_t add_segment(struct compiler *c, size_t count, uint32_t start, uint32_t value)
 {
     if (count > 0 && c->segments[count - 1].start == start) {
@@ -154,8 +154,8 @@ static size_t make_segments(struct compiler *c, uint32_t architecture)
         }
         i += length;
     }
-    /* runc's rule: a number beyond all that the profile knows is a call from after its time, and programs
-     * have a way round ENOSYS but not round EPERM. */
+    /* As runc: a number above all that the profile knows is a call that is newer than the profile. It fails
+     * with ENOSYS, because programs have a way round ENOSYS but not round EPERM. */
     if (c->profile->unknown_is_enosys && last > 0) {
         count = add_segment(c, count, last + 1, SCMP_ACT_ERRNO(ENOSYS));
     }
@@ -237,7 +237,7 @@ static bool has_architecture(const struct profile *profile, uint32_t architectur
 /* The program of one architecture; the accumulator holds the system call number. */
 static int compile_architecture(struct compiler *c, uint32_t architecture)
 {
-    /* Where x32 is not covered, its calls are none of the table's business. */
+    /* Where the profile does not cover x32, the table skips x32's calls. */
     bool guarded = architecture == SCMP_ARCH_X86_64 && !has_architecture(c->profile, SCMP_ARCH_X32);
     scmp_filter_ctx filter = seccomp_init(c->profile->default_action);
     unsigned skip = 0;
@@ -260,7 +260,8 @@ static int compile_architecture(struct compiler *c, uint32_t architecture)
     return result;
 }
 
-/* All that runs under one value of seccomp_data.arch. x32 shares x86_64's and sets a bit in the number. */
+/* Compiles what runs under one value of seccomp_data.arch. x32 shares x86_64's value and sets a bit in the
+ * number. */
 static int compile_section(struct compiler *c, uint32_t architecture)
 {
     bpf_emit(c->program, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));

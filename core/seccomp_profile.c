@@ -335,8 +335,8 @@ static bool read_arguments(struct reader *r, int table, struct rule *rule)
     return true;
 }
 
-/* socketcall(2) and ipc(2) stand for these on some architectures; libseccomp then has rules for both ways in.
- */
+/* On some architectures these calls go through socketcall(2) or ipc(2); libseccomp then makes rules for the
+ * direct call and for the one that stands for it. */
 static bool is_multiplexed(const char *name)
 {
     static const char *const NAMES[] = {
@@ -430,7 +430,7 @@ static bool read_syscalls(struct reader *r, int table, struct profile *profile)
             !read_names(r, entry, &form, profile)) {
             return false;
         }
-        /* Only the conditions stay, one object per entry that has any. */
+        /* Only the conditions stay on the stack, one object for each entry that has any. */
         lua_remove(L, entry);
         if (form.arg_count == 0) {
             lua_pop(L, 1);
@@ -456,7 +456,8 @@ static bool read_all(struct reader *r, int table, struct profile *profile)
         return bad(r, ".flags", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY",
                    NULL);
     }
-    /* Where nothing is refused by default, the kernel itself says ENOSYS; a tracer wants to see the call. */
+    /* A profile that refuses nothing by default leaves ENOSYS to the kernel, and a tracer wants to see the
+     * call. */
     profile->unknown_is_enosys = profile->default_action != SCMP_ACT_ALLOW &&
                                  profile->default_action != SCMP_ACT_LOG &&
                                  (profile->default_action & SECCOMP_RET_ACTION_FULL) != SCMP_ACT_TRACE(0);

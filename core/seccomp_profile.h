@@ -10,8 +10,8 @@
 
 #define MAX_ARCHITECTURES 24
 
-/* One system call name of the profile. `number` is the native one, negative for a call that only others have.
- */
+/* One system call name of the profile. `number` is the native one, negative for a call that only other
+ * architectures have. */
 struct rule {
     const char *name;
     const struct scmp_arg_cmp *args;

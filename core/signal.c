@@ -8,7 +8,7 @@ Signals by name and number.
 
 #include <signal.h>
 
-/* Of two names of one signal the first is the one it is called by. */
+/* Of two names of one signal, the first is the one that signal_name gives. */
 static const struct ctx_named_number signals[] = {
     {"HUP", SIGHUP},       {"INT", SIGINT},   {"QUIT", SIGQUIT},   {"ILL", SIGILL},   {"TRAP", SIGTRAP},
     {"ABRT", SIGABRT},     {"BUS", SIGBUS},   {"FPE", SIGFPE},     {"KILL", SIGKILL}, {"USR1", SIGUSR1},

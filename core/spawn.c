@@ -19,7 +19,7 @@ Starting the helper on its way into a container.
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Descriptors of ours that the helper gets besides the plan's. */
+/* Descriptors that the helper gets besides the plan's: the control socket, two pipes and the plan itself. */
 #define OWN_FDS 4
 
 static int write_plan(const struct plan *plan, const char *data)
@@ -45,8 +45,8 @@ static int write_plan(const struct plan *plan, const char *data)
     return -1;
 }
 
-/* A host program may have closed its own stdio, so that a descriptor of ours got number 0, 1 or 2, where it
- * would be overwritten by the command's stdio. */
+/* A host program may have closed its own stdio. A new descriptor then gets number 0, 1 or 2, where the
+ * command's stdio would overwrite it. */
 static int above_stdio(int fd)
 {
     if (fd < 0 || fd > 2) {
@@ -59,9 +59,10 @@ static int above_stdio(int fd)
     return copy;
 }
 
-/* Where the command's stream comes from: what the plan names, else our own stream, else nothing. A
- * close-on-exec descriptor at the number of a stream is none: the host program has closed its stdio, and this
- * is something of its own. A source that a dup2 for another stream would overwrite is moved away first. */
+/* Where one of the command's streams comes from: the descriptor in the plan, else this program's own stream,
+ * else /dev/null. A close-on-exec descriptor at a stream's number is no stream: the host program has closed
+ * its stdio and opened a file of its own there. A source that a dup2(2) for another stream would overwrite is
+ * moved away first. */
 static int stdio_source(lua_State *L, int table, const char *name, int number, struct ctx_passed *passed)
 {
     int fd = ctx_fd_field(L, table, name);
@@ -81,14 +82,15 @@ static int stdio_source(lua_State *L, int table, const char *name, int number, s
     return fd;
 }
 
-/* What connects an entry with its helper. The pipes keep packets apart, as the socket does. */
+/* Opens the socket and the pipes between an entry and its helper. The status pipe keeps messages apart, as
+ * the socket does. */
 static int open_channels(struct entry *entry, struct plan *plan)
 {
     int socket[2] = {-1, -1}, status[2] = {-1, -1}, go[2] = {-1, -1};
     plan->control_fd = plan->status_fd = plan->go_fd = -1;
     const bool made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socket) == 0 &&
                       pipe2(status, O_CLOEXEC | O_DIRECT) == 0 && pipe2(go, O_CLOEXEC) == 0;
-    /* whoever opened the pipes once more, by way of /proc, must not make us wait */
+    /* a process that opened the pipes once more, by way of /proc, must not make this program wait */
     const bool ready =
         made && fcntl(status[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(go[1], F_SETFL, O_NONBLOCK) == 0;
     int error = ready ? 0 : errno;
@@ -116,8 +118,8 @@ static void close_channels(struct plan *plan)
     ctx_close_fd(&plan->go_fd);
 }
 
-/* Whether the host program has its children reaped as they end. A short command could then be gone before we
- * have its pidfd, and its exit status with it: it is held back until then. */
+/* Whether the host program has its children reaped as they end. A short command could then be gone, and its
+ * exit status with it, before its pidfd is open here: final is held back until then. */
 static bool may_lose_children(void)
 {
     struct sigaction action;
@@ -169,7 +171,7 @@ static int start(lua_State *L)
     for (int fd = 3; fd < 3 + plan.preserve_fds; fd++) {
         ctx_pass(L, &launch.passed, fd);
     }
-    for (int i = 0; i < OWN_FDS; i++) { /* room for our own, so that nothing is raised from here on */
+    for (int i = 0; i < OWN_FDS; i++) { /* makes sure of their room: no error is raised from here on */
         ctx_pass(L, &launch.passed, INT_MAX);
     }
     launch.passed.count -= OWN_FDS;
@@ -194,7 +196,7 @@ static int start(lua_State *L)
     }
     close_channels(&plan);
     if (pid < 0) {
-        entry->first_pidfd = -1; /* what clone(2) may have left there */
+        entry->first_pidfd = -1; /* clone(2) may have written a number there */
         ctx_close_entry(entry);
         return ctx_error(L, error, "start the helper");
     }

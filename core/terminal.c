@@ -27,8 +27,8 @@ enum {
     PTMX_MINOR = 2,
 };
 
-/* `fd` is a duplicate of our own: the number that the caller gave may be closed or another file by the time
- * of the restoring. -1 once restored. */
+/* `fd` is a duplicate: the number that the caller gave may be closed, or name another file, when the settings
+ * are restored. -1 once restored. */
 struct saved_state {
     int fd;
     struct termios settings;

@@ -88,7 +88,7 @@ static bool measure(lua_State *L, int index, int depth, size_t *size)
         lua_pushfstring(L, ": a %s is not a plain value", luaL_typename(L, index));
         return false;
     }
-    /* Also what ends the unfolding of a small table that refers to itself many times. */
+    /* This also ends the packing of a small table that refers to itself many times. */
     if (*size > CTX_PACKED_MAX) {
         lua_pushliteral(L, ": too large");
         return false;
@@ -210,7 +210,8 @@ struct visited {
     size_t count;
 };
 
-/* False also when there is no more room: the caller then takes the long way. */
+/* False for a table that was seen before, and when there is no more room: the value then counts as
+ * changed. */
 static bool visit(struct visited *visited, const void *table)
 {
     for (size_t i = 0; i < visited->count; i++) {
@@ -253,8 +254,8 @@ static bool matches_string(lua_State *L, int index, struct reader *reader)
     return true;
 }
 
-/* In the order of lua_next(3), in which the table was packed: one that was changed and changed back may have
- * got another, and counts as touched. */
+/* Compares in the order of lua_next, in which the table was packed. A table that was changed and changed back
+ * may have another order, and counts as changed. */
 static bool matches_table(lua_State *L, int index, struct reader *reader, struct visited *visited)
 {
     int key = lua_gettop(L) + 1;
@@ -357,7 +358,8 @@ static bool usable_key(lua_State *L)
 static bool read_table(lua_State *L, struct reader *reader, int depth)
 {
     uint32_t length = 0;
-    /* Every element takes two bytes or more, so the hint cannot ask for more than the message pays for. */
+    /* Every element takes two bytes or more, so the hint cannot ask for more memory than the size of the
+     * message justifies. */
     if (depth == CTX_PACKED_DEPTH || !take(reader, &length, sizeof(length)) ||
         length > (size_t)(reader->end - reader->next) / 2) {
         return false;

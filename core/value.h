@@ -14,8 +14,8 @@ enum { CTX_PACKED_MAX = 16 * 1024 * 1024, CTX_PACKED_DEPTH = 64 };
  * returns 2. */
 int ctx_pack(lua_State *L, int index);
 
-/* What most values fit into: a buffer of this size on the stack costs nothing, while two large blocks a
- * message make malloc(3) tidy up each time. */
+/* The size of a buffer that most values fit into. On the stack it costs nothing, while two large blocks for
+ * each message would make malloc(3) tidy up each time. */
 enum { CTX_PACKED_ROOM = 8192 };
 
 /* As `ctx_pack`, but gives the bytes: in `room`, CTX_PACKED_ROOM bytes, or in a userdata that it pushes. NULL

@@ -2,9 +2,9 @@
  *
  * usage: floor [-h] PID COUNT PROGRAM
  *
- * Each round opens a pidfd, joins the namespaces that differ, and runs PROGRAM by vfork and execve. With -h
- * the joining is done by a child, as a host program needs it that wants to stay where it is. Prints the
- * median of a round in milliseconds. */
+ * Each round opens a pidfd, joins the namespaces that differ, and runs PROGRAM by vfork and execve. With -h a
+ * child joins them, as a host program needs it that must stay in its own namespaces. Prints the median of a
+ * round in milliseconds. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -2,9 +2,10 @@
  *
  * usage: measure ROUNDS PROGRAM [ARGUMENT...] [-- PROGRAM [ARGUMENT...]]...
  *
- * Every program has nothing on its standard streams. For each, a line: medians of the wall and processor time
- * in milliseconds, the middle half's width of the wall time in per cent of its median, and the largest
- * resident set in KiB of the program itself. What a program leaves behind is reaped here. */
+ * Every program has /dev/null as its standard streams. For each, a line: medians of the wall and processor
+ * time in milliseconds, the width of the middle half of the wall times in per cent of their median, and the
+ * largest resident set in KiB, of the program or of a descendant that it has waited for. This program reaps
+ * the processes that a program leaves behind. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -65,7 +66,7 @@ static pid_t start(char **argv, int null)
     return pid;
 }
 
-/* The peak that wait4(2) tells is the largest of the program's descendants that it has waited for, too. */
+/* wait4(2) gives the largest peak of the program and of the descendants that it has waited for. */
 static bool measure(struct program *program, int round, int null)
 {
     struct rusage usage;
@@ -121,7 +122,7 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    for (int round = -1; round < rounds; round++) { /* the first warms the caches */
+    for (int round = -1; round < rounds; round++) { /* round -1 warms the caches */
         for (int i = 0; i < count; i++) {
             if (!measure(&programs[i], round < 0 ? 0 : round, null)) {
                 fprintf(stderr, "measure: %s failed\n", programs[i].argv[0]);

@@ -1,6 +1,5 @@
-/* Runs a program to which one call is refused, as an older kernel or a sandbox refuses it: openat2(2), or the
- * ioctl(2) that tells how a process ended that was reaped (PIDFD_GET_INFO of linux/pidfd.h, whatever its
- * size).
+/* Runs a program with one system call refused, as an older kernel or a sandbox refuses it: openat2(2), or the
+ * ioctl(2) that tells how a reaped process has ended (PIDFD_GET_INFO of linux/pidfd.h, of any size).
  *
  * usage: deny openat2|exit_info ERRNO PROGRAM [ARGUMENT...] */
 #include <errno.h>

@@ -1,10 +1,11 @@
 /* For tests/faults: runs a program and all that it starts under ptrace(2), writes down the system calls, and
  * makes one of them fail.
  *
- * A process is known by the order in which they begin: 0 is the program. A call is known by its process, its
- * name and how many of that name the process has made, so that calls whose number depends on the time (those
- * of a loop around poll(2)) do not move others. A process is let go when it becomes the command (its first
- * execve), and when it exits: whoever waits for it must not have to wait for us first. */
+ * A process is identified by its number in the order in which the processes begin: 0 is the program. A call
+ * is identified by its process, its name and how many calls of that name the process has made, so that calls
+ * whose number depends on the time (those of a loop around poll(2)) do not renumber others. A process is let
+ * go when it becomes the command (its first execve), and when it exits: a process that waits for it must not
+ * have to wait for the tracer first. */
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -36,28 +37,28 @@ struct process {
     pid_t pid;
     int pidfd; /* -1 for a thread */
     bool traced, command, thread;
-    long call;         /* the one that it is in */
-    int error;         /* what that is to return; 0: what it does return */
-    uint64_t argument; /* what its first argument is to be again; 0: it was not changed */
+    long call;         /* the call that it is in */
+    int error;         /* the errno that the call is to fail with; 0: none */
+    uint64_t argument; /* the value that its first argument gets back; 0: it was not changed */
     int record;        /* its index in the result's `calls`; 0: none */
     int counts[MAX_CALLS];
 };
 
 struct run {
     lua_State *L;
-    int calls; /* index of the table of records, 0: not wanted */
+    int calls; /* index of the table of recorded calls; 0: not wanted */
     int count;
     struct process processes[MAX_PROCESSES];
     int process_count;
     int target, call, ordinal, error; /* what is to fail; target -1: nothing */
-    const char *mark;                 /* from a call with this text on the program's calls are counted */
+    const char *mark;                 /* text of the call of the program from which on calls are counted */
     bool injected, ended;
     int status;
 };
 
 /* ---- Looking at a call ---- */
 
-/* Which argument tells one call from another, and whether it is a string. */
+/* Which argument of a call tells it from others of the same name, and whether that is a string. */
 static const struct telling {
     int call, argument;
     bool text;
@@ -80,7 +81,7 @@ static const struct telling {
 #endif
 };
 
-/* The text at an address of a stopped process, as far as it can be had. */
+/* The text at an address of a stopped process, as far as it can be read. */
 static void read_text(pid_t pid, uint64_t address, char *text)
 {
     size_t size = 0;
@@ -122,7 +123,7 @@ static void push_name(lua_State *L, long call)
     free(name);
 }
 
-/* False where no argument tells anything. */
+/* Writes the telling argument as text. Returns false for a call that has none in the list. */
 static bool tell(const struct process *process, const struct ptrace_syscall_info *info, char *text)
 {
     for (size_t i = 0; i < sizeof(tellings) / sizeof(tellings[0]); i++) {
@@ -170,7 +171,7 @@ static void record_result(const struct run *run, struct process *process, int64_
     process->record = 0;
 }
 
-/* ---- Changing it. x86-64: `available` in Lua says so elsewhere. ---- */
+/* ---- Changing a call. Only on x86-64: `available` tells Lua whether it can. ---- */
 
 #if defined(__x86_64__)
 enum { AVAILABLE = 1 };
@@ -229,13 +230,13 @@ static void begin_call(struct run *run, struct process *process, const struct pt
         return;
     }
     run->injected = true;
-    if (process->call == SYS_brk) { /* which fails by giving the old break */
+    if (process->call == SYS_brk) { /* brk(2) fails by returning the old break */
         process->argument = info->entry.args[0];
         set_argument(process->pid, 0);
         return;
     }
     process->error = run->error;
-    if (process->call != SYS_close) { /* a descriptor is closed although close(2) fails */
+    if (process->call != SYS_close) { /* close(2) closes the descriptor even when it fails */
         skip_call(process->pid);
     }
 }
@@ -285,7 +286,7 @@ static struct process *add_process(struct run *run, pid_t pid)
     }
     struct process *process = &run->processes[run->process_count++];
     *process = (struct process){.pid = pid, .traced = true};
-    process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* which fails for a thread */
+    process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* pidfd_open(2) fails for a thread */
     process->thread = process->pidfd < 0;
     return process;
 }
@@ -370,8 +371,8 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Until all have ended or the time is over. SIGCHLD, which is blocked, comes with every stop; those that were
- * let go are looked at now and then. */
+/* Follows the processes until all have ended or the time is over. SIGCHLD, which is blocked, comes with every
+ * stop; the processes that were let go are looked at now and then. */
 static void follow(struct run *run, double deadline, double linger)
 {
     static const struct timespec GLANCE = {.tv_nsec = 5000000};
@@ -422,7 +423,7 @@ static _Noreturn void become(const struct program *program, int go)
     _exit(NOT_FOUND);
 }
 
-/* Starts it with the tracing begun; the errno of what failed, or 0. */
+/* Starts the program under ptrace(2). Returns 0, or the errno of what failed. */
 static int start(struct run *run, const struct program *program)
 {
     const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -449,7 +450,8 @@ static int start(struct run *run, const struct program *program)
     return error;
 }
 
-/* Ends what is left; how many were. Nothing of them may be a zombie of ours. */
+/* Kills the processes that are left, and reaps those that are still traced: this process must keep no zombie
+ * of them. */
 static void clear(struct run *run)
 {
     int status;
@@ -525,11 +527,11 @@ static void push_processes(lua_State *L, const struct run *run)
 /* run({argument...}, options) -> result
  *
  * options: `stdin`, `stdout`, `stderr`, `terminal`: descriptors; `seconds`: how long the program may take;
- * `linger`: how long, after its end, what it started may; `mark`: text of the call of the program from which
- * on its calls are counted; `record`; `fail`: {process=, call=, ordinal=, errno=}. result: `ended` "exited"
- * or "killed" and `status`, absent when the time was over; `injected`; `processes`: from 0, {pid=, command=,
- * thread=, alive=}; with `record` `calls`: array of {process=, call=, ordinal=, detail=, result=}. Whatever
- * is alive at the end is killed. */
+ * `linger`: how long, after its end, the processes that it started may; `mark`: text of the call of the
+ * program from which on its calls are counted; `record`; `fail`: {process=, call=, ordinal=, errno=}. result:
+ * `ended` "exited" or "killed" and `status`, absent when the time was over; `injected`; `processes`: from 0,
+ * {pid=, command=, thread=, alive=}; with `record` `calls`: array of {process=, call=, ordinal=, detail=,
+ * result=}. Whatever is alive at the end is killed. */
 static int run_program(lua_State *L)
 {
     struct run *run = lua_newuserdatauv(L, sizeof(*run), 0);

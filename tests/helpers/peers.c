@@ -1,5 +1,5 @@
-/* For the specs of terminals and sockets: the other sides that ctrexec talks to (servers of console, pidfd
- * and seccomp listener sockets, the agent that answers a listener) and what a descriptor's seals are. */
+/* For the specs of terminals and sockets: the peers that ctrexec talks to (servers of console, pidfd and
+ * seccomp listener sockets, the agent that answers a listener), and the seals of a descriptor. */
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -15,7 +15,7 @@
 
 enum { BACKLOG = 8 };
 
-/* What mkdir(1) calls. */
+/* The system call that mkdir(1) makes. */
 #ifdef SYS_mkdir
 enum { MKDIR_CALL = SYS_mkdir };
 #else

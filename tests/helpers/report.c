@@ -142,7 +142,8 @@ static void print_namespaces(void)
     }
 }
 
-/* Standard streams differ by design (who copies, who hands over), so only their being open counts. */
+/* Standard streams differ by design (some runtimes copy them, some hand them over), so only whether they are
+ * open counts. */
 static void print_descriptors(const int *open_at_start)
 {
     for (int fd = 0; fd < MAX_FD; fd++) {

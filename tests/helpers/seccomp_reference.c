@@ -1,5 +1,5 @@
 /* For spec/core/seccomp_spec.lua: the program that libseccomp alone makes of a profile, an interpreter for
- * both, and a child process that puts a program to work. */
+ * this program and for ctrexec's, and a child process that runs under a program. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <linux/filter.h>
@@ -128,8 +128,8 @@ static int build(lua_State *L)
     return 1;
 }
 
-/* Interprets what both generators emit; an instruction it does not know ends in the value 1, which no action
- * has. */
+/* Interprets the instructions that libseccomp and ctrexec emit. For another instruction the result is 1, a
+ * value that no action has. */
 static uint32_t interpret(const struct sock_filter *code, size_t length, const struct seccomp_data *data)
 {
     uint32_t accumulator = 0;

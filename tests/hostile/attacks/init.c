@@ -1,4 +1,4 @@
-/* Attacks of the container's first process on whoever finds it by its pid. */
+/* Attacks of the container's first process on a program that finds it by its pid. */
 #include "attack.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 enum { FLIPPED = CLONE_NEWUTS | CLONE_NEWIPC };
 
-/* A process that stays in our namespaces, or in new ones. */
+/* Starts a process that stays in the namespaces of this one, or in new ones. */
 static pid_t keeper(int namespaces)
 {
     int done[2];

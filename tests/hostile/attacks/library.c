@@ -1,5 +1,5 @@
-/* A library of the container, for every program there that takes any. One that runs from ctrexec's image is
- * made to leave it, with the image open, for the attack program to overwrite. */
+/* A library that the container's /etc/ld.so.preload has every dynamic program there load. A process that runs
+ * from ctrexec's image executes the attack program instead, with the image open to be overwritten. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -39,7 +39,7 @@ _Noreturn void give_up(const char *what)
 {
     say("cannot: %s: %s", what, strerror(errno));
     for (;;) {
-        pause(); /* it may be the container's init */
+        pause(); /* this may be the container's init, which must not exit */
     }
 }
 
@@ -67,7 +67,7 @@ pid_t wait_for_birth(void)
         if (stat(path, &about) == 0) {
             return ++last;
         }
-        if (tries % 4096 == 4095) { /* one was missed, or the numbers started again */
+        if (tries % 4096 == 4095) { /* a birth was missed, or the numbers started again */
             pid_t now = last_pid();
             if (now != last) {
                 last = now - (now > last && stat(path, &about) == 0 ? 1 : 0);
@@ -137,7 +137,8 @@ uint64_t status_mask(pid_t pid, const char *name)
     return mask;
 }
 
-/* What it did, as the helper's image of the next exec: see overwrite.c. */
+/* What this program does when it is run as the helper's image of the next exec: see `overwrite` in
+ * entering.c. */
 static void run_as_image(void)
 {
     static char tail[4096 + 1];

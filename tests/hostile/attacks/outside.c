@@ -1,5 +1,5 @@
-/* What stands outside the container: the peers of ctrexec's sockets, and a file prepared by the test. They
- * say "ready" on standard output. */
+/* What runs outside the container: the peers of ctrexec's sockets, and the preparation of a file for a test.
+ * Those that stay say "ready" on standard output. */
 #include "attack.h"
 
 #include <fcntl.h>
@@ -41,7 +41,7 @@ static _Noreturn void stay(void)
     }
 }
 
-/* backlog PATH: a socket that accepts nobody, and whose queue of connections is full. */
+/* backlog PATH: a socket that never accepts a connection, and whose queue of connections is full. */
 int backlog(int argc, char **argv)
 {
     struct sockaddr_un address;
@@ -89,7 +89,8 @@ int closer(int argc, char **argv)
     return 1;
 }
 
-/* Sends the socket to the next that connects, and stays with him to the end. */
+/* Sends the socket to the next process that connects, and keeps the connection until that process closes
+ * it. */
 static _Noreturn void send_back(int listening, int bomb, int done)
 {
     char data[256];
@@ -97,7 +98,7 @@ static _Noreturn void send_back(int listening, int bomb, int done)
     int peer = accept(listening, NULL, NULL);
     prctl(PR_SET_PDEATHSIG, 0);
     bool sent = send_fd(peer, bomb) > 0;
-    close(bomb); /* our parent has it still */
+    close(bomb); /* the parent has it still */
     if (write(done, sent ? "y" : "n", 1) != 1) {
         _exit(1);
     }
@@ -107,8 +108,8 @@ static _Noreturn void send_back(int listening, int bomb, int done)
     _exit(0);
 }
 
-/* returner PATH: sends to everybody who connects a socket whose close takes an hour. What it keeps of it goes
- * with a process that exits, which does not wait. */
+/* returner PATH: sends every process that connects a socket whose close takes an hour. Its own copies of
+ * that socket are closed by the exit of a child process, which does not wait. */
 int returner(int argc, char **argv)
 {
     struct sockaddr_un address;
@@ -140,7 +141,7 @@ int returner(int argc, char **argv)
     }
 }
 
-/* In the child: a session of its own at that terminal. */
+/* In the child: runs the command in a session of its own at that terminal. */
 static _Noreturn void sit_at(int terminal, char **argv)
 {
     setsid();
@@ -152,8 +153,8 @@ static _Noreturn void sit_at(int terminal, char **argv)
     _exit(127);
 }
 
-/* console COMMAND ARGUMENT...: runs it at a free virtual console, which is in front meanwhile. Exit status 77
- * and a reason where there is none. */
+/* console COMMAND ARGUMENT...: runs the command at a free virtual console, which is in front for that time.
+ * Exits with 77 and a reason where there is none. */
 int console(int argc, char **argv)
 {
     struct vt_stat before;
@@ -163,7 +164,7 @@ int console(int argc, char **argv)
     if (argc < 1) {
         return 2;
     }
-    flock(any, LOCK_EX); /* one after the other: only one is in front */
+    flock(any, LOCK_EX); /* one test after the other: only one console can be in front */
     if (any < 0 || ioctl(any, VT_GETSTATE, &before) < 0 || ioctl(any, VT_OPENQRY, &number) < 0 ||
         number < 1) {
         puts("this machine has no virtual console");

@@ -29,7 +29,7 @@ static void check_lines(struct ctx_text input)
         HOLDS(cgroup.path.end == input.end || *cgroup.path.end == '\n');
         HOLDS(memchr(cgroup.controllers.at, '\n', (size_t)(cgroup.path.end - cgroup.controllers.at)) == NULL);
         HOLDS(memchr(cgroup.controllers.at, ':', ctx_text_size(cgroup.controllers)) == NULL);
-        /* the number is all that stands before */
+        /* only the hierarchy's number stands before the controllers */
         const char *line = cgroup.controllers.at - 1;
         while (line > input.at && line[-1] != '\n') {
             line--;
@@ -46,7 +46,7 @@ static void check_keys(struct ctx_text input)
 
     if (ctx_keyed_value(input, "oom_kill", &value)) {
         char line[64];
-        /* leading zeros are all that may differ from how it is written */
+        /* the value may differ from how it is written by leading zeros only */
         int length = snprintf(line, sizeof(line), "%llu", (unsigned long long)value);
         HOLDS(memmem(input.at, ctx_text_size(input), "oom_kill ", strlen("oom_kill ")) != NULL);
         HOLDS(memmem(input.at, ctx_text_size(input), line, (size_t)length) != NULL);

@@ -1,8 +1,8 @@
-/* core/filter.c runs a seccomp program on paper, also one that crun compiled. Whatever the program is, that
- * ends and stays within bounds; and where the kernel would take the program, the answer is the kernel's.
+/* core/filter.c runs a seccomp program on paper, also one that crun compiled. Whatever the program is, the
+ * run ends and stays within bounds; and where the kernel would take the program, the answer is the kernel's.
  *
- * The kernel gives its answer as a socket's filter: the machine is the same, it only loads in network byte
- * order. The input is the 64 bytes of struct seccomp_data, then the program. */
+ * The kernel gives its answer when the program is a socket's filter: that runs on the same machine, except
+ * that it loads in network byte order. The input is the 64 bytes of struct seccomp_data, then the program. */
 #include "../../core/filter.h"
 #include "fuzz.h"
 #include "seccomp.h"
@@ -13,14 +13,14 @@
 
 enum { MOST = 1024, WORDS = sizeof(struct seccomp_data) / sizeof(uint32_t) };
 
-/* A socket's filter says how much of a packet is taken. So each return becomes one of two: all of it or
- * nothing, for the expected value and for others. A division by zero ends a program with 0, so that 0 has to
- * be nothing. */
+/* A socket's filter says how much of a packet is taken. So each return of the program becomes one of two: all
+ * of the packet for the expected value, nothing for others, or the other way round when 0 is expected: a
+ * division by zero ends a program with 0, which takes nothing. */
 static size_t as_question(const struct sock_filter *code, size_t count, uint32_t expected,
                           struct sock_filter question[MOST + 3])
 {
     const uint32_t yes = expected == 0 ? 0 : UINT32_MAX;
-    /* behind the program: for a value from the accumulator */
+    /* behind the program: compares a value that is returned from the accumulator */
     const struct sock_filter compare[] = {
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, expected, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, yes),
@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* ---- programs, which chance alone would not make ---- */
+/* ---- making programs, which chance alone would not make ---- */
 
 static uint32_t next_random(uint32_t *state)
 {
@@ -99,7 +99,7 @@ static uint32_t operand(uint32_t *random, uint32_t left)
     return some[next_random(random) % (sizeof(some) / sizeof(*some))];
 }
 
-/* One that the kernel takes, from all kinds. */
+/* A random operation of any kind that the kernel takes. */
 static uint16_t operation(uint32_t *random)
 {
     static const uint16_t others[] = {
@@ -135,7 +135,7 @@ static uint16_t operation(uint32_t *random)
     }
 }
 
-/* An instruction that the kernel takes there, more often than not. */
+/* A random instruction that the kernel usually takes with `left` instructions behind it. */
 static struct sock_filter instruction(uint32_t *random, uint32_t left)
 {
     struct sock_filter code = {.code = operation(random)};

@@ -7,8 +7,8 @@
 #include <lualib.h>
 #include <stdlib.h>
 
-/* One state for all inputs: what is left of one is the collector's. Lua's search paths are the environment's.
- */
+/* One state for all inputs: the collector frees what an input has left. Lua's search paths come from the
+ * environment. */
 static inline lua_State *fuzz_lua(void)
 {
     static lua_State *L;

@@ -1,8 +1,9 @@
-/* What the helper and the container send over the control socket and the status pipe, through real ones:
- * whatever comes, no descriptor is left, and only a message that the helper could have sent is taken for one.
+/* What the helper and the container send over the control socket and the status pipe, through real sockets
+ * and pipes: whatever comes, no descriptor stays open, and only a message that the helper could have sent
+ * counts as one.
  *
- * The input is a row of packets: a byte whose bits say how many descriptors go along (0 to 7) and whether it
- * is the pipe, a length, and the bytes. */
+ * The input is a row of packets: a byte whose bits say how many descriptors come with the packet (0 to 7) and
+ * whether it goes through a pipe, a length, and the bytes. */
 #include "../../core/common/message.h"
 #include "fuzz.h"
 #include "sockets.h"
@@ -30,7 +31,7 @@ static void check_packet(const struct ctx_packet *packet, bool had_fd)
     HOLDS(message->kind != MSG_ERROR || (message->step > 0 && message->step < STEP_COUNT));
 }
 
-/* One packet there and back. The receiver's memory holds what an earlier packet may have left. */
+/* Sends one packet and receives it. The receiver's memory holds what an earlier packet may have left. */
 static void exchange(const uint8_t *bytes, size_t size, unsigned head)
 {
     struct ctx_packet packet;
@@ -44,7 +45,7 @@ static void exchange(const uint8_t *bytes, size_t size, unsigned head)
     memset(&packet, 'x', sizeof(packet));
     if (is_pipe) {
         HOLDS(write(ends[1], bytes, size) == (ssize_t)size);
-        close(ends[1]); /* so that an empty one is at its end, and no reader waits */
+        close(ends[1]); /* so that an empty pipe is at its end, and its reader does not wait */
         ends[1] = -1;
     } else {
         send_packet(ends[1], bytes, size, ends[0], fd_count);

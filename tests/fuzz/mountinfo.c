@@ -6,7 +6,7 @@
 
 enum { SMALL = 24 };
 
-/* How long the text is without its escapes, and whether a NUL is among what it says. */
+/* How long the text is with its escapes resolved, and whether it has a NUL. */
 static size_t plain_length(struct ctx_text text, bool *has_nul)
 {
     size_t length = 0;

@@ -28,7 +28,7 @@ static bool same(lua_State *L, int a, int b)
     return both_nan || (lua_rawequal(L, a, b) && lua_isinteger(L, a) == lua_isinteger(L, b));
 }
 
-/* Every pair of the one is in the other, and there are as many. */
+/* Every pair of table `a` is in table `b`, and `b` has no more pairs. */
 static bool same_tables(lua_State *L, int a, int b)
 {
     HOLDS(lua_checkstack(L, 8));
@@ -72,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     lua_State *L = fuzz_lua();
 
-    /* of its own size, for the sanitizer: a Lua string ends in a NUL */
+    /* an allocation of just that size, so that the sanitizer sees a read past it: a Lua string has a NUL
+     * there */
     char *copy = malloc(size);
     if (copy == NULL) {
         return 0;

@@ -1,5 +1,5 @@
-/* The container's /etc/passwd. Whatever the pieces are that read(2) gives, the answer is the one that the
- * lines as a whole give. The first byte of the input picks the user and how the file is cut. */
+/* The container's /etc/passwd. Whatever pieces read(2) gives, the answer is the same as for the whole file.
+ * The first byte of the input picks the user and how the file is cut. */
 #include "../../core/enter/passwd.h"
 #include "fuzz.h"
 

@@ -1,6 +1,6 @@
-/* The plan, as the helper reads it: of a block that plan_check() accepts, every reference can be followed as
- * core/enter/enter.c follows it, in place, and nothing outside the block is touched. The block is an
- * allocation of just its size, so that the address sanitizer sees every step outside. */
+/* The plan, as the helper reads it: every reference of a block that plan_check() accepts can be followed as
+ * the helper follows it, in place, and nothing outside the block is touched. The block is an allocation of
+ * just its size, so that the address sanitizer sees every step outside. */
 #include "../../core/common/plan.h"
 #include "fuzz.h"
 
@@ -35,7 +35,7 @@ static void follow_list(const struct plan *plan, struct plan_list list, size_t e
     touch(elements, list.count * element);
 }
 
-/* enter_mounts.c: the target's folder and name, and the links beside it. */
+/* core/enter/mounts.c: the target's folder and name, and the links beside it. */
 static void follow_mounts(const struct plan *plan)
 {
     const struct plan_mount *mounts = plan_list(plan, plan->mounts);
@@ -72,7 +72,7 @@ static char **pointers(struct plan *plan, struct plan_list list)
     return (char **)slots;
 }
 
-/* The strings of a list as long as it holds offsets, one after the other, each with its NUL. */
+/* The strings of a list that still holds offsets, one after the other, each with its NUL. */
 static char *copy_strings(const struct plan *plan, struct plan_list list)
 {
     const uint64_t *offsets = plan_list(plan, list);
@@ -92,7 +92,7 @@ static char *copy_strings(const struct plan *plan, struct plan_list list)
     return copy;
 }
 
-/* The strings are still those, but for the one in the slot `except`. Frees the copy. */
+/* Checks that the strings are those of the copy, but for the one in the slot `except`. Frees the copy. */
 static void compare_strings(char *copy, char **strings, uint32_t count, uint32_t except)
 {
     const char *expected = copy;
@@ -104,7 +104,7 @@ static void compare_strings(char *copy, char **strings, uint32_t count, uint32_t
     free(copy);
 }
 
-/* Where HOME will stand. */
+/* The slot of the environment that HOME will take. */
 static uint32_t home_slot(const struct plan *plan)
 {
     const uint64_t *env = plan_list(plan, plan->env);
@@ -116,7 +116,7 @@ static uint32_t home_slot(const struct plan *plan)
     return slot;
 }
 
-/* What is written in place must leave alone what is read after it. */
+/* What the helper writes in place must not change what it reads after that. */
 static void follow_strings(struct plan *plan)
 {
     char *args_before = copy_strings(plan, plan->args);
@@ -174,7 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* ---- making plans, which chance alone would not ---- */
+/* ---- making plans, which chance alone would not make ---- */
 
 struct block {
     uint8_t *bytes;
@@ -209,7 +209,7 @@ static struct plan_list append_list(struct block *block, const void *elements, u
     return list;
 }
 
-/* A plan that has something of everything. */
+/* A plan in which almost every field has a value. */
 static size_t sample(uint8_t *data, size_t room)
 {
     struct block block = {.bytes = data, .room = room, .used = sizeof(struct plan)};

@@ -22,8 +22,8 @@ static void add(struct text *text, const char *bytes, size_t size)
     text->size += size;
 }
 
-/* How many bytes of a well formed sequence are at the start, and whether it is whole; RFC 3629 by its table.
- */
+/* How many bytes of a well formed UTF-8 sequence are at the start, and whether it is whole; by the table of
+ * RFC 3629. */
 static size_t sequence(const uint8_t *at, size_t size, bool *whole)
 {
     static const uint8_t table[][5] = {
@@ -49,8 +49,8 @@ static size_t sequence(const uint8_t *at, size_t size, bool *whole)
     return 1;
 }
 
-/* What the events have to say: no sequence that is not well formed, a return before each newline of output.
- */
+/* What the events have to say: each malformed sequence replaced, and a return before each newline of
+ * output. */
 static void expect(struct text *text, const uint8_t *data, size_t size, bool is_output)
 {
     bool whole;
@@ -177,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     lua_State *L = fuzz_lua();
     const int file = size > 0 ? memfd_create("recording", MFD_CLOEXEC) : -1;
-    /* nothing becomes longer than three bytes a byte */
+    /* no byte becomes more than three */
     struct text said = {.bytes = malloc(3 * size + 1)};
     struct text expected = {.bytes = malloc(3 * size + 1)};
 

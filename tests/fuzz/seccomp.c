@@ -1,6 +1,6 @@
-/* An OCI seccomp profile is compiled or refused. What was compiled, the kernel takes; and to each of the
- * machine's system calls that the profile speaks of without conditions, and with one voice, it gives the
- * answer of the profile. */
+/* An OCI seccomp profile is compiled or refused. The kernel takes every compiled program; and to each of the
+ * machine's system calls that the profile names without conditions and without contradictions, the program
+ * gives the profile's answer. */
 #include "seccomp.h"
 #include "../../core/filter.h"
 #include "fuzz.h"

@@ -27,9 +27,9 @@ static inline void *diverge(void *ready)
     return NULL;
 }
 
-/* Whether the kernel would take the program. Asked to install it in all threads at once it looks at the
- * program first, and then finds the thread whose filters are others: nothing is installed, and it gives that
- * thread's number. */
+/* Whether the kernel would take the program. When it is asked to install the program in all threads at once,
+ * the kernel checks the program first, and then finds the thread that has another filter: so it installs
+ * nothing, and returns that thread's number. */
 static inline bool kernel_takes(const struct sock_filter *code, size_t count)
 {
     static pthread_t thread;

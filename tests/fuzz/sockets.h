@@ -12,7 +12,8 @@
 /* SCM_MAX_FD of the kernel */
 enum { MOST_FDS = 253 };
 
-/* How many descriptors are open, when `most` are sent at once: the kernel gives the lowest free numbers. */
+/* Counts the open descriptors, where at most `most` are received at once: the kernel gives the lowest free
+ * numbers. */
 static inline int open_descriptors(int most)
 {
     int count = 0;
@@ -23,7 +24,7 @@ static inline int open_descriptors(int most)
     return count;
 }
 
-/* Sends the bytes and as many copies of the descriptor. */
+/* Sends the bytes, and `fd_count` copies of the descriptor. */
 static inline void send_packet(int socket, const uint8_t *bytes, size_t size, int fd, size_t fd_count)
 {
     struct iovec data = {.iov_base = (void *)bytes, .iov_len = size};

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* The fields behind the last parenthesis, cut at single spaces. */
+/* The text from field `number` on of those behind the last parenthesis, which single spaces separate. */
 static struct ctx_text field(struct ctx_text rest, int number)
 {
     for (; number > 0; number--) {
@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     HOLDS(stat.tty == (int64_t)number_at(field(rest, 4), 10));
     HOLDS(stat.flags == number_at(field(rest, 6), 10));
     HOLDS(stat.start_time == number_at(field(rest, 19), 10));
-    /* what a full buffer may have cut does not count */
+    /* a number counts only if another field follows it: a full buffer may have cut the last one */
     field(rest, 20);
     return 0;
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Whether some line is `key`, which ends in a tab, and this number. */
+/* Whether a line consists of `key`, which ends in a tab, and this number. */
 static bool has_line(struct ctx_text text, const char *key, uint64_t value)
 {
     struct ctx_text line;

@@ -14,7 +14,7 @@ local tool = require "tests.lib.tool"
 local guards = {}
 
 local INSTEAD = {
-  recorded_cgroup = 'local paths = require "ctrexec.container.cgroups".of(record.pid)',
+  recorded_cgroup = 'local paths = require "ctrexec.container.cgroups".of(container.pid)',
   cgroup_beneath = 'local folder, message = core.file.open(base .. "/" .. below, { path = true })',
 }
 

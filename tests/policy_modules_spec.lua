@@ -71,31 +71,28 @@ describe("a module of the site", function()
     assert.is_false(at.ran())
   end
 
+  -- The end of a module `process` whose commands all become echo.
+  local ECHOES = [[
+
+    local build = process.build
+    function process.build(record, spec)
+      local object, warnings, code = build(record, spec)
+      if object then object.args[1] = "echo" end
+      return object, warnings, code
+    end
+    return process]]
+
   check("takes its place also under the name of 0.1", function()
     site:write("modules/ctrexec/process.lua", [[
       local process = require "original.ctrexec.process"
       assert(process == require "original.ctrexec.oci.process")
-      assert(require "ctrexec.wording" == require "ctrexec.lib.wording")
-      local build = process.build
-      function process.build(record, spec)
-        local object, warnings, code = build(record, spec)
-        if object then object.args[1] = "echo" end
-        return object, warnings, code
-      end
-      return process]])
+      assert(require "ctrexec.wording" == require "ctrexec.lib.wording")]] .. ECHOES)
     assert.equal("hello\n", run({ "exec", "ct", "/no/such", "hello" }).stdout)
   end)
 
   check("wins over the compiled form", function()
     site:write("modules/ctrexec/oci/process.lua", [[
-      local process = require "original.ctrexec.oci.process"
-      local build = process.build
-      function process.build(record, spec)
-        local object, warnings, code = build(record, spec)
-        if object then object.args[1] = "echo" end
-        return object, warnings, code
-      end
-      return process]])
+      local process = require "original.ctrexec.oci.process"]] .. ECHOES)
     assert.equal("hello\n", run({ "exec", "ct", "cat", "hello" }).stdout)
   end)
 

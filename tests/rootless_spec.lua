@@ -14,12 +14,8 @@ local MOUNTS_FOR_ROOT = { ["/sys"] = true, ["/sys/fs/cgroup"] = true }
 local function rootless(mappings)
   return function (config)
     local kept, namespaces = {}, {}
+    variants.drop_terminal_group(config)
     for _, mount in ipairs(config.mounts) do
-      for index = #(mount.options or {}), 1, -1 do
-        if mount.options[index] == "gid=5" then
-          table.remove(mount.options, index)
-        end
-      end
       if not MOUNTS_FOR_ROOT[mount.destination] then
         kept[#kept + 1] = mount
       end

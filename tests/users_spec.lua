@@ -31,13 +31,7 @@ variants.define("userns_no_root", {
     config.linux.uidMappings = { { containerID = 1000, hostID = 101000, size = 10 } }
     config.linux.gidMappings = { { containerID = 1000, hostID = 201000, size = 10 } }
     config.process.user = { uid = 1000, gid = 1000 }
-    for _, mount in ipairs(config.mounts) do
-      for index = #(mount.options or {}), 1, -1 do
-        if mount.options[index] == "gid=5" then
-          table.remove(mount.options, index)
-        end
-      end
-    end
+    variants.drop_terminal_group(config)
     tool.sh("chown -R -h 101000:201000 %s", ct.rootfs)
   end,
 })

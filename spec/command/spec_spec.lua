@@ -1,5 +1,6 @@
 -- From the command line of an exec to the spec that the module gets.
 local there, core = pcall(require, "ctrexec.core")
+local tool = require "tests.lib.tool"
 if not there then
   describe("the spec of a command line", function()
     it("needs the core module", function() pending(tostring(core)) end)
@@ -39,12 +40,11 @@ describe("the spec of a command line", function()
   end)
 
   it("has nothing beside a process file that would change what is in it", function()
-    local path = os.tmpname()
-    local file = assert(io.open(path, "w"))
-    file:write '{ "args": ["id"], "cwd": "/" }'
-    file:close()
+    local folder = tool.folder()
+    local path = folder .. "/process.json"
+    tool.write(path, '{ "args": ["id"], "cwd": "/" }')
     local spec = of("-t -u 5 -e A=1 --cwd /x -c CAP_KILL --env-file /no/such --timeout 5 --process " .. path)
-    os.remove(path)
+    tool.remove(folder)
     assert.same({ process = { args = { "id" }, cwd = "/" }, terminal = true, timeout = 5 }, spec)
   end)
 

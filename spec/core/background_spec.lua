@@ -41,9 +41,9 @@ describe("background.start", function()
     local script = [[print(require "ctrexec.core".background.start("(select(2, ...))()", 1))]]
     -- Itself and the first child of two; from a copy, because the checkout may lie where only root can look.
     local line = ("folder=$(mktemp -d) && trap 'rm -r \"$folder\"' EXIT && chmod 755 $folder && mkdir $folder/ctrexec "
-      .. "&& cp %s $folder/ctrexec && cd / && LUA_CPATH=$folder/?.so setpriv --reuid 54321 --clear-groups "
+      .. "&& cp %s $folder/ctrexec && cd / && LUA_CPATH=$folder/?.so setpriv --reuid %d --clear-groups "
       .. "prlimit --nproc=2 env --ignore-signal=CHLD lua5.4 -e %s"):format(
-      tool.quote(package.searchpath("ctrexec.core", package.cpath)), tool.quote(script))
+      tool.quote(package.searchpath("ctrexec.core", package.cpath)), tool.unique_uid(), tool.quote(script))
     assert.equal("nil\tstart a process in the background: Resource temporarily unavailable\t11\n",
       tool.output(line))
   end)

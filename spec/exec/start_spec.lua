@@ -41,14 +41,7 @@ local function run(args, hooks, options, fields)
   return child.new(started, set.ours)
 end
 
-local function output(handle)
-  local pieces = {}
-  repeat
-    local piece = assert(core.fd.read(handle.stdout, 4096))
-    pieces[#pieces + 1] = piece
-  until piece == ""
-  return table.concat(pieces)
-end
+local function output(handle) return tool.read_all(handle.stdout) end
 
 describe("start.run", function()
   it("runs a command", function()

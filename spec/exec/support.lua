@@ -2,6 +2,7 @@
 -- in already, which needs no container and no privilege.
 local core = require "ctrexec.core"
 local process = require "ctrexec.oci.process"
+local tool = require "tests.lib.tool"
 
 local support = {}
 
@@ -43,26 +44,6 @@ function support.object(args, fields)
   return select(2, assert(process.validate(raw)))
 end
 
---- Reads a descriptor to its end.
-function support.output(fd)
-  local pieces = {}
-  repeat
-    local piece = assert(core.fd.read(fd, 4096))
-    pieces[#pieces + 1] = piece
-  until piece == ""
-  return table.concat(pieces)
-end
-
---- The pids of this process's children, zombies too.
-function support.children()
-  local found = {}
-  for _, name in ipairs(core.file.list "/proc") do
-    local pid = math.tointeger(tonumber(name))
-    local stat = pid and core.process.stat(pid)
-    if stat and stat.ppid == ids.pid then found[#found + 1] = pid end
-  end
-  table.sort(found)
-  return found
-end
+support.output, support.children = tool.read_all, tool.children
 
 return support

@@ -29,30 +29,13 @@ static int failed(lua_State *L, const char *call)
     return luaL_error(L, "%s: %s", call, strerror(errno));
 }
 
-/* listen(path) -> descriptor of a stream socket, close-on-exec */
-static int listen_at(lua_State *L)
+/* A socket at the path that is the first argument. */
+static int bound(lua_State *L, int type)
 {
     size_t length;
     const char *path = luaL_checklstring(L, 1, &length);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    luaL_argcheck(L, length < sizeof(address.sun_path), 1, "too long");
-    memcpy(address.sun_path, path, length);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, BACKLOG) != 0) {
-        return failed(L, path);
-    }
-    lua_pushinteger(L, fd);
-    return 1;
-}
-
-/* datagram(path) -> descriptor of a datagram socket, close-on-exec */
-static int datagram_at(lua_State *L)
-{
-    size_t length;
-    const char *path = luaL_checklstring(L, 1, &length);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
     luaL_argcheck(L, length < sizeof(address.sun_path), 1, "too long");
     memcpy(address.sun_path, path, length);
@@ -60,6 +43,19 @@ static int datagram_at(lua_State *L)
         return failed(L, path);
     }
     lua_pushinteger(L, fd);
+    return fd;
+}
+
+/* listen(path) -> descriptor of a stream socket, close-on-exec */
+static int listen_at(lua_State *L)
+{
+    return listen(bound(L, SOCK_STREAM), BACKLOG) == 0 ? 1 : failed(L, "listen");
+}
+
+/* datagram(path) -> descriptor of a datagram socket, close-on-exec */
+static int datagram_at(lua_State *L)
+{
+    bound(L, SOCK_DGRAM);
     return 1;
 }
 

@@ -62,10 +62,19 @@ function tool.exists(path)
   return lfs.symlinkattributes(path, "mode") ~= nil
 end
 
+local function random()
+  local file <close> = assert(io.open("/dev/urandom", "rb"))
+  return (string.unpack("I4", file:read(4)))
+end
+
 --- A name that no other process uses, for folders and cgroups, which the whole machine shares.
 function tool.unique_name()
-  local file <close> = assert(io.open("/dev/urandom", "rb"))
-  return ("ctrexec-%08x"):format(string.unpack("I4", file:read(4)))
+  return ("ctrexec-%08x"):format(random())
+end
+
+--- A user that no other process runs as: the kernel counts processes against a limit for each user of the machine.
+function tool.unique_uid()
+  return 1000000 + random() % 1000000000
 end
 
 --- A new temporary folder. Its owner alone may write to it; all users may read it, for the root of a user namespace.
@@ -84,6 +93,28 @@ function tool.remove(path)
   if not os.remove(path) then
     tool.sh("rm -rf --one-file-system %s", path)
   end
+end
+
+--- All that comes from a descriptor until its end.
+function tool.read_all(fd)
+  local pieces = {}
+  repeat
+    local piece = assert(core.fd.read(fd, 65536))
+    pieces[#pieces + 1] = piece
+  until piece == ""
+  return table.concat(pieces)
+end
+
+--- The pids of this process's children, zombies too, in order.
+function tool.children()
+  local own, found = core.process.ids().pid, {}
+  for _, name in ipairs(core.file.list "/proc") do
+    local pid = math.tointeger(tonumber(name))
+    local stat = pid and core.process.stat(pid)
+    if stat and stat.ppid == own then found[#found + 1] = pid end
+  end
+  table.sort(found)
+  return found
 end
 
 --- The first line of a command's output, "" when there is none. The command may fail.

@@ -23,6 +23,17 @@ local function namespaces_without(config, ...)
   config.linux.namespaces = kept
 end
 
+--- Takes the options out of the mounts that give files to group 5, for containers in which that group is not mapped.
+function variants.drop_terminal_group(config)
+  for _, mount in ipairs(config.mounts) do
+    for index = #(mount.options or {}), 1, -1 do
+      if mount.options[index] == "gid=5" then
+        table.remove(mount.options, index)
+      end
+    end
+  end
+end
+
 local function set_capabilities(config, sets)
   for _, set in ipairs(sets) do
     config.process.capabilities[set] = CAPABILITIES

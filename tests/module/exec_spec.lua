@@ -1,7 +1,7 @@
 local containers = require "tests.lib.containers"
 local core = require "ctrexec.core"
 local ctrexec = require "ctrexec"
-local support = require "tests.module.support"
+local tool = require "tests.lib.tool"
 
 local ct, container
 local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end,
@@ -149,12 +149,12 @@ describe("container:exec", function ()
   end)
 
   check("ends the command when a callback raises, and passes the error on", function ()
-    local children = support.children()
+    local children = #tool.children()
     local ok, message = pcall(container.exec, container, { "sh", "-c", "echo x; sleep 1000",
       stdout = function () error("enough", 0) end })
     assert.is_false(ok)
     assert.equal("enough", message)
-    assert.equal(children, support.children())
+    assert.equal(children, #tool.children())
     containers.await_empty(ct)
   end)
 end)

@@ -57,13 +57,13 @@ describe("one thread", function ()
   end)
 
   check("ends the command of a coroutine that is closed", function ()
-    local children = support.children()
+    local children = #tool.children()
     local routine = coroutine.create(function ()
       container:exec { "sh", "-c", "echo x; sleep 1000", stdout = coroutine.yield }
     end)
     assert.same({ true, "x\n" }, { coroutine.resume(routine) })
     assert.is_true(coroutine.close(routine))
-    assert.equal(children, support.children())
+    assert.equal(children, #tool.children())
     containers.await_empty(ct)
   end)
 
@@ -118,12 +118,12 @@ describe("one thread", function ()
     collectgarbage()
     collectgarbage()
     collectgarbage "stop"
-    local before, children = support.descriptors(), support.children()
+    local before, children = support.descriptors(), #tool.children()
     for index, call in ipairs(calls) do
       for _ = 1, 3 do call() end
       assert.equal(before, support.descriptors(), "call " .. index)
     end
-    assert.equal(children, support.children())
+    assert.equal(children, #tool.children())
     collectgarbage "restart"
   end)
 end)

@@ -7,15 +7,6 @@ local tool = require "tests.lib.tool"
 local ct, container
 local check = containers.suite(_ENV, function (made) ct, container = made, made:open() end)
 
-local function read_all(fd)
-  local pieces = {}
-  for piece in function () return assert(core.fd.read(fd, 4096)) end do
-    if piece == "" then break end
-    pieces[#pieces + 1] = piece
-  end
-  return table.concat(pieces)
-end
-
 -- Whether a process has made the file: it runs in the container, the test looks from outside.
 local function exists(path)
   return core.file.stat(ct.rootfs .. path) ~= nil
@@ -30,7 +21,7 @@ describe("container:spawn", function ()
     assert.is_false(process:wait(0.02))
     core.fd.write(process.stdin, "hello")
     process.stdin:close()
-    assert.equal("hello", read_all(process.stdout))
+    assert.equal("hello", tool.read_all(process.stdout))
     assert.equal(0, process:wait(20).code)
   end)
 
@@ -96,11 +87,11 @@ describe("container:spawn", function ()
   end)
 
   check("leaves no zombie of a command that has ended and was not waited for", function ()
-    local children = support.children()
+    local children = #tool.children()
     local process = assert(container:spawn { "true" })
     assert(core.poll.wait({ { fd = process:fd(), read = true } }, 20000))
     process:close()
-    assert.equal(children, support.children())
+    assert.equal(children, #tool.children())
   end)
 
   check("closes by garbage collection too", function ()
@@ -137,20 +128,20 @@ describe("container:prepare", function ()
   end)
 
   check("tells at the start what could not be executed", function ()
-    local children = support.children()
+    local children = #tool.children()
     local process <close> = assert(container:prepare { "no-such-program" })
     local ok, _, code = process:start()
     assert.is_nil(ok)
     assert.equal("not_found", code)
-    assert.equal(children, support.children())
+    assert.equal(children, #tool.children())
   end)
 
   check("ends a command that is not started", function ()
-    local children, descriptors = support.children(), support.descriptors()
+    local children, descriptors = #tool.children(), support.descriptors()
     local process = assert(container:prepare { "true", stdout = "pipe" })
     process:close()
     process:close()
-    assert.equal(children, support.children())
+    assert.equal(children, #tool.children())
     assert.equal(descriptors, support.descriptors())
     assert.same({}, containers.inside(ct))
   end)

@@ -12,17 +12,6 @@ function support.descriptors()
   return #core.file.list "/proc/self/fd"
 end
 
---- Children of this process, running or not.
-function support.children()
-  local own, count = core.process.ids().pid, 0
-  for _, name in ipairs(core.file.list "/proc") do
-    local pid = math.tointeger(tonumber(name))
-    local stat = pid and core.process.stat(pid)
-    if stat and stat.ppid == own then count = count + 1 end
-  end
-  return count
-end
-
 --- Compiles a C host program with the system's Lua, as docs/embedding.md says. The sanitized module needs a sanitized
 -- host.
 -- @treturn string path of the program, in the given directory

@@ -50,7 +50,8 @@ describe("a time-out", function ()
 
   check("ends a fork bomb", function ()
     run_out { "sh", "-c", "ulimit -u 400 2>/dev/null; bomb() { bomb | bomb & }; bomb; sleep 1000", timeout = 0.5,
-      max_output = 0, rlimits = { { type = "RLIMIT_NPROC", soft = 400, hard = 400 } }, user = "4321:4321" }
+      max_output = 0, rlimits = { { type = "RLIMIT_NPROC", soft = 400, hard = 400 } },
+      user = { uid = tool.unique_uid(), gid = 4321 } }
     assert_nothing_left()
   end)
 
@@ -126,7 +127,7 @@ describe("a time-out", function ()
     container.container.cgroup_paths = only
     local result = container:exec { "sh", "-c", "bomb() { bomb | bomb & }; bomb; setsid sleep 1000 & sleep 1000",
       timeout = 0.4, max_output = 0, rlimits = { { type = "RLIMIT_NPROC", soft = 200, hard = 200 } },
-      user = "4322:4322" }
+      user = { uid = tool.unique_uid(), gid = 4322 } }
     container.container.cgroup_paths = paths
     assert.is_true(result.timed_out)
     assert_nothing_left()

@@ -3,6 +3,7 @@
 local containers = require "tests.lib.containers"
 local ctrexec = require "ctrexec"
 local support = require "tests.module.support"
+local tool = require "tests.lib.tool"
 
 local ct, container
 
@@ -209,10 +210,10 @@ describe("a value of a wrong type", function ()
   end)
 
   check("leaves nothing behind", function ()
-    local descriptors, children = support.descriptors(), support.children()
+    local descriptors, children = support.descriptors(), #tool.children()
     for name in pairs(RAISING) do pcall(container.spawn, container, { "true", [name] = VALUES.thread }) end
     collectgarbage()
     assert.equal(descriptors, support.descriptors())
-    assert.equal(children, support.children())
+    assert.equal(children, #tool.children())
   end)
 end)

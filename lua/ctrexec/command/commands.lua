@@ -99,17 +99,17 @@ commands.global = {
   help = { help = "print this help; after a command, that command's" },
 }
 
---- The help texts of an option. An option that a site has added may have its texts in its entry, or none at all.
--- @tparam table entry of the option
+--- The help texts of an option. An option that a site has added may have its texts in its row, or none at all.
+-- @tparam table row of the option
 -- @tparam ?string command that the option belongs to; nil for an option before the command
 -- @treturn ?string metavar; nil for a switch
 -- @treturn string text, "" where there is none
 -- @treturn ?string what the shell completes as its value: "files" or "directories"
-function commands.texts(entry, command)
-  local known = entry
-  if not command then known = commands.global[entry.name] or entry end
-  if command == "exec" then known = entry.name == "help" and HELP or texts.of(entry.field or entry.name) or entry end
-  return entry.type ~= "bool" and (known.metavar or "VALUE") or nil, known.help or "", known.complete
+function commands.texts(row, command)
+  local known = row
+  if not command then known = commands.global[row.name] or row end
+  if command == "exec" then known = row.name == "help" and HELP or texts.of(row.field or row.name) or row end
+  return row.type ~= "bool" and (known.metavar or "VALUE") or nil, known.help or "", known.complete
 end
 
 --- The line that shows how a command is written.

@@ -8,18 +8,18 @@ local options = require "ctrexec.command.options"
 
 local completion = {}
 
--- Calls `visit` with each option of a command, or each option before the command where `command` is nil: its entry,
+-- Calls `visit` with each option of a command, or each option before the command where `command` is nil: its row,
 -- metavar, text and kind of value.
 local function each_option(command, visit)
-  for _, entry in ipairs(command and options.commands[command] or options.global) do
-    visit(entry, commands.texts(entry, command))
+  for _, row in ipairs(command and options.commands[command] or options.global) do
+    visit(row, commands.texts(row, command))
   end
 end
 
-local function spellings(entry)
-  local words = { "--" .. entry.name }
+local function spellings(row)
+  local words = { "--" .. row.name }
   -- "-?" is left out: the shells would take "?" for a pattern.
-  for letter in (entry.short or ""):gmatch "%a" do words[#words + 1] = "-" .. letter end
+  for letter in (row.short or ""):gmatch "%a" do words[#words + 1] = "-" .. letter end
   return words
 end
 
@@ -28,9 +28,9 @@ local function fill(template, values)
 end
 
 -- The spellings of an option as words of a bash case pattern: "COMMAND:--name | COMMAND:-n".
-local function bash_pattern(command, entry)
+local function bash_pattern(command, row)
   local words = {}
-  for i, word in ipairs(spellings(entry)) do words[i] = (command or "") .. ":" .. word end
+  for i, word in ipairs(spellings(row)) do words[i] = (command or "") .. ":" .. word end
   return table.concat(words, " | ")
 end
 
@@ -38,10 +38,10 @@ end
 local function bash_values()
   local names, kinds = {}, {}
   local function collect(command)
-    each_option(command, function(entry, _, _, complete)
-      if entry.type == "bool" then return end
-      names[#names + 1] = bash_pattern(command, entry)
-      local action = entry.choices and ('_ctrexec_words "%s"'):format(table.concat(entry.choices, " "))
+    each_option(command, function(row, _, _, complete)
+      if row.type == "bool" then return end
+      names[#names + 1] = bash_pattern(command, row)
+      local action = row.choices and ('_ctrexec_words "%s"'):format(table.concat(row.choices, " "))
         or complete and "_ctrexec_" .. complete
       if action then kinds[#kinds + 1] = ("    %s) %s ;;"):format(names[#names], action) end
     end)
@@ -55,7 +55,7 @@ local function bash_options()
   local lines = {}
   local function collect(command)
     local words = {}
-    each_option(command, function(entry) table.move(spellings(entry), 1, 3, #words + 1, words) end)
+    each_option(command, function(row) table.move(spellings(row), 1, 3, #words + 1, words) end)
     lines[#lines + 1] = ('    %s) _ctrexec_words "%s" ;;'):format(command or '""', table.concat(words, " "))
   end
   collect()
@@ -183,12 +183,12 @@ local ZSH_FILES = { files = "_files", directories = "_files -/" }
 -- Makes one spec for each spelling: '(all spellings)-u+[text]:USER:action', or '*-e+...' for a repeated option.
 local function zsh_specs(command)
   local lines = {}
-  each_option(command, function(entry, metavar, text, complete)
-    local words = spellings(entry)
-    local prefix = entry.list and "*" or "(" .. table.concat(words, " ") .. ")"
+  each_option(command, function(row, metavar, text, complete)
+    local words = spellings(row)
+    local prefix = row.list and "*" or "(" .. table.concat(words, " ") .. ")"
     local value = ""
-    if entry.type ~= "bool" then
-      local choices = entry.choices and "(" .. table.concat(entry.choices, " ") .. ")"
+    if row.type ~= "bool" then
+      local choices = row.choices and "(" .. table.concat(row.choices, " ") .. ")"
       local action = choices or ZSH_FILES[complete] or " "
       value = (":%s:%s"):format(zsh_text(metavar), action)
     end

@@ -11,10 +11,10 @@ local FAILED = 255 -- the status of an exec that fails
 local COLUMN = 18
 
 local function print_policies(report, out)
-  for _, entry in ipairs(report.policies) do
-    local verdict = entry.result == "denied" and "denied: " .. report.reason or entry.result
-    out:write(("policy %s: %s\n"):format(entry.name, verdict))
-    for _, change in ipairs(entry.changes or {}) do out:write("  ", diff.describe(change), "\n") end
+  for _, policy in ipairs(report.policies) do
+    local verdict = policy.result == "denied" and "denied: " .. report.reason or policy.result
+    out:write(("policy %s: %s\n"):format(policy.name, verdict))
+    for _, change in ipairs(policy.changes or {}) do out:write("  ", diff.describe(change), "\n") end
   end
 end
 
@@ -33,7 +33,7 @@ local function print_text(report, out)
     out:write(("  %-" .. COLUMN .. "s%s\n"):format(line[1], line[2]))
   end
   out:write "  environment\n"
-  for _, entry in ipairs(report.after.process.env) do out:write("    ", entry, "\n") end
+  for _, variable in ipairs(report.after.process.env) do out:write("    ", variable, "\n") end
 end
 
 --- Runs the command.

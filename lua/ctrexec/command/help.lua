@@ -32,11 +32,11 @@ local function row(name, text, out)
 end
 
 -- Adds a row for each option: "-u, --user USER[:GROUP]" and its text.
-local function option_rows(entries, command, out)
-  for _, entry in ipairs(entries) do
-    local metavar, text = commands.texts(entry, command)
-    local short = entry.short and "-" .. entry.short:sub(1, 1) .. ", " or "    "
-    row(short .. "--" .. entry.name .. (metavar and " " .. metavar or ""), text, out)
+local function option_rows(list, command, out)
+  for _, option in ipairs(list) do
+    local metavar, text = commands.texts(option, command)
+    local short = option.short and "-" .. option.short:sub(1, 1) .. ", " or "    "
+    row(short .. "--" .. option.name .. (metavar and " " .. metavar or ""), text, out)
   end
 end
 

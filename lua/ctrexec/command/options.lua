@@ -21,11 +21,11 @@ local HELP = { name = "help", short = "h?", type = "bool" }
 local exec = table.move(fields.options, 1, #fields.options, 1, { id = true })
 exec[#exec + 1] = HELP
 
---- The options before the command. An entry has `name` (the long spelling, which is also the key of the result, with
+--- The options before the command. An row has `name` (the long spelling, which is also the key of the result, with
 -- `_` for `-`), `short` (its letters), `type` ("bool", "int", "number": greater than 0, "duration": a number of
 -- seconds; with any other type the text itself is the value), `list` (the option may be repeated, and the result is an
 -- array), `choices` (the only values), `min` (the least integer). The help texts are in `ctrexec.command.commands`; an
--- entry that a site has added may have its own as `metavar` and `help`.
+-- row that a site has added may have its own as `metavar` and `help`.
 options.global = {
   { name = "root" },
   { name = "log" },
@@ -55,18 +55,18 @@ options.commands = setmetatable({ exec = exec }, {
 })
 
 --- Finds an option by its long name or one of its letters.
--- @tparam table entries `options.global` or one of `options.commands`
+-- @tparam table rows `options.global` or one of `options.commands`
 -- @tparam string name without dashes
--- @treturn ?table the entry; nil when there is none
-function options.find(entries, name)
-  for _, entry in ipairs(entries) do
-    if entry.name == name or (#name == 1 and entry.short and entry.short:find(name, 1, true)) then return entry end
+-- @treturn ?table the row; nil when there is none
+function options.find(rows, name)
+  for _, row in ipairs(rows) do
+    if row.name == name or (#name == 1 and row.short and row.short:find(name, 1, true)) then return row end
   end
 end
 
 -- Every function below that refuses returns nil and a fault, which `ctrexec.command.refusal` turns into a message.
-local function fault(kind, name, entry, text, reason)
-  return nil, { kind = kind, name = name, entry = entry, text = text, reason = reason }
+local function fault(kind, name, row, text, reason)
+  return nil, { kind = kind, name = name, row = row, text = text, reason = reason }
 end
 
 -- A switch without a value is "true"; that needs no module of readers.
@@ -74,29 +74,29 @@ local function bool(text)
   return text == "true" or readers.bool(text)
 end
 
-local function string(text, entry)
-  if not entry.choices then return text end
-  for _, choice in ipairs(entry.choices) do
+local function string(text, row)
+  if not row.choices then return text end
+  for _, choice in ipairs(row.choices) do
     if choice == text then return text end
   end
 end
 
 -- The function that makes an option's value from its text, or returns nil and a reason.
-local function reader_of(entry)
-  if entry.type == "bool" then return bool end
-  return NUMERIC[entry.type] and readers[entry.type] or string
+local function reader_of(row)
+  if row.type == "bool" then return bool end
+  return NUMERIC[row.type] and readers[row.type] or string
 end
 
 -- Puts the value of one option into `values`. `name` is the spelling that was typed, which runc's messages show.
-local function store(entry, name, text, values)
-  local key = entry.name:gsub("-", "_")
-  if entry.choices and text == "" then -- runc ignores an empty format
+local function store(row, name, text, values)
+  local key = row.name:gsub("-", "_")
+  if row.choices and text == "" then -- runc ignores an empty format
     values[key] = nil
     return true
   end
-  local value, reason = reader_of(entry)(text, entry)
-  if value == nil then return fault("value", name, entry, text, reason) end
-  if entry.list then
+  local value, reason = reader_of(row)(text, row)
+  if value == nil then return fault("value", name, row, text, reason) end
+  if row.list then
     local list = values[key] or {}
     list[#list + 1] = value
     value = list
@@ -106,27 +106,27 @@ local function store(entry, name, text, values)
 end
 
 -- Stores an option with its value: `text`, or the word at i where `text` is nil. Returns the index of the next word.
-local function with_value(entry, name, text, argv, i, values)
+local function with_value(row, name, text, argv, i, values)
   if not text then
     text = argv[i]
-    if not text then return fault("missing", name, entry) end
+    if not text then return fault("missing", name, row) end
     i = i + 1
   end
-  local ok, problem = store(entry, name, text, values)
+  local ok, problem = store(row, name, text, values)
   return ok and i, problem
 end
 
 -- Reads a word of getopt's letters (-dt, -u1000, -eA=1); the last letter may take a value.
-local function letters(entries, word, argv, i, values)
+local function letters(rows, word, argv, i, values)
   for position = 2, #word do
     local letter = word:sub(position, position)
-    local entry = options.find(entries, letter)
-    if not entry then return fault("undefined", word:match "^%-([^=]*)") end
-    if entry.type ~= "bool" then
+    local row = options.find(rows, letter)
+    if not row then return fault("undefined", word:match "^%-([^=]*)") end
+    if row.type ~= "bool" then
       local text = position < #word and word:sub(position + 1) or nil
-      return with_value(entry, letter, text, argv, i, values)
+      return with_value(row, letter, text, argv, i, values)
     end
-    local ok, problem = store(entry, letter, "true", values)
+    local ok, problem = store(row, letter, "true", values)
     if not ok then return nil, problem end
   end
   return i
@@ -134,20 +134,20 @@ end
 
 -- Reads options up to "--", or up to the first word that is no option (a lone "-" is none). Returns the index of the
 -- next word.
-local function scan(entries, argv, i, values)
+local function scan(rows, argv, i, values)
   while argv[i] and argv[i]:find "^%-." do
     local word = argv[i]
     i = i + 1
     if word == "--" then break end
     local dashes, name, equals, text = word:match "^(%-%-?)([^=]*)(=?)(.*)$"
     if name == "" or name:find "^%-" then return fault("malformed", word) end
-    local entry = options.find(entries, name)
+    local row = options.find(rows, name)
     local problem
-    if entry then
-      if equals == "" then text = entry.type == "bool" and "true" or nil end
-      i, problem = with_value(entry, name, text, argv, i, values)
+    if row then
+      if equals == "" then text = row.type == "bool" and "true" or nil end
+      i, problem = with_value(row, name, text, argv, i, values)
     elseif dashes == "-" then
-      i, problem = letters(entries, word, argv, i, values)
+      i, problem = letters(rows, word, argv, i, values)
     else
       return fault("undefined", name)
     end

@@ -6,21 +6,21 @@ local command = {}
 
 local FAILED = 1
 
-local function shown(entry)
+local function shown(described)
   local functions = {}
   for _, name in ipairs { "check", "audit" } do
-    if entry[name] then functions[#functions + 1] = name end
+    if described[name] then functions[#functions + 1] = name end
   end
-  return ("%s (%s)"):format(entry.name, table.concat(functions, ", "))
+  return ("%s (%s)"):format(described.name, table.concat(functions, ", "))
 end
 
 -- Checks a file in a chain of its own, so that a broken file does not hide the faults of the next one.
 local function check_file(settings, path)
   local alone = { policy_directories = {}, limits = settings.limits }
   local chain <close> = policy.load(alone, { path })
-  local entry = chain:describe()[1]
-  if entry.fault then return nil, entry.fault end
-  return shown(entry)
+  local described = chain:describe()[1]
+  if described.fault then return nil, described.fault end
+  return shown(described)
 end
 
 --- Checks files as an exec does when it loads them: owner and mode of the file and of the folders above it, syntax, and

@@ -21,14 +21,14 @@ end
 --- Reads a whole number as Go's strconv.ParseInt does: to base 10 for a repeated option, else to the base that its
 -- prefix names.
 -- @tparam string text
--- @tparam table entry of the option: `list`; `min`, the least value
+-- @tparam table row of the option: `list`; `min`, the least value
 -- @treturn[1] integer
 -- @treturn[2] nil
 -- @treturn[2] string "syntax" or "range"
-function readers.int(text, entry)
+function readers.int(text, row)
   local sign, digits = text:match "^([+-]?)(%w+)$"
   local base = 10
-  if digits and not entry.list and digits:find "^0%w" then
+  if digits and not row.list and digits:find "^0%w" then
     local prefix = BASE[digits:sub(2, 2):lower()]
     base, digits = prefix or 8, digits:sub(prefix and 3 or 2)
   end
@@ -36,7 +36,7 @@ function readers.int(text, entry)
   if not value then return nil, "syntax" end
   if #digits:gsub("^0+", "") > MAX_DIGITS then return nil, "range" end
   if sign == "-" then value = -value end
-  if entry.min and value < entry.min then return nil, "range" end
+  if row.min and value < row.min then return nil, "range" end
   return value
 end
 

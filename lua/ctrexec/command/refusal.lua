@@ -9,9 +9,9 @@ local refusal = {}
 -- The options that are valid where the mistake was made. `explain` takes those of the exec that it explains, too.
 local function entries_of(command, options)
   if not command then return options.global end
-  local entries = table.move(options.commands[command], 1, #options.commands[command], 1, {})
+  local rows = table.move(options.commands[command], 1, #options.commands[command], 1, {})
   local wrapped = options.commands[options.commands[command].wraps]
-  return wrapped and table.move(wrapped, 1, #wrapped, #entries + 1, entries) or entries
+  return wrapped and table.move(wrapped, 1, #wrapped, #rows + 1, rows) or rows
 end
 
 local function unknown_option(name, command, options)
@@ -21,7 +21,7 @@ local function unknown_option(name, command, options)
     return 'an option of exec: write it after "exec"'
   end
   local names = {}
-  for _, entry in ipairs(entries_of(command, options)) do names[#names + 1] = entry.name end
+  for _, row in ipairs(entries_of(command, options)) do names[#names + 1] = row.name end
   local nearest = wording.nearest(name, names)
   if nearest then return "did you mean --" .. nearest .. "?" end
   return ('see "ctrexec %s--help"'):format(command and command .. " " or "")
@@ -31,18 +31,18 @@ local quoted = wording.quote
 
 -- Go's words for a wrong value, which differ between a plain number and a repeated one.
 local function bad_value(problem)
-  local entry, text, name = problem.entry, problem.text, problem.name
-  if entry.choices then
-    return ("invalid %s: %s"):format(entry.name, text), table.concat(entry.choices, " or ")
-  elseif entry.type == "bool" then
+  local row, text, name = problem.row, problem.text, problem.name
+  if row.choices then
+    return ("invalid %s: %s"):format(row.name, text), table.concat(row.choices, " or ")
+  elseif row.type == "bool" then
     return ("invalid boolean value %s for -%s: parse error"):format(quoted(text), name), "true or false"
   end
-  local reason = problem.reason == "range" and "value out of range" or entry.list and "invalid syntax" or "parse error"
-  if entry.list then reason = ("strconv.ParseInt: parsing %s: %s"):format(quoted(text), reason) end
+  local reason = problem.reason == "range" and "value out of range" or row.list and "invalid syntax" or "parse error"
+  if row.list then reason = ("strconv.ParseInt: parsing %s: %s"):format(quoted(text), reason) end
   local message = ("invalid value %s for flag -%s: %s"):format(quoted(text), name, reason)
-  if entry.type == "number" then return message, "a number greater than 0" end
-  if entry.type == "duration" then return message, "seconds, or a number with a unit: 90s, 5m, 1h" end
-  return message, entry.min and "a whole number from " .. entry.min .. " on" or "a whole number"
+  if row.type == "number" then return message, "a number greater than 0" end
+  if row.type == "duration" then return message, "seconds, or a number with a unit: 90s, 5m, 1h" end
+  return message, row.min and "a whole number from " .. row.min .. " on" or "a whole number"
 end
 
 -- By kind of fault: returns runc's words and the fix.
@@ -52,24 +52,24 @@ local WORDS = {
     return "flag provided but not defined: -" .. problem.name, unknown_option(problem.name, command, options)
   end,
   missing = function(problem, command, options)
-    local entry = problem.entry
+    local row = problem.row
     local known = options.commands[command]
     -- The option may belong to the exec that `explain` explains.
-    if known and not options.find(known, entry.name) then command = known.wraps end
-    return "flag needs an argument: -" .. problem.name, ("--%s %s"):format(entry.name, (commands.texts(entry, command)))
+    if known and not options.find(known, row.name) then command = known.wraps end
+    return "flag needs an argument: -" .. problem.name, ("--%s %s"):format(row.name, (commands.texts(row, command)))
   end,
   value = bad_value,
   few = function(_, command)
     return ('ctrexec: "%s" requires a minimum of 1 argument(s)'):format(command), commands.usage(command)
   end,
   many = function(problem, command)
-    local count = problem.entry.max + (problem.entry.actions and 1 or 0)
-    local bound = (count == 0 or problem.entry.actions or problem.entry.file) and "exactly" or "a maximum of"
+    local count = problem.row.max + (problem.row.actions and 1 or 0)
+    local bound = (count == 0 or problem.row.actions or problem.row.file) and "exactly" or "a maximum of"
     return ('ctrexec: "%s" requires %s %d argument(s)'):format(command, bound, count), commands.usage(command)
   end,
   action = function(problem, command)
     return ('ctrexec: "%s" does not know %s'):format(command, quoted(problem.name)),
-      table.concat(problem.entry.actions, " or ")
+      table.concat(problem.row.actions, " or ")
   end,
   wraps = function(_, command)
     return ('ctrexec: "%s" lacks the command to show'):format(command), commands.usage(command)

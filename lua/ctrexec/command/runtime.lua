@@ -26,10 +26,10 @@ local SHOWS = { help = true, h = true, version = true, v = true }
 -- Whether an option may stand alone, and whether it may take the next word as its value.
 local function extent_of(name, value)
   if value then return true, false end
-  local entry = options.find(options.global, name)
+  local row = options.find(options.global, name)
   -- A runtime may know more options, and crun takes long ones cut short (--roo for --root).
-  if not entry or entry.name == "rootless" then return true, true end -- a switch for runsc
-  return entry.type == "bool", entry.type ~= "bool"
+  if not row or row.name == "rootless" then return true, true end -- a switch for runsc
+  return row.type == "bool", row.type ~= "bool"
 end
 
 -- The switches of `SHOWS` that are on, as a sorted text, after one more option. Nil when its value is no boolean, which

@@ -14,9 +14,9 @@ end
 -- @see cgroups(7)
 function cgroups.of(pid)
   local mounts, paths = core.cgroup.mounts() or {}, {}
-  for _, entry in ipairs(core.cgroup.of(pid) or {}) do
-    for _, controller in ipairs(entry.hierarchy == 0 and { "" } or entry.controllers) do
-      if mounts[controller] then paths[controller] = below(mounts[controller], entry.path) end
+  for _, membership in ipairs(core.cgroup.of(pid) or {}) do
+    for _, controller in ipairs(membership.hierarchy == 0 and { "" } or membership.controllers) do
+      if mounts[controller] then paths[controller] = below(mounts[controller], membership.path) end
     end
   end
   return paths

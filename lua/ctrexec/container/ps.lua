@@ -53,11 +53,11 @@ end
 local function describe(pid)
   local stat = core.process.stat(pid)
   if not stat or stat.state == "Z" or stat.state == "X" then return nil end
-  local entry = { pid = pid, ppid = stat.ppid, command = stat.comm, args = arguments(pid), state = stat.state,
+  local process = { pid = pid, ppid = stat.ppid, command = stat.comm, args = arguments(pid), state = stat.state,
     start_time = stat.start_time }
   local again = core.process.stat(pid)
   -- The pid may have been given to another process between two files of /proc.
-  return again and again.start_time == stat.start_time and entry or nil
+  return again and again.start_time == stat.start_time and process or nil
 end
 
 --- Lists the processes of a container.
@@ -74,12 +74,12 @@ function ps.list(container)
     return nil, "the processes of the container cannot be told from those of the host", "unsupported"
   end
   table.sort(pids)
-  local entries, last = {}, nil
+  local processes, last = {}, nil
   for _, pid in ipairs(pids) do
-    entries[#entries + 1] = pid ~= last and describe(pid) or nil
+    processes[#processes + 1] = pid ~= last and describe(pid) or nil
     last = pid
   end
-  return entries
+  return processes
 end
 
 return ps

@@ -162,8 +162,8 @@ end
 -- @tparam string name of the field, or of the option where there is no field
 -- @treturn ?table nil for an option that a site has added
 function texts.of(name)
-  for _, entry in ipairs(texts) do
-    if entry[1] == name then return entry end
+  for _, row in ipairs(texts) do
+    if row[1] == name then return row end
   end
 end
 

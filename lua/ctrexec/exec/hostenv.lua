@@ -4,7 +4,7 @@ local hostenv = {}
 
 --- Sets variables of an environment to the values that the caller has. A variable that the caller does not have is left
 -- as it is.
--- @tparam {string,...} env entries NAME=VALUE; changed
+-- @tparam {string,...} env variables NAME=VALUE; changed
 -- @tparam {string,...} names
 -- @treturn[1] boolean true
 -- @treturn[2] nil
@@ -13,7 +13,7 @@ local hostenv = {}
 function hostenv.add(env, names)
   if type(names) ~= "table" then return nil, "host_env: expected an array of names", "invalid" end
   local place = {}
-  for index, entry in ipairs(env) do place[entry:match "^[^=]*"] = index end
+  for index, variable in ipairs(env) do place[variable:match "^[^=]*"] = index end
   for _, name in ipairs(names) do
     if type(name) ~= "string" or name == "" or name:find "[=%z]" then
       return nil, ("host_env: %q is not a name of a variable"):format(tostring(name)), "invalid"

@@ -59,8 +59,8 @@ end
 local function add_rlimits(target, rlimits)
   if not rlimits then return end
   local list = {}
-  for index, entry in ipairs(rlimits) do
-    list[index] = { resource = kernel.rlimits[entry.type], soft = limit(entry.soft), hard = limit(entry.hard) }
+  for index, one in ipairs(rlimits) do
+    list[index] = { resource = kernel.rlimits[one.type], soft = limit(one.soft), hard = limit(one.hard) }
   end
   target.rlimits = list
 end
@@ -102,9 +102,9 @@ end
 -- keeps its position.
 local function add_environment(target, env)
   local home = false
-  for _, entry in ipairs(env) do
-    if entry:sub(1, 5) == "PATH=" then target.path = entry:sub(6) end
-    home = home or entry:sub(1, 5) == "HOME=" and #entry > 5
+  for _, variable in ipairs(env) do
+    if variable:sub(1, 5) == "PATH=" then target.path = variable:sub(6) end
+    home = home or variable:sub(1, 5) == "HOME=" and #variable > 5
   end
   target.env, target.set_home = env, not home
 end

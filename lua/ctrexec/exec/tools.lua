@@ -77,8 +77,8 @@ end
 -- Adds the folders of the lent programs to PATH, so that the command finds them by their names.
 local function extend_path(object, mounts)
   local path, at
-  for index, entry in ipairs(object.env) do
-    if entry:sub(1, 5) == "PATH=" then path, at = entry:sub(6), index end
+  for index, variable in ipairs(object.env) do
+    if variable:sub(1, 5) == "PATH=" then path, at = variable:sub(6), index end
   end
   for _, mount in ipairs(mounts) do
     local folder = mount.target:match "^(.*)/[^/]*$"

@@ -74,9 +74,9 @@ local function descendants(root)
     end
   end
   local function walk(pid)
-    for _, entry in ipairs(children[pid] or {}) do
-      found[#found + 1] = entry
-      walk(entry.pid)
+    for _, process in ipairs(children[pid] or {}) do
+      found[#found + 1] = process
+      walk(process.pid)
     end
   end
   walk(root)
@@ -104,12 +104,12 @@ local function stop_descendants(root)
   local stopped, found = {}, true
   while found do
     found = false
-    for _, entry in ipairs(descendants(root)) do
-      local fd = not stopped[entry.pid] and pidfd.open(entry.pid)
-      local stat = fd and core.process.stat(entry.pid)
-      if stat and stat.start_time == entry.start_time then
-        stop(fd, entry.pid)
-        stopped[entry.pid], found = fd, true
+    for _, process in ipairs(descendants(root)) do
+      local fd = not stopped[process.pid] and pidfd.open(process.pid)
+      local stat = fd and core.process.stat(process.pid)
+      if stat and stat.start_time == process.start_time then
+        stop(fd, process.pid)
+        stopped[process.pid], found = fd, true
       elseif fd then
         fd:close()
       end

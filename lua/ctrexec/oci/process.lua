@@ -91,9 +91,9 @@ local function copy_array(list, path)
 end
 
 local function looked_up(spec, kind, key)
-  local entry, message = spec.lookup(kind, key)
-  if not entry and message then refuse("%s%s", SETUP_USER, message) end
-  return entry
+  local found, message = spec.lookup(kind, key)
+  if not found and message then refuse("%s%s", SETUP_USER, message) end
+  return found
 end
 
 -- Reads a number or, with `spec.lookup`, a name. Returns the id and, for a name, what `lookup` returned.
@@ -104,8 +104,8 @@ local function id_or_name(spec, kind, field, word, max_id)
     return number
   end
   if problem == "invalid syntax" and spec.lookup and word:find "^[%a_]" then
-    local entry = looked_up(spec, kind, word)
-    if entry then return entry[field], entry end
+    local found = looked_up(spec, kind, word)
+    if found then return found[field], found end
     refuse("unable to find %s %s: no matching entries in %s file", kind, word, kind == "user" and "passwd" or "group")
   end
   refuse("parsing %s as int for %s failed: strconv.Atoi: parsing %s: %s", word, field, wording.quote(word), problem)
@@ -126,9 +126,9 @@ local function override_user(user, spec, max_id)
   local name, group = given:match "^([^:]*):?(.*)$"
   local has_group = given:find(":", 1, true)
   local gid = has_group and id_or_name(spec, "group", "gid", group, max_id)
-  local uid, entry = id_or_name(spec, "user", "uid", name, max_id)
+  local uid, found = id_or_name(spec, "user", "uid", name, max_id)
   user.uid = uid
-  user.gid = gid or entry and entry.gid or user.gid
+  user.gid = gid or found and found.gid or user.gid
 end
 
 local function add_groups(user, spec, max_id)

@@ -32,7 +32,7 @@ local function lines(text)
   end, nil, 1
 end
 
-local function passwd_entries(text)
+local function each_user(text)
   local step, state, at = lines(text)
   return function()
     local line
@@ -50,7 +50,7 @@ local function passwd_entries(text)
   end
 end
 
-local function group_entries(text)
+local function each_group(text)
   local step, state, at = lines(text)
   return function()
     local line
@@ -64,9 +64,9 @@ local function group_entries(text)
   end
 end
 
-local function first(entries, field, value)
-  for entry in entries do
-    if entry[field] == value then return entry end
+local function first(each, field, value)
+  for found in each do
+    if found[field] == value then return found end
   end
 end
 
@@ -76,7 +76,7 @@ end
 -- @treturn[1] table `{name=, uid=, gid=, home=, shell=}`; home and shell are nil when the line ends before them
 -- @treturn[2] nil there is no such user
 function users.user(passwd, name)
-  return first(passwd_entries(passwd), "name", name)
+  return first(each_user(passwd), "name", name)
 end
 
 --- Finds a user by id.
@@ -85,7 +85,7 @@ end
 -- @treturn[1] table as `user`
 -- @treturn[2] nil there is no such user
 function users.user_by_id(passwd, uid)
-  return first(passwd_entries(passwd), "uid", uid)
+  return first(each_user(passwd), "uid", uid)
 end
 
 --- Finds a group by name.
@@ -94,7 +94,7 @@ end
 -- @treturn[1] table `{name=, gid=, members=string}`
 -- @treturn[2] nil there is no such group
 function users.group(group, name)
-  return first(group_entries(group), "name", name)
+  return first(each_group(group), "name", name)
 end
 
 local function has_member(members, name)
@@ -113,13 +113,13 @@ function users.groups_of(group, name, primary)
   local gids, seen = {}, {}
   if name == "" or name:find "[,:]" then return gids end
   if primary then seen[primary] = true end
-  for entry in group_entries(group) do
-    if not seen[entry.gid] and has_member(entry.members, name) then
+  for one in each_group(group) do
+    if not seen[one.gid] and has_member(one.members, name) then
       if #gids == users.MAX_GROUPS then
         return nil, ("user %s is a member of more than %d groups"):format(name, users.MAX_GROUPS), "invalid"
       end
-      seen[entry.gid] = true
-      gids[#gids + 1] = entry.gid
+      seen[one.gid] = true
+      gids[#gids + 1] = one.gid
     end
   end
   return gids

@@ -143,13 +143,13 @@ local PROCESS = open {
 
 -- ------------------------------------------------------------------------------------------------- the whole
 
--- Keeps the last of several entries of a name, at the place of the first, as repeated calls of setenv(3) would.
-local function last_of_a_name(entries)
+-- Keeps the last of several variables of a name, at the place of the first, as repeated calls of setenv(3) would.
+local function last_of_a_name(variables)
   local env, place = schema.as_array {}, {}
-  for _, entry in ipairs(entries) do
-    local name = entry:match "^[^=]*"
+  for _, variable in ipairs(variables) do
+    local name = variable:match "^[^=]*"
     place[name] = place[name] or #env + 1
-    env[place[name]] = entry
+    env[place[name]] = variable
   end
   return env
 end

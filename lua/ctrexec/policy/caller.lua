@@ -63,8 +63,8 @@ local function ancestry_of(pid)
 end
 
 local function user_name(uid, passwd)
-  local entry = passwd and users.user_by_id(passwd, uid)
-  return entry and entry.name
+  local user = passwd and users.user_by_id(passwd, uid)
+  return user and user.name
 end
 
 local function read_passwd()

@@ -7,8 +7,8 @@ local diff = {}
 
 local function env_map(env)
   local map = {}
-  for _, entry in ipairs(env) do
-    local name, value = entry:match "^([^=]*)=(.*)$"
+  for _, variable in ipairs(env) do
+    local name, value = variable:match "^([^=]*)=(.*)$"
     if name then map[name] = value end
   end
   return map

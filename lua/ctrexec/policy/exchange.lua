@@ -28,8 +28,8 @@ local MIB = 1024 * 1024
 function exchange.start(chain)
   local limits = chain.limits
   local policies = {}
-  for index, entry in ipairs(chain.policies) do
-    policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
+  for index, one in ipairs(chain.policies) do
+    policies[index] = { name = one.name, source = one.source, folder = one.folder }
   end
   local sandbox, message = core.sandbox.start {
     chunk = chunk_of "ctrexec.policy.worker",

@@ -177,13 +177,13 @@ end
 local function policies_of(chain, result)
   local changed, list_of, denied = {}, schema.as_array {}, false
   for _, change in ipairs(result.changes) do changed[change.index] = change end
-  for index, entry in ipairs(chain:describe()) do
+  for index, described in ipairs(chain:describe()) do
     local change = changed[index]
     local verdict = denied and "not asked" or change and "changed" or "unchanged"
-    if not denied and result.decision == "reject" and result.policy == entry.name then
+    if not denied and result.decision == "reject" and result.policy == described.name then
       denied, verdict = true, "denied"
     end
-    list_of[index] = { name = entry.name, result = verdict, before = change and change.before,
+    list_of[index] = { name = described.name, result = verdict, before = change and change.before,
       after = change and change.after, changes = change and diff.states(change.before, change.after) }
   end
   return list_of

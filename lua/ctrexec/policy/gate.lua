@@ -46,9 +46,9 @@ end
 -- The request.
 
 local function add_warnings(warnings, found)
-  for _, entry in ipairs(found) do
-    local message = entry.policy and ("policy %s: %s"):format(entry.policy, entry.message) or entry.message
-    warnings[#warnings + 1] = { level = entry.level, message = message }
+  for _, warning in ipairs(found) do
+    local message = warning.policy and ("policy %s: %s"):format(warning.policy, warning.message) or warning.message
+    warnings[#warnings + 1] = { level = warning.level, message = message }
   end
 end
 

@@ -122,8 +122,8 @@ end
 -- A field of the process object that does not exist. Only a policy can have added it, as unknown fields of engines are
 -- left out before; it is refused, because it would have no effect and its author would not notice.
 local function made_up(problems)
-  for _, entry in ipairs(problems) do
-    if entry.unknown then return entry.unknown .. ": there is no such field" end
+  for _, problem in ipairs(problems) do
+    if problem.unknown then return problem.unknown .. ": there is no such field" end
   end
 end
 
@@ -205,7 +205,7 @@ local function has_hooks(chain)
   if #chain.policies == 0 or chain.failure then return false end
   if chain.hooks == nil then
     chain.hooks = false
-    for _, entry in ipairs(chain:describe()) do chain.hooks = chain.hooks or entry.audit or false end
+    for _, described in ipairs(chain:describe()) do chain.hooks = chain.hooks or described.audit or false end
   end
   return chain.hooks
 end

@@ -153,8 +153,8 @@ end
 -- @treturn[2] string message
 function keeper.start(chain, pidfd, job)
   local policies = {}
-  for index, entry in ipairs(job.event and chain.policies or {}) do
-    policies[index] = { name = entry.name, source = entry.source, folder = entry.folder }
+  for index, one in ipairs(job.event and chain.policies or {}) do
+    policies[index] = { name = one.name, source = one.source, folder = one.folder }
   end
   local tree = job.tree
   local argument = {

@@ -100,8 +100,8 @@ local ORDER = { "version", "width", "height", "timestamp", "title", "command", "
 
 local function variable(process, name)
   local prefix, value = name .. "=", nil
-  for _, entry in ipairs(process.env or {}) do
-    if entry:sub(1, #prefix) == prefix then value = entry:sub(#prefix + 1) end
+  for _, text in ipairs(process.env or {}) do
+    if text:sub(1, #prefix) == prefix then value = text:sub(#prefix + 1) end
   end
   return value
 end

@@ -50,7 +50,7 @@ end
 
 -- request.env: the variables by name over the array of request.process.env.
 local function environment_of(request)
-  local function entries()
+  local function variables()
     local env = request.process.env
     if env == nil then
       env = {}
@@ -58,13 +58,15 @@ local function environment_of(request)
     end
     return env
   end
-  local function value_of(entry, name)
-    if type(entry) == "string" and sub(entry, 1, #name + 1) == name .. "=" then return sub(entry, #name + 2) end
+  local function value_of(variable, name)
+    if type(variable) == "string" and sub(variable, 1, #name + 1) == name .. "=" then
+      return sub(variable, #name + 2)
+    end
   end
   return setmetatable({}, {
     __metatable = false,
     __index = function(_, name)
-      local env, found = entries(), nil
+      local env, found = variables(), nil
       for index = 1, #env do found = value_of(env[index], tostring(name)) or found end
       return found
     end,
@@ -75,7 +77,7 @@ local function environment_of(request)
       if value ~= nil and type(value) ~= "string" and type(value) ~= "number" then
         error(format("env.%s: a string is expected, not a %s", name, type(value)), 2)
       end
-      local env, place = entries(), nil
+      local env, place = variables(), nil
       for index = #env, 1, -1 do
         if value_of(env[index], name) then
           place = index
@@ -85,7 +87,7 @@ local function environment_of(request)
       if value ~= nil then table_insert(env, place or #env + 1, name .. "=" .. value) end
     end,
     __pairs = function(self)
-      local env, index = copy(entries()), 0
+      local env, index = copy(variables()), 0
       return function()
         while index < #env do
           index = index + 1
@@ -179,9 +181,9 @@ end
 
 local function id_of(kind, word)
   if find(word, "^%d+$") then return math_tointeger(tonumber(word)) end
-  local entry = ask(format("%s:%s", kind, word))
-  if type(entry) ~= "table" then error(format("the container has no %s %q", kind, word), 3) end
-  return kind == "user" and entry.uid or entry.gid, entry.gid
+  local found = ask(format("%s:%s", kind, word))
+  if type(found) ~= "table" then error(format("the container has no %s %q", kind, word), 3) end
+  return kind == "user" and found.uid or found.gid, found.gid
 end
 
 -- request:run_as "UID[:GID]", names are those of the container.

@@ -321,7 +321,7 @@ local function check(job)
       reason, state, changed = run_check(policy, state)
       if changed then snapshots[#snapshots + 1] = { index = policy.index, name = policy.name, state = state.packed } end
     end
-    for _, entry in ipairs(policy.warnings) do warnings[#warnings + 1] = entry end
+    for _, found in ipairs(policy.warnings) do warnings[#warnings + 1] = found end
     if reason then
       return { denied = policy.index, name = policy.name, reason = reason, warnings = warnings, snapshots = snapshots,
         hooks = hooks }

@@ -1,30 +1,18 @@
 -- Every exec here enters the namespaces of this process, which needs no container and no privilege.
 local core = require "ctrexec.core"
 local child = require "ctrexec.exec.handle"
+local exec = require "spec.exec.support"
 local inside = require "ctrexec.container.inside"
 local plan = require "ctrexec.exec.plan"
-local process = require "ctrexec.oci.process"
-local seccomp = require "ctrexec.core.seccomp"
 local start = require "ctrexec.exec.start"
 local streams = require "ctrexec.exec.streams"
 local support = require "spec.core.support"
 local tool = require "tests.lib.tool"
 
-local ids = core.process.ids()
+local container = exec.container
 
-local function record()
-  return { id = "self", runtime = "runc", pid = ids.pid, pidfd = assert(core.pidfd.open(ids.pid)), cgroup_paths = {},
-    settings = { no_new_keyring = true, rootless_euid = ids.euid ~= 0 } }
-end
-
--- Only root could have fewer capabilities in the bounding set than there are.
 local function plan_of(args, fields, options)
-  local raw = { args = args, cwd = "/", env = { "PATH=/usr/bin:/bin", "HOME=/" },
-    user = { uid = ids.euid, gid = ids.egid },
-    capabilities = { bounding = core.capability.names(core.capability.of(ids.pid).bounding) } }
-  for name, value in pairs(fields or {}) do raw[name] = value end
-  local _, object = assert(process.validate(raw))
-  return assert(plan.build(record(), object, options or {}))
+  return assert(plan.build(container(), exec.object(args, fields), options or {}))
 end
 
 -- A started command with its streams: a handle, or nil, message, code.
@@ -128,11 +116,8 @@ describe("start.run", function()
     if not os.execute "test $(id -u) = 0" then pending "a filter without no_new_privs needs root" end
     local profile = { defaultAction = "SCMP_ACT_ALLOW",
       syscalls = { { names = { "reboot" }, action = "SCMP_ACT_NOTIFY" } } }
-    local own = record()
-    own.settings.seccomp = profile
-    function own:filter() return seccomp.compile(self.settings.seccomp) end
-    local _, object = assert(process.validate { args = { "true" }, cwd = "/" })
-    local started, message, code = start.run(assert(plan.build(own, object, {})), {})
+    local own = container { settings = { seccomp = profile } }
+    local started, message, code = start.run(assert(plan.build(own, exec.object { "true" }, {})), {})
     assert.is_nil(started)
     assert.equal("the seccomp profile wants a listener but names no listenerPath", message)
     assert.equal("invalid", code)
@@ -251,7 +236,7 @@ end)
 describe("inside.read", function()
   it("reads a file as the helper sees it", function()
     local file <close> = assert(io.open "/etc/passwd")
-    assert.equal(file:read "a", (inside.read(record(), "/etc/passwd")))
+    assert.equal(file:read "a", (inside.read(container(), "/etc/passwd")))
   end)
 
   it("says what is wrong, and waits for nothing", function()
@@ -259,7 +244,7 @@ describe("inside.read", function()
     tool.output("mkfifo " .. tool.quote(directory .. "/fifo"))
     for name, reason in pairs { ["/none"] = "no such file or directory", ["/fifo"] = "not a regular file",
       [""] = "not a regular file" } do
-      local text, message, code = inside.read(record(), directory .. name)
+      local text, message, code = inside.read(container(), directory .. name)
       assert.is_nil(text)
       assert.equal(("%s%s: %s"):format(directory, name, reason), message)
       assert.equal("system", code)
@@ -270,7 +255,7 @@ describe("inside.read", function()
   it("does not read without end", function()
     local directory = tool.folder()
     tool.output("truncate -s 9M " .. tool.quote(directory .. "/large"))
-    assert.equal(directory .. "/large: file too large", select(2, inside.read(record(), directory .. "/large")))
+    assert.equal(directory .. "/large: file too large", select(2, inside.read(container(), directory .. "/large")))
     tool.remove(directory)
   end)
 end)

@@ -2,7 +2,7 @@
 -- in already, which needs no container and no privilege.
 local core = require "ctrexec.core"
 local process = require "ctrexec.oci.process"
-local tool = require "tests.lib.tool"
+local seccomp = require "ctrexec.core.seccomp"
 
 local support = {}
 
@@ -12,6 +12,10 @@ local methods = {}
 
 function methods:config()
   return self.configuration
+end
+
+function methods:filter()
+  return seccomp.compile(self.settings.seccomp)
 end
 
 function methods:forget_cgroups()
@@ -43,7 +47,5 @@ function support.object(args, fields)
   for name, value in pairs(fields or {}) do raw[name] = value end
   return select(2, assert(process.validate(raw)))
 end
-
-support.output, support.children = tool.read_all, tool.children
 
 return support

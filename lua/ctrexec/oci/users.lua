@@ -18,54 +18,39 @@ local function id_of(text)
   return id <= users.MAX_ID and id or nil
 end
 
-local function lines(text)
-  return function(_, at)
+-- The lines of a text that `parse` makes something of, one a call. "+" and "-" begin the compat lines of
+-- nsswitch.conf(5), which name no user and no group.
+local function each(text, parse)
+  local at = 1
+  return function()
     while at <= #text do
-      local stop = text:find("\n", at, true) or #text + 1
-      local line_start = at
+      local start, stop = at, text:find("\n", at, true) or #text + 1
       at = stop + 1
-      if stop - line_start <= users.MAX_LINE then
-        local line = text:sub(line_start, stop - 1)
-        if not line:find("\0", 1, true) then return at, line end
-      end
-    end
-  end, nil, 1
-end
-
-local function each_user(text)
-  local step, state, at = lines(text)
-  return function()
-    local line
-    while true do
-      at, line = step(state, at)
-      if not at then return nil end
-      local name, uid, gid, rest = line:match "^([^:]+):[^:]*:([^:]*):([^:]*)(.*)$"
-      uid, gid = uid and id_of(uid), gid and id_of(gid)
-      -- "+" and "-" open the compat entries of nsswitch.conf(5): they name no user.
-      if uid and gid and not name:find "^[+-]" then
-        local home, shell = rest:match "^:[^:]*:([^:]*):?(.*)$"
-        return { name = name, uid = uid, gid = gid, home = home, shell = shell }
+      if stop - start <= users.MAX_LINE then
+        local line = text:sub(start, stop - 1)
+        local found = not line:find "^[+-]" and not line:find("\0", 1, true) and parse(line)
+        if found then return found end
       end
     end
   end
 end
 
-local function each_group(text)
-  local step, state, at = lines(text)
-  return function()
-    local line
-    while true do
-      at, line = step(state, at)
-      if not at then return nil end
-      local name, gid, members = line:match "^([^:]+):[^:]*:([^:]*):?(.*)$"
-      gid = gid and id_of(gid)
-      if gid and not name:find "^[+-]" then return { name = name, gid = gid, members = members } end
-    end
-  end
+local function parse_user(line)
+  local name, uid, gid, rest = line:match "^([^:]+):[^:]*:([^:]*):([^:]*)(.*)$"
+  uid, gid = uid and id_of(uid), gid and id_of(gid)
+  if not (uid and gid) then return nil end
+  local home, shell = rest:match "^:[^:]*:([^:]*):?(.*)$"
+  return { name = name, uid = uid, gid = gid, home = home, shell = shell }
 end
 
-local function first(each, field, value)
-  for found in each do
+local function parse_group(line)
+  local name, gid, members = line:match "^([^:]+):[^:]*:([^:]*):?(.*)$"
+  gid = gid and id_of(gid)
+  return gid and { name = name, gid = gid, members = members }
+end
+
+local function first(text, parse, field, value)
+  for found in each(text, parse) do
     if found[field] == value then return found end
   end
 end
@@ -76,7 +61,7 @@ end
 -- @treturn[1] table `{name=, uid=, gid=, home=, shell=}`; home and shell are nil when the line ends before them
 -- @treturn[2] nil there is no such user
 function users.user(passwd, name)
-  return first(each_user(passwd), "name", name)
+  return first(passwd, parse_user, "name", name)
 end
 
 --- Finds a user by id.
@@ -85,7 +70,7 @@ end
 -- @treturn[1] table as `user`
 -- @treturn[2] nil there is no such user
 function users.user_by_id(passwd, uid)
-  return first(each_user(passwd), "uid", uid)
+  return first(passwd, parse_user, "uid", uid)
 end
 
 --- Finds a group by name.
@@ -94,7 +79,7 @@ end
 -- @treturn[1] table `{name=, gid=, members=string}`
 -- @treturn[2] nil there is no such group
 function users.group(group, name)
-  return first(each_group(group), "name", name)
+  return first(group, parse_group, "name", name)
 end
 
 local function has_member(members, name)
@@ -113,7 +98,7 @@ function users.groups_of(group, name, primary)
   local gids, seen = {}, {}
   if name == "" or name:find "[,:]" then return gids end
   if primary then seen[primary] = true end
-  for one in each_group(group) do
+  for one in each(group, parse_group) do
     if not seen[one.gid] and has_member(one.members, name) then
       if #gids == users.MAX_GROUPS then
         return nil, ("user %s is a member of more than %d groups"):format(name, users.MAX_GROUPS), "invalid"

@@ -1,4 +1,4 @@
---- Prints the version, for the option `--version`.
+--- Prints the version: what the option of that name does.
 -- @module ctrexec.command.version
 local core = require "ctrexec.core"
 

@@ -1,4 +1,4 @@
-/* The helper program, byte for byte, as read-only data of the core module: spawn.c copies it into a sealed memfd. */
+/* The helper program, byte for byte, as read-only data of the core module: core/launch.c copies it into a sealed memfd. */
     .section .rodata
     .balign 16
     .globl ctx_enter_image

@@ -91,7 +91,7 @@ end)
 describe("ps.list by namespace", function()
   -- The first process of a pid namespace of its own, with a child.
   local function init_of_namespace()
-    local outside = start "exec unshare --pid --fork --kill-child sh -c 'sleep 20 & exec sleep 20'"
+    local outside = start "exec unshare --pid --fork --kill-child sh -c 'sleep 20 & exec sleep 20' 2>/dev/null"
     local function child_of(parent)
       return tool.eventually(function()
         for _, name in ipairs(core.file.list "/proc") do

@@ -208,8 +208,9 @@ describe("exec --pid", function ()
     end)
 
     test("a zombie", function ()
-      -- sleep is the parent of a process that has ended, and does not wait for it.
-      os.execute(("setsid sh -c 'true & echo $$ $! >%s/zombie; exec sleep 1000' </dev/null >/dev/null 2>&1 &")
+      -- The child ends when its parent is sleep, which does not wait for it: a shell might.
+      os.execute(("setsid sh -c 'while ! grep -qx sleep /proc/$$/comm; do :; done & echo $$ $! >%s/zombie; "
+        .. "exec sleep 1000' </dev/null >/dev/null 2>&1 &")
         :format(dir))
       local zombie = tool.eventually(function ()
         local parent, child = (tool.read(dir .. "/zombie") or ""):match "(%d+) (%d+)"

@@ -50,7 +50,9 @@ function exchange.start(chain)
 end
 
 local function module_source(folder, name)
-  if not name:find "^[%w_][%w_.-]*$" or name:find("..", 1, true) then return { problem = "not a module's name" } end
+  if not (name and name:find "^[%w_][%w_.-]*$") or name:find("..", 1, true) then
+    return { problem = "not a module's name" }
+  end
   local reader <close> = readers.new()
   local path = ("%s/modules/%s.lua"):format(folder, name:gsub("%.", "/"))
   local text, message = reader:read(path)
@@ -106,7 +108,7 @@ function exchange.ask(chain, kind, job, request)
     local reply, message, unit = sandbox:receive()
     if type(reply) == "table" and type(reply.need) == "string" then
       -- An answer that cannot be packed becomes nil: the policy must still get an answer.
-      if not sandbox:send(answer(request, reply.need)) then sandbox:send(nil) end
+      if not sandbox:send((answer(request, reply.need))) then sandbox:send(nil) end
     elseif type(reply) == "table" and reply.to == kind then
       return reply
     else

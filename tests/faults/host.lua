@@ -9,13 +9,23 @@ local lfs = require "lfs"
 
 local own = core.process.ids().pid
 
+-- Read once more where that fails: the call that is to fail may be one of this program's own, after the exec.
+local function status()
+  for _ = 1, 2 do
+    local file <close> = io.open "/proc/self/status"
+    local text = file and file:read "a" or ""
+    if text ~= "" then return text end
+  end
+  error "/proc/self/status cannot be read"
+end
+
 -- The state of this process that an exec must leave as it was: descriptors, children, signals, working directory.
 local function state()
   local lines = {}
   for _, name in ipairs(core.file.list "/proc/self/fd") do
     lines[#lines + 1] = "fd " .. name .. " " .. (lfs.symlinkattributes("/proc/self/fd/" .. name, "target") or "")
   end
-  for line in io.lines "/proc/self/status" do
+  for line in status():gmatch "[^\n]+" do
     if line:find "^Sig%u%l+:" or line:find "^Umask:" then lines[#lines + 1] = line end
   end
   lines[#lines + 1] = "cwd " .. core.file.realpath "."

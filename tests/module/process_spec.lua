@@ -151,6 +151,7 @@ describe("a container", function ()
   check("lists its processes, also those in cgroups below its own", function ()
     local process <close> = assert(container:spawn { "sleep", "4321" })
     local deeper <close> = assert(container:spawn { "sleep", "1234", tree = true })
+    tool.eventually(function () return core.process.stat(process.pid).state == "S" end, "a sleeping command")
     local entries = assert(container:ps())
     local by_pid = {}
     for index, entry in ipairs(entries) do
